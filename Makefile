@@ -1,0 +1,29 @@
+# Everything a person does with the checkout; `make` alone prints this list.
+PYTHON ?= python3.11
+BIN := .venv/bin
+PACKAGES := shared services/reports services/forums services/notifications cli
+export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
+
+.PHONY: help setup lock format
+
+help:  ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+setup: .venv/.ready  ## create .venv with everything in it, .venv/bin/rembuk included
+
+.venv/.ready: requirements.txt $(addsuffix /pyproject.toml,$(PACKAGES))
+	@command -v $(PYTHON) >/dev/null || { echo "make setup: $(PYTHON) is missing; install Python 3.11 or newer, or say PYTHON=python3.x"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	@touch $@
+
+lock: .venv/.ready  ## choose the newest allowed versions and lock them by hash, without addresses
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	  $(foreach p,rembuk rembuk-reports rembuk-forums rembuk-notifications,--no-emit-package $(p)) \
+	  cli/pyproject.toml requirements-dev.in -o requirements.txt
+	@awk '/^uv==/{p=1} p{print} p && !/\\$$/{exit}' requirements.txt > requirements-uv.txt
+
+format: setup  ## let ruff put the code in order
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
