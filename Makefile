@@ -4,7 +4,7 @@ BIN := .venv/bin
 PACKAGES := shared services/reports services/forums services/notifications cli
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help setup lock format
+.PHONY: help setup lock areas format
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -24,6 +24,11 @@ lock: .venv/.ready  ## choose the newest allowed versions and lock them by hash,
 	  $(foreach p,rembuk rembuk-reports rembuk-forums rembuk-notifications,--no-emit-package $(p)) \
 	  cli/pyproject.toml requirements-dev.in -o requirements.txt
 	@awk '/^uv==/{p=1} p{print} p && !/\\$$/{exit}' requirements.txt > requirements-uv.txt
+
+areas: setup  ## compile shared/rembuk/areas.bin again from npm's idn-area-data 4.0.1
+	@from=$$(mktemp -d) && trap 'rm -rf "$$from"' EXIT && \
+	  npm pack --silent --pack-destination "$$from" idn-area-data@4.0.1 >/dev/null && \
+	  $(BIN)/python -m rembuk.areas_compile "$$from/idn-area-data-4.0.1.tgz"
 
 format: setup  ## let ruff put the code in order
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -1,0 +1,37 @@
+"""Where a follower stands: one row a follower and stream, held by one process at a time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from rembuk.database import KeptConnection
+
+_OPEN = "insert into checkpoint (follower, stream) values ($1, $2) on conflict do nothing"
+_READ = "select position from checkpoint where follower = $1 and stream = $2"
+_MOVE = "update checkpoint set position = $3, recorded_at = $4 where follower = $1 and stream = $2"
+
+
+class Checkpoint:
+    """The position of `follower` in `stream`, on a connection of its own that holds the follower's advisory lock."""
+
+    def __init__(self, url: str, follower: str, stream: str) -> None:
+        self.follower, self.stream = follower, stream
+        self.connection = KeptConnection(url, f"follower {follower} of {stream}", self._lead)
+
+    async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
+        await connection.execute("select pg_advisory_lock(hashtext($1))", f"{self.follower} of {self.stream}")
+        await connection.execute(_OPEN, self.follower, self.stream)
+
+    async def position(self) -> int:
+        """Wait for the lock, then tell the last position that was processed; 0 before the first."""
+        return await self.read(await self.connection.get())
+
+    async def read(self, connection: asyncpg.Connection[Any]) -> int:
+        return int(await connection.fetchval(_READ, self.follower, self.stream))
+
+    async def move(self, connection: asyncpg.Connection[Any], position: int, recorded_at: datetime | None) -> None:
+        """Say that everything up to `position` is done, within the caller's transaction."""
+        await connection.execute(_MOVE, self.follower, self.stream, position, recorded_at)

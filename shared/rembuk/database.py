@@ -1,0 +1,89 @@
+"""Connections to a service's own PostgreSQL, and what it means that it cannot be reached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+UNREACHABLE: tuple[type[BaseException], ...] = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""What asyncpg raises when the server is down, stopping, starting, full or another's: worth trying again later."""
+
+
+class Unavailable(Exception):
+    """PostgreSQL did not answer. Whether an append in flight took place is unknown; the same ids ask again safely."""
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether trying again later may help, as opposed to an error that would come back."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(getattr(error.orig, "__cause__", None), UNREACHABLE)
+    return isinstance(error, (Unavailable, *UNREACHABLE))
+
+
+async def connect(url: str, name: str) -> asyncpg.Connection[Any]:
+    """One connection for a task that keeps it; `name` shows in pg_stat_activity. Raises what `UNREACHABLE` lists."""
+    return await asyncpg.connect(url, timeout=5, command_timeout=60, server_settings={"application_name": name})
+
+
+def pool(url: str, name: str, size: int) -> asyncpg.Pool[Any]:
+    """Connections for short reads, opened when first needed; await it (or enter it) before use."""
+    return asyncpg.create_pool(
+        url, min_size=0, max_size=size, timeout=5, command_timeout=30,
+        max_inactive_connection_lifetime=30, server_settings={"application_name": name},
+    )  # fmt: skip
+
+
+def engine(url: str, name: str, size: int = 4) -> AsyncEngine:
+    """SQLAlchemy over asyncpg, for queries of read models."""
+    return create_async_engine(
+        url.replace("postgresql://", "postgresql+asyncpg://", 1),
+        pool_size=size, max_overflow=0, pool_timeout=5, pool_pre_ping=False,
+        connect_args={"timeout": 5, "command_timeout": 30, "server_settings": {"application_name": name}},
+    )  # fmt: skip
+
+
+class KeptConnection:
+    """A connection one task keeps for itself: opened when first asked for, replaced after it broke."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        opened: Callable[[asyncpg.Connection[Any]], Any] | None = None,
+    ) -> None:
+        self._url, self._name, self._opened = url, name, opened
+        self._connection: asyncpg.Connection[Any] | None = None
+
+    async def get(self) -> asyncpg.Connection[Any]:
+        """The live connection; `opened` is awaited with each new one. Raises what `UNREACHABLE` lists."""
+        if self._connection is None or self._connection.is_closed():
+            connection = await connect(self._url, self._name)
+            if self._opened is not None:
+                try:
+                    await self._opened(connection)
+                except BaseException:
+                    connection.terminate()
+                    raise
+            self._connection = connection
+        return self._connection
+
+    def drop(self) -> None:
+        """Forget the connection at once, without a word to the server; the next `get` opens another."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None

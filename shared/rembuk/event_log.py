@@ -1,0 +1,225 @@
+"""The event log of one service in its PostgreSQL: append in groups, read by stream and by position."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from prometheus_client import Counter, Histogram
+
+from rembuk.codec import Codec
+from rembuk.database import UNREACHABLE, KeptConnection, Unavailable, is_unreachable, pool
+from rembuk.event import Event, Metadata, Recorded
+
+SCHEMA = files("rembuk").joinpath("event_log.sql").read_text()
+
+MAX_ITEMS = 256
+"""Items of one grouped append: past this a larger group gained nothing."""
+MAX_WAITING = 20_000
+"""Items that may wait for their turn before callers are told that the log is unavailable."""
+
+_APPEND = "select base, at, verdicts from log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at"
+
+_appended = Counter("rembuk_events_appended_total", "Events recorded in this service's log")
+_group_size = Histogram(
+    "rembuk_append_items", "Items recorded by one grouped append", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+
+
+class VersionConflict(Exception):
+    """The stream has moved on: its version is no longer the expected one."""
+
+
+class AlreadyRecorded(Exception):
+    """An event with this id is in the log: the append is a retry, its first outcome stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where an append ended: `position` of its last event in the log, and when (UTC)."""
+
+    position: int
+    recorded_at: datetime
+
+
+@dataclass(slots=True)
+class _Item:
+    stream_id: UUID
+    expected_version: int
+    ids: Sequence[UUID]
+    events: Sequence[Event]
+    datas: Sequence[str]
+    area: str
+    metadata: str
+    outcome: asyncio.Future[Appended]
+
+
+class EventLog:
+    """One service's log. Start it before use, stop it to finish what was accepted.
+
+    Concurrent appends of a process are collected while the group before them commits, and written by one call
+    of log.append(); under load a commit is shared by up to `MAX_ITEMS` items, alone an append waits for nobody.
+    """
+
+    def __init__(self, url: str, codec: Codec, name: str = "rembuk", readers: int = 4) -> None:
+        self.codec = codec
+        self._readers = pool(url, f"{name} log reader", readers)
+        self._writer = KeptConnection(url, f"{name} log writer")
+        self._encode_metadata = msgspec.json.Encoder().encode
+        self._decode_metadata = msgspec.json.Decoder(Metadata).decode
+        self._waiting: deque[_Item] = deque()
+        self._work = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._readers
+        self._task = asyncio.create_task(self._write_groups(), name="event log writer")
+
+    async def stop(self) -> None:
+        """Record what is waiting, then close the connections."""
+        self._stopping = True
+        self._work.set()
+        if self._task is not None:
+            await self._task
+        self._writer.drop()
+        await self._readers.close()
+
+    async def append(
+        self,
+        stream_id: UUID,
+        expected_version: int,
+        ids: Sequence[UUID],
+        events: Sequence[Event],
+        area: str = "",
+        metadata: Metadata = Metadata(),  # noqa: B008 - frozen
+    ) -> Appended:
+        """Record `events` (at least one, each with its id) durably as versions `expected_version` + 1, + 2, ...
+
+        Raises VersionConflict, AlreadyRecorded, EventTooLarge, or Unavailable (then it is unknown whether the
+        events were recorded; the same ids may simply be appended again).
+        """
+        if self._stopping or len(self._waiting) >= MAX_WAITING:
+            raise Unavailable("the log takes no more appends now")
+        encode = self.codec.encode
+        item = _Item(
+            stream_id, expected_version, ids, events, [encode(event).decode() for event in events], area,
+            self._encode_metadata(metadata).decode(), asyncio.get_running_loop().create_future(),
+        )  # fmt: skip
+        self._waiting.append(item)
+        self._work.set()
+        return await item.outcome
+
+    async def _write_groups(self) -> None:
+        while self._waiting or not self._stopping:
+            if not self._waiting:
+                self._work.clear()
+                await self._work.wait()
+                continue
+            group = self._next_group()
+            try:
+                await self._write(group)
+            except Exception as error:
+                self._writer.drop()
+                reason = Unavailable(f"the log cannot be written: {error}") if is_unreachable(error) else error
+                for item in group:
+                    if not item.outcome.done():
+                        item.outcome.set_exception(reason)
+
+    def _next_group(self) -> list[_Item]:
+        """The longest waiting items, no two of one stream; a second one of a stream waits for the next group."""
+        group: dict[UUID, _Item] = {}
+        put_back: list[_Item] = []
+        while self._waiting and len(group) < MAX_ITEMS:
+            item = self._waiting.popleft()
+            if item.outcome.cancelled():
+                continue
+            if item.stream_id in group:
+                put_back.append(item)
+            else:
+                group[item.stream_id] = item
+        self._waiting.extendleft(reversed(put_back))
+        return list(group.values())
+
+    async def _write(self, group: list[_Item]) -> None:
+        if not group:
+            return
+        events = [
+            (number, item.ids[offset], event, item.datas[offset], item)
+            for number, item in enumerate(group, 1)
+            for offset, event in enumerate(item.events)
+        ]
+        connection = await self._writer.get()
+        row = await connection.fetchrow(
+            _APPEND,
+            [item.stream_id for item in group],
+            [item.expected_version for item in group],
+            [item.ids[0] for item in group],
+            [number for number, *_ in events],
+            [event_id for _, event_id, *_ in events],
+            [type(event).__name__ for _, _, event, *_ in events],
+            [event.schema_version for _, _, event, *_ in events],
+            [item.area for *_, item in events],
+            [data for _, _, _, data, _ in events],
+            [item.metadata for *_, item in events],
+        )
+        assert row is not None
+        position = row["base"]
+        for item, verdict in zip(group, row["verdicts"], strict=True):
+            if verdict == "appended":
+                position += len(item.events)
+            if item.outcome.done():  # its caller has gone
+                continue
+            if verdict == "appended":
+                item.outcome.set_result(Appended(position, row["at"]))
+            elif verdict == "known":
+                item.outcome.set_exception(AlreadyRecorded(str(item.ids[0])))
+            else:
+                item.outcome.set_exception(VersionConflict(f"{item.stream_id} is not at {item.expected_version}"))
+        _appended.inc(position - row["base"])
+        _group_size.observe(len(group))
+
+    async def read_stream(self, stream_id: UUID) -> list[Recorded[Any]]:
+        """Every event of one aggregate in order; [] for an unknown one. Raises Unavailable, Undecodable."""
+        return await self._read(f"select {_COLUMNS} from log.event where stream_id = $1 order by version", stream_id)
+
+    async def read(self, after: int = 0, limit: int = 500) -> list[Recorded[Any]]:
+        """Up to `limit` events of positions > `after`, in order. Raises Unavailable, Undecodable."""
+        return await self._read(
+            f"select {_COLUMNS} from log.event where position > $1 order by position limit $2", after, limit
+        )
+
+    async def head(self) -> int:
+        """The last position, 0 for an empty log. Raises Unavailable."""
+        try:
+            return int(await self._readers.fetchval("select position from log.head"))
+        except UNREACHABLE as error:
+            raise Unavailable(f"the log cannot be read: {error}") from error
+
+    async def _read(self, query: str, *arguments: Any) -> list[Recorded[Any]]:
+        try:
+            rows = await self._readers.fetch(query, *arguments)
+        except UNREACHABLE as error:
+            raise Unavailable(f"the log cannot be read: {error}") from error
+        return [self._recorded(row) for row in rows]
+
+    def _recorded(self, row: asyncpg.Record) -> Recorded[Any]:
+        return Recorded(
+            position=row["position"],
+            id=row["id"],
+            stream_id=row["stream_id"],
+            version=row["version"],
+            area=row["area"],
+            recorded_at=row["recorded_at"],
+            event=self.codec.decode(row["type"], row["schema_version"], row["data"]),
+            metadata=self._decode_metadata(row["metadata"]),
+        )

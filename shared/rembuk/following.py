@@ -1,0 +1,192 @@
+"""Following a stream from a checkpoint: in order, without a hole, at least once; what is done with the events
+(rows, reactions) and where the checkpoint stands belongs to the follower's process function."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+import structlog
+from faststream import AckPolicy
+from faststream.message import StreamMessage
+from faststream.nats import JStream, NatsBroker, PullSub
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy as JetStreamAck
+from nats.js.api import ConsumerConfig, DeliverPolicy
+
+from rembuk.database import is_unreachable
+from rembuk.streams import sequence
+
+BATCH = 500
+LINGER_S = 0.01
+"""How long a batch waits for company: the floor of latency, and the ceiling of transactions a second."""
+PATIENCE_S = 5.0
+"""How long a pull waits on an idle stream: what an idle follower costs is one request in that time."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Hole(Exception):
+    """The next event is missing: `expected` should have come, something later came."""
+
+    def __init__(self, expected: int, came: int) -> None:
+        super().__init__(f"expected position {expected}, got {came}")
+        self.expected = expected
+
+
+Process = Callable[[list[Msg]], Awaitable[None]]
+"""Takes messages, does what `unseen` by its checkpoint, commits the checkpoint; raises Hole."""
+Checkpoint = Callable[[], Awaitable[int]]
+"""Waits until this process may follow (one at a time does), then tells the last position it has processed."""
+
+
+class _RawBatch:
+    """FastStream codec that hands the batch on as it came: decoding is the follower's, poison must not stop it."""
+
+    async def encode_batch(self, msgs: Any, serializer: Any = None) -> list[tuple[bytes, str | None]]:
+        raise TypeError("a follower publishes nothing")
+
+    async def decode_batch(self, msg: StreamMessage[Any]) -> list[Any]:
+        return list(msg.raw_message)
+
+
+def unseen(messages: list[Msg], position: int) -> list[Msg]:
+    """The messages that follow `position` without a gap, in order; [] when all were seen before; raises Hole."""
+    later = sorted((message for message in messages if sequence(message) > position), key=sequence)
+    follow: list[Msg] = []
+    for message in later:
+        if sequence(message) == position + len(follow) + 1:
+            follow.append(message)
+    if later and not follow:
+        raise Hole(position + 1, sequence(later[0]))
+    return follow
+
+
+class _PatientPull:
+    """A pull subscription that waits long for the first message and then, busy, lingers as FastStream asks it to."""
+
+    def __init__(self, pull: JetStreamContext.PullSubscription, lost: Callable[[], Awaitable[None]]) -> None:
+        self._pull, self._lost = pull, lost
+        self._busy = False
+
+    async def replace(self, pull: JetStreamContext.PullSubscription) -> None:
+        """Go on with another subscription; what the former still holds is dropped."""
+        former, self._pull = self._pull, pull
+        await former.unsubscribe()
+
+    async def fetch(self, batch: int, timeout: float) -> list[Msg]:
+        try:
+            if self._busy:
+                return await self._pull.fetch(batch, timeout)
+            messages = await self._pull.fetch(1, PATIENCE_S)
+        except (nats.errors.TimeoutError, asyncio.TimeoutError):
+            self._busy = False
+            raise nats.errors.TimeoutError from None
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            self._busy = False
+            _log.warning("pull failed", error=repr(error))
+            await asyncio.sleep(0.5)
+            await self._lost()
+            raise nats.errors.TimeoutError from error
+        self._busy = True
+        return messages
+
+    async def unsubscribe(self) -> None:
+        await self._pull.unsubscribe()
+
+
+class Follower:
+    """A durable pull consumer of one whole stream, through FastStream.
+
+    `name` names the durable consumer and shows in logs. Errors that may heal (a server away) are tried again with
+    the same batch; a hole puts the consumer back to the checkpoint.
+    """
+
+    def __init__(
+        self, broker: NatsBroker, stream: str, name: str, checkpoint: Checkpoint, process: Process
+    ) -> None:
+        self._broker, self.stream, self.name = broker, stream, name
+        self._checkpoint, self._process = checkpoint, process
+        self._subscriber: Any = None
+        self._pull: _PatientPull | None = None
+
+    async def start(self) -> None:
+        """Wait for our turn and for the stream, then consume in the background."""
+        await self._rewind()
+        self._subscriber = self._broker.subscriber(
+            f"{self.stream}.>",  # names the subscriber; the consumer is there already, and takes the whole stream
+            stream=JStream(self.stream, declare=False),
+            durable=self.name,
+            pull_sub=PullSub(batch_size=BATCH, timeout=LINGER_S, batch=True),
+            ack_policy=AckPolicy.MANUAL,
+            no_reply=True,
+            codec=_RawBatch(),
+        )
+        self._subscriber(self._handle)
+        await self._subscriber.start()
+        self._pull = self._subscriber.subscription = _PatientPull(self._subscriber.subscription, self._rewind)
+
+    async def stop(self) -> None:
+        """Finish the batch in hand and pull no more."""
+        if self._subscriber is not None:
+            await self._subscriber.stop()
+
+    async def _rewind(self) -> None:
+        """Have the consumer stand right behind the checkpoint, whatever it was before; retries until it does."""
+        jetstream = self._broker.config.broker_config.connection_state.stream
+        while True:
+            try:
+                position = await self._checkpoint()
+                try:
+                    await jetstream.delete_consumer(self.stream, self.name)
+                except nats.js.errors.NotFoundError:
+                    pass
+                await jetstream.add_consumer(self.stream, self._consumer(position + 1))
+                if self._pull is not None:
+                    await self._pull.replace(
+                        await jetstream.pull_subscribe_bind(durable=self.name, stream=self.stream)
+                    )
+            except Exception as error:
+                if not (is_unreachable(error) or isinstance(error, nats.errors.Error)):
+                    raise
+                _log.info("follower waits", follower=self.name, stream=self.stream, error=repr(error))
+                await asyncio.sleep(0.3)
+            else:
+                _log.info("follower stands", follower=self.name, stream=self.stream, position=position)
+                return
+
+    def _consumer(self, start: int) -> ConsumerConfig:
+        return ConsumerConfig(
+            name=self.name,
+            durable_name=self.name,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=start,
+            ack_policy=JetStreamAck.ALL,
+            max_ack_pending=20_000,
+            ack_wait=60,
+            inactive_threshold=7 * 24 * 3600,
+        )
+
+    async def _handle(self, messages: list[Msg]) -> None:
+        pause = 0.1
+        while True:
+            try:
+                await self._process(messages)
+            except Hole as hole:
+                _log.warning("hole in the stream as delivered", follower=self.name, stream=self.stream, why=str(hole))
+                await self._rewind()
+                return
+            except Exception as error:
+                if not is_unreachable(error):
+                    _log.critical("follower fails", follower=self.name, stream=self.stream, exc_info=True)
+                else:
+                    _log.warning("follower waits", follower=self.name, stream=self.stream, error=repr(error))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+            else:
+                await messages[-1].ack()
+                return

@@ -1,0 +1,118 @@
+"""How a wish becomes facts: read the stream, fold, decide, append; a retry returns the first outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+import uuid_utils.compat as uuids
+
+from rembuk.decider import Decider
+from rembuk.event import Event, Metadata, Recorded
+from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
+
+C = TypeVar("C")
+S = TypeVar("S")
+E = TypeVar("E", bound=Event)
+
+NAMESPACE = UUID("5f0c2f6e-6f0a-5c1b-9a51-2c7a1f0b3d4e")
+"""Of every id derived in Rembuk (RFC 9562, UUIDv5)."""
+
+_ATTEMPTS = 8
+_fingerprint_encoder = msgspec.json.Encoder(order="sorted")
+
+
+class KeyReused(Exception):
+    """An idempotency key came back with another wish."""
+
+
+class VersionMismatch(Exception):
+    """The caller acted on version `expected` of an aggregate that is at `actual`."""
+
+    def __init__(self, expected: int, actual: int) -> None:
+        super().__init__(f"expected version {expected}, but it is {actual}")
+        self.expected, self.actual = expected, actual
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a command: the aggregate's version and the log position after it, and its last event's time.
+
+    `repeated` tells that it had been handled before and nothing was added. A command that changes nothing
+    (no new events) has `position` 0 for a stream that never was.
+    """
+
+    stream_id: UUID
+    version: int
+    position: int
+    recorded_at: datetime | None
+    repeated: bool = False
+
+
+def derive_id(*parts: object) -> UUID:
+    """The UUIDv5 of the parts: the same parts, anywhere and ever after, name the same thing."""
+    return uuids.uuid5(NAMESPACE, "\x1f".join(map(str, parts)))
+
+
+def fingerprint(command: object) -> str:
+    """A 128-bit digest of a command's content (BLAKE2b), independent of key order."""
+    return blake2b(_fingerprint_encoder.encode(command), digest_size=16).hexdigest()
+
+
+async def handle(
+    log: EventLog,
+    decider: Decider[C, S, E],
+    stream_id: UUID,
+    command: C,
+    key: UUID | str,
+    metadata: Metadata,
+    *,
+    expected_version: int | None = None,
+    new: bool = False,
+) -> Outcome:
+    """Let `decider` answer `command` for one stream and record its events.
+
+    `key` makes it idempotent: event n gets the id UUIDv5(key, n), and a key met again returns the first outcome.
+    `new` says that the stream id was made for this command, so nothing needs to be read first. Without
+    `expected_version` a conflict with a concurrent command is decided anew on the newer state.
+    Raises Refused (the domain), KeyReused, VersionMismatch, VersionConflict (still contended after 8 attempts),
+    EventTooLarge, Unavailable.
+    """
+    history: Sequence[Recorded[Any]] = ()
+    first_id = derive_id(key, 0)
+    for attempt in range(_ATTEMPTS):
+        if attempt or not new:
+            history = await log.read_stream(stream_id)
+            before = next((index for index, event in enumerate(history) if event.id == first_id), None)
+            if before is not None:
+                return _first_outcome(history[before:], key, metadata)
+        if expected_version is not None and expected_version != len(history):
+            raise VersionMismatch(expected_version, len(history))
+        state = decider.fold(event.event for event in history)
+        events = decider.decide(command, state)
+        if not events:
+            last = history[-1] if history else None
+            return Outcome(stream_id, len(history), last.position if last else 0, last.recorded_at if last else None)
+        ids = [first_id, *(derive_id(key, n) for n in range(1, len(events)))]
+        area = decider.area_of(decider.fold(events, state))
+        try:
+            appended = await log.append(stream_id, len(history), ids, events, area, metadata)
+        except VersionConflict:
+            if attempt == _ATTEMPTS - 1:
+                raise
+        except AlreadyRecorded:
+            new = False  # the next attempt reads the first outcome
+        else:
+            return Outcome(stream_id, len(history) + len(events), appended.position, appended.recorded_at)
+    raise VersionConflict(f"{stream_id} is contended")
+
+
+def _first_outcome(since: Sequence[Recorded[Any]], key: UUID | str, metadata: Metadata) -> Outcome:
+    """The outcome of the command whose first event `since` begins with: its events are those with the key's ids."""
+    if metadata.fingerprint and since[0].metadata.fingerprint != metadata.fingerprint:
+        raise KeyReused("this idempotency key was used before with another content")
+    last = [event for n, event in enumerate(since) if event.id == derive_id(key, n)][-1]
+    return Outcome(last.stream_id, last.version, last.position, last.recorded_at, repeated=True)

@@ -1,0 +1,79 @@
+"""The projector: events become rows; rows and checkpoint commit in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+from nats.aio.msg import Msg
+
+from rembuk import bulk, quarantine, streams
+from rembuk.bulk import Change
+from rembuk.checkpoints import Checkpoint
+from rembuk.codec import Codec
+from rembuk.database import is_unreachable
+from rembuk.event import Recorded
+from rembuk.following import unseen
+
+Project = Callable[[Recorded[Any]], Sequence[Change]]
+"""What an event means for the rows; pure. () for an event this read model has no use for."""
+
+
+class Projector:
+    """Projects one stream into one read model. `process` is what a Follower calls."""
+
+    def __init__(self, checkpoint: Checkpoint, codec: Codec, project: Project) -> None:
+        self.checkpoint = checkpoint
+        self._codec, self._project = codec, project
+
+    async def process(self, messages: list[Msg]) -> None:
+        """Project what is unseen, in bulk; when that fails for a reason in the events, one by one, poison set aside."""
+        connection = await self.checkpoint.connection.get()
+        try:
+            await self._in_bulk(connection, messages)
+        except Exception as error:
+            if is_unreachable(error) or connection.is_closed():
+                self.checkpoint.connection.drop()
+                raise
+            await self._one_by_one(connection, messages)
+
+    async def _in_bulk(self, connection: asyncpg.Connection[Any], messages: list[Msg]) -> None:
+        async with connection.transaction():
+            new = unseen(messages, await self.checkpoint.read(connection))
+            if not new:
+                return
+            held = await quarantine.held(connection, self.checkpoint)
+            facts = [streams.recorded(self._codec, message) for message in new]
+            for message, fact in zip(new, facts, strict=True) if held else ():
+                if str(fact.stream_id) in held:
+                    await quarantine.set_aside(connection, self.checkpoint, message, None)
+            await bulk.execute(
+                connection,
+                bulk.grouped(
+                    (fact.stream_id, self._project(fact)) for fact in facts if str(fact.stream_id) not in held
+                ),
+            )
+            await self.checkpoint.move(connection, facts[-1].position, facts[-1].recorded_at)
+
+    async def _one_by_one(self, connection: asyncpg.Connection[Any], messages: list[Msg]) -> None:
+        async with connection.transaction():
+            new = unseen(messages, await self.checkpoint.read(connection))
+            held = await quarantine.held(connection, self.checkpoint)
+            last = None
+            for message in new:
+                if quarantine.aggregate_of(message) in held:
+                    await quarantine.set_aside(connection, self.checkpoint, message, None)
+                    continue
+                try:
+                    async with connection.transaction():
+                        fact = streams.recorded(self._codec, message)
+                        await bulk.execute(connection, bulk.grouped([(fact.stream_id, self._project(fact))]))
+                        last = fact.recorded_at
+                except Exception as error:
+                    if is_unreachable(error) or connection.is_closed():
+                        raise
+                    await quarantine.set_aside(connection, self.checkpoint, message, error)
+                    held.add(quarantine.aggregate_of(message))
+            if new:
+                await self.checkpoint.move(connection, streams.sequence(new[-1]), last)

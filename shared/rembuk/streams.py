@@ -1,0 +1,130 @@
+"""How events look on NATS: names of streams and subjects, and CloudEvents headers there and back.
+
+Binary content mode of the CloudEvents 1.0 NATS protocol binding: attributes as `ce-` headers, the event's JSON as
+the message's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from nats.aio.msg import Msg
+from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+
+from rembuk.codec import Codec, Undecodable
+from rembuk.event import Metadata, Recorded
+
+_NO_AREA = "_"
+_decode_metadata = msgspec.json.Decoder(Metadata).decode
+
+
+def stream_name(region: str, service: str) -> str:
+    """`JATIM_REPORTS` for the region `jatim` and the service `reports`."""
+    return f"{region}_{service}".upper()
+
+
+def subject_prefix(region: str, service: str) -> str:
+    """What all subjects of one stream begin with: `polmas.jatim.reports`."""
+    return f"polmas.{region}.{service}"
+
+
+def subject(prefix: str, event_type: str, area: str) -> str:
+    """`polmas.<region>.<service>.<Event>.<province>.<regency>.<district>`, `_` for a level the area does not name.
+
+    Every subject has seven tokens, so that `*` counts; villages are not named (see the header `ce-area`).
+    """
+    levels = [level for level in area.split(".")[:3] if level]
+    return ".".join([prefix, event_type, *levels, *[_NO_AREA] * (3 - len(levels))])
+
+
+def area_filter(prefix: str, area: str) -> str:
+    """The subject filter for everything published about an area, and below it: `polmas.jatim.*.*.35.78.>`."""
+    levels = area.split(".")[:3]
+    return ".".join([prefix, "*", *levels, *([] if len(levels) == 3 else [">"])])
+
+
+def stream_config(region: str, service: str) -> StreamConfig:
+    """A stream that keeps everything, takes atomic batches, and lets nobody delete or purge single messages."""
+    return StreamConfig(
+        name=stream_name(region, service),
+        subjects=[f"{subject_prefix(region, service)}.>"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        max_age=0,
+        duplicate_window=120,
+        allow_direct=True,
+        allow_atomic=True,
+        deny_delete=True,
+        deny_purge=True,
+    )
+
+
+def headers(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> dict[str, str]:
+    """CloudEvents attributes and Nats-Msg-Id of one row of log.event."""
+    event_id = str(row["id"])
+    attributes = {
+        "Nats-Msg-Id": event_id,
+        "ce-id": event_id,
+        "ce-specversion": "1.0",
+        "ce-type": row["type"],
+        "ce-source": f"/polmas/{region}/{service}",
+        "ce-subject": str(row["stream_id"]),
+        "ce-time": row["recorded_at"].isoformat(),
+        "ce-dataschema": f"/schemas/{service}/{row['type']}/{row['schema_version']}.json",
+        "ce-region": region,
+        "ce-position": str(row["position"]),
+        "ce-version": str(row["version"]),
+        "ce-area": row["area"],
+    }
+    if row["metadata"] != "{}":
+        metadata = _decode_metadata(row["metadata"])
+        attributes |= {
+            name: value
+            for name, value in (
+                ("ce-correlationid", metadata.correlation_id),
+                ("ce-causationid", metadata.causation_id),
+                ("ce-actor", metadata.actor),
+                ("traceparent", metadata.traceparent),
+            )
+            if value
+        }
+    return attributes
+
+
+def sequence(message: Msg) -> int:
+    """The stream sequence of a JetStream message, from its ack subject (with or without a domain)."""
+    tokens = message.reply.split(".")
+    return int(tokens[5] if len(tokens) == 9 else tokens[7])
+
+
+def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
+    """The event a message carries; raises Undecodable for one that no relay of this release published."""
+    header = message.headers or {}
+    try:
+        position = int(header["ce-position"])
+        if position != sequence(message):
+            raise Undecodable(f"position {position} stands at sequence {sequence(message)}")
+        return Recorded(
+            position=position,
+            id=UUID(header["ce-id"]),
+            stream_id=UUID(header["ce-subject"]),
+            version=int(header["ce-version"]),
+            area=header.get("ce-area", ""),
+            recorded_at=datetime.fromisoformat(header["ce-time"]),
+            event=codec.decode(
+                header["ce-type"], int(header["ce-dataschema"].rpartition("/")[2].removesuffix(".json")), message.data
+            ),
+            metadata=Metadata(
+                correlation_id=header.get("ce-correlationid", ""),
+                causation_id=header.get("ce-causationid", ""),
+                actor=header.get("ce-actor", ""),
+                traceparent=header.get("traceparent", ""),
+            ),
+        )
+    except (KeyError, ValueError) as error:
+        raise Undecodable(f"not an event of Rembuk: {error!r}") from error
