@@ -1,0 +1,1 @@
+"""Tools for tests of anything built on Rembuk, shipped with it."""
