@@ -40,9 +40,9 @@ async def connect(url: str, name: str) -> asyncpg.Connection[Any]:
     return await asyncpg.connect(url, timeout=5, command_timeout=60, server_settings={"application_name": name})
 
 
-def pool(url: str, name: str, size: int) -> asyncpg.Pool[Any]:
-    """Connections for short reads, opened when first needed; await it (or enter it) before use."""
-    return asyncpg.create_pool(
+async def open_pool(url: str, name: str, size: int) -> asyncpg.Pool[Any]:
+    """A pool for short statements on the running loop; its connections open when first needed."""
+    return await asyncpg.create_pool(
         url, min_size=0, max_size=size, timeout=5, command_timeout=30,
         max_inactive_connection_lifetime=30, server_settings={"application_name": name},
     )  # fmt: skip

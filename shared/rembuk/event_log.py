@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ import msgspec
 from prometheus_client import Counter, Histogram
 
 from rembuk.codec import Codec
-from rembuk.database import UNREACHABLE, KeptConnection, Unavailable, is_unreachable, pool
+from rembuk.database import UNREACHABLE, KeptConnection, Unavailable, is_unreachable, open_pool
 from rembuk.event import Event, Metadata, Recorded
 
 SCHEMA = files("rembuk").joinpath("event_log.sql").read_text()
@@ -72,7 +73,8 @@ class EventLog:
 
     def __init__(self, url: str, codec: Codec, name: str = "rembuk", readers: int = 4) -> None:
         self.codec = codec
-        self._readers = pool(url, f"{name} log reader", readers)
+        self._open_readers = partial(open_pool, url, f"{name} log reader", readers)
+        self._readers: asyncpg.Pool[Any]
         self._writer = KeptConnection(url, f"{name} log writer")
         self._encode_metadata = msgspec.json.Encoder().encode
         self._decode_metadata = msgspec.json.Decoder(Metadata).decode
@@ -82,7 +84,7 @@ class EventLog:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        await self._readers
+        self._readers = await self._open_readers()
         self._task = asyncio.create_task(self._write_groups(), name="event log writer")
 
     async def stop(self) -> None:

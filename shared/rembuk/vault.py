@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,7 @@ import asyncpg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from rembuk.database import UNREACHABLE, Unavailable, pool
+from rembuk.database import UNREACHABLE, Unavailable, open_pool
 
 SCHEMA = files("rembuk").joinpath("vault.sql").read_text()
 
@@ -179,14 +180,15 @@ class Vault:
         name: str = "rembuk",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._pool = pool(url, f"{name} vault", 4)
+        self._open_pool = partial(open_pool, url, f"{name} vault", 4)
+        self._pool: asyncpg.Pool[asyncpg.Record]
         self._region_key = region_key
         self._clock = clock
         self._kept: OrderedDict[UUID, _Kept] = OrderedDict()
         self._erasures = 0
 
     async def start(self) -> None:
-        await self._pool
+        self._pool = await self._open_pool()
 
     async def stop(self) -> None:
         await self._pool.close()

@@ -1,0 +1,1 @@
+"""Problems of public security: reported, verified, analysed, prioritised, solved together, assessed, closed."""

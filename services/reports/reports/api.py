@@ -1,0 +1,155 @@
+"""The HTTP face of reports: a request becomes a command, an outcome becomes an answer."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import Parameter
+from rembuk.areas import Area, areas
+from rembuk.contracts.categories import CATEGORIES, Category
+from rembuk.decider import Refused
+from rembuk.event_log import EventLog
+from rembuk.handling import Outcome, derive_id, handle
+from rembuk.vault import Vault
+from rembuk.web.events_feed import cloud_event
+from rembuk.web.problem_details import documented
+from rembuk.web.reading import AtLeast, Cursor, Limit
+from rembuk.web.requests import Intent
+
+from reports.commands import (
+    AnalyseProblem,
+    ApplySolution,
+    AssessSolution,
+    CloseProblem,
+    PrioritiseProblem,
+    ProblemReport,
+    ProposeSolution,
+    RejectProblem,
+    ReopenProblem,
+    ReportProblem,
+    VerifyProblem,
+)
+from reports.domain import PROBLEM
+from reports.queries import Problem, ProblemPage, ProblemQueries, reference
+
+Json = Request[Any, Any, Any]
+
+ACTIONS = {
+    "verify": VerifyProblem,
+    "reject": RejectProblem,
+    "analyse": AnalyseProblem,
+    "prioritise": PrioritiseProblem,
+    "propose-solution": ProposeSolution,
+    "apply-solution": ApplySolution,
+    "assess": AssessSolution,
+    "close": CloseProblem,
+    "reopen": ReopenProblem,
+}
+"""What can be asked of a reported problem, by the last part of the path."""
+
+
+class Reported(msgspec.Struct, frozen=True):
+    """The problem is recorded, durably: under this id, for people under this reference, at this log position."""
+
+    id: UUID
+    reference: str
+    position: int
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What was asked is recorded: the problem is at this version now, its last event at this log position."""
+
+    id: UUID
+    version: int
+    position: int
+
+
+def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) -> list[Any]:
+    """Every route of the service but those that all services share."""
+
+    @post("/v1/problems", summary="Report a problem", responses=documented(400, 409, 413, 415, 422, 503))
+    async def report_problem(request: Json, data: ProblemReport) -> Response[Reported]:
+        if data.area not in areas():
+            raise Refused("unknown-area", f"there is no area {data.area}", field="area")
+        intent = Intent(request, data)
+        problem_id = derive_id("problem", intent.key)
+        reporter = ""
+        if data.reporter is not None:
+            person = derive_id("reporter", intent.key)
+            reporter = await vault.seal(person, derive_id(intent.key, 0), msgspec.json.encode(data.reporter))
+        command = ReportProblem(
+            data.area, data.category, data.title, data.description, data.disclosure, data.location, reporter
+        )
+        outcome = await handle(log, PROBLEM, problem_id, command, intent.key, intent.metadata, new=True)
+        body = Reported(problem_id, reference(region, outcome.position), outcome.position)
+        return Response(body, headers={"ETag": f'"{outcome.version}"', "Location": f"/v1/problems/{problem_id}"})
+
+    def action(path: str, command: type[msgspec.Struct]) -> Any:
+        async def act(request: Json, problem_id: UUID, data: Any) -> Response[Recorded]:
+            intent = Intent(request, data, problem_id)
+            outcome = await handle(
+                log, PROBLEM, problem_id, data, intent.key, intent.metadata, expected_version=intent.expected_version
+            )
+            return _recorded(problem_id, outcome)
+
+        act.__annotations__["data"] = command
+        return post(
+            f"/v1/problems/{{problem_id:uuid}}/{path}",
+            status_code=200,
+            operation_id=command.__name__,
+            summary=path.replace("-", " ").capitalize(),
+            responses=documented(400, 404, 409, 412, 413, 415, 422, 503),
+        )(act)
+
+    @get("/v1/problems", summary="Problems, newest first", responses=documented(400, 422, 503))
+    async def list_problems(
+        area: Annotated[str | None, Parameter(max_length=13)] = None,
+        category: Annotated[str | None, Parameter(max_length=40)] = None,
+        status: Annotated[str | None, Parameter(max_length=40)] = None,
+        since: datetime | None = None,
+        cursor: Cursor = None,
+        limit: Limit = 50,
+        at_least: AtLeast = None,
+    ) -> ProblemPage:
+        return await queries.page(
+            area=area, category=category, status=status, since=since, cursor=cursor, limit=limit, at_least=at_least
+        )
+
+    @get("/v1/problems/{problem_id:uuid}", summary="One problem", responses=documented(400, 404, 503))
+    async def read_problem(problem_id: UUID, at_least: AtLeast = None) -> Response[Problem]:
+        problem = await queries.one(problem_id, at_least)
+        if problem is None:
+            raise Refused("unknown-problem")
+        return Response(problem, headers={"ETag": f'"{problem.version}"'})
+
+    @get("/v1/problems/{problem_id:uuid}/history", summary="Its events", responses=documented(400, 404, 503))
+    async def read_history(problem_id: UUID) -> list[dict[str, Any]]:
+        history = await log.read_stream(problem_id)
+        if not history:
+            raise Refused("unknown-problem")
+        return [cloud_event(region, "reports", event) for event in history]
+
+    @get("/v1/areas", summary="Find areas by name or code", responses=documented(400, 422), sync_to_thread=True)
+    def find_areas(
+        q: Annotated[str, Parameter(min_length=1, max_length=100)],
+        within: Annotated[str | None, Parameter(max_length=13)] = None,
+        limit: Limit = 10,
+    ) -> Sequence[Area]:
+        if within is not None and within not in areas():
+            raise Refused("unknown-area", f"there is no area {within}", field="within")
+        return areas().search(q, limit, within)
+
+    @get("/v1/categories", summary="Every category of problems", sync_to_thread=False)
+    def list_categories() -> list[Category]:
+        return list(CATEGORIES.values())
+
+    actions = [action(path, command) for path, command in ACTIONS.items()]
+    return [report_problem, *actions, list_problems, read_problem, read_history, find_areas, list_categories]
+
+
+def _recorded(problem_id: UUID, outcome: Outcome) -> Response[Recorded]:
+    body = Recorded(problem_id, outcome.version, outcome.position)
+    return Response(body, headers={"ETag": f'"{outcome.version}"'})

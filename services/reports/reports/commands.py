@@ -1,0 +1,131 @@
+"""What can be asked of a problem: one struct a wish, validated as it is decoded from JSON."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from rembuk.contracts.polmas import Disclosure, Pillar, Strategy
+from rembuk.contracts.reports import Partner, RejectionCode
+
+_NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
+_NO_NUL = r"^[^\x00]*$"
+
+Title = Annotated[str, Meta(min_length=3, max_length=200, pattern=_NOT_BLANK)]
+Text = Annotated[str, Meta(min_length=3, max_length=4000, pattern=_NOT_BLANK)]
+Note = Annotated[str, Meta(max_length=2000, pattern=_NO_NUL)]
+Words = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NOT_BLANK)]
+Grade = Annotated[int, Meta(ge=1, le=5)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000)]
+AreaCode = Annotated[str, Meta(pattern=r"^\d\d(\.\d\d(\.\d\d(\.\d{4})?)?)?$", max_length=13, examples=["35.78.08.1004"])]
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """WGS 84 degrees, within the bounding box of Indonesia."""
+
+    lat: Annotated[float, Meta(ge=-11.5, le=6.5)]
+    lon: Annotated[float, Meta(ge=94.5, le=141.5)]
+
+
+class Reporter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who reports; sealed before it is recorded."""
+
+    name: Words
+    phone: Annotated[str, Meta(pattern=r"^\+?[0-9 ()-]{6,20}$")] | None = None
+
+
+class ProblemReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A report as it comes in, its reporter in clear."""
+
+    area: AreaCode
+    category: Annotated[str, Meta(pattern="^[a-z_]{1,40}$", examples=["theft"])]
+    title: Title
+    description: Text
+    disclosure: Disclosure = "public"
+    location: Place | None = None
+    reporter: Reporter | None = None
+
+
+class ReportProblem(msgspec.Struct, frozen=True):
+    """A report to be recorded, its reporter sealed ("" for an anonymous one)."""
+
+    area: str
+    category: str
+    title: str
+    description: str
+    disclosure: Disclosure = "public"
+    location: Place | None = None
+    reporter: str = ""
+
+
+class VerifyProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    note: Note = ""
+
+
+class RejectProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    code: RejectionCode
+    reason: Text
+
+
+class AnalyseProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    root_cause: Text
+    victims: Note = ""
+    offenders: Note = ""
+    place: Note = ""
+
+
+class PrioritiseProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    impact: Grade
+    urgency: Grade
+    reach: Grade
+
+
+class ProposeSolution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    proposal: Text
+    strategies: Annotated[tuple[Strategy, ...], Meta(min_length=1, max_length=10)]
+    root_cause: Note = ""
+    forum_id: UUID | None = None
+    meeting_id: UUID | None = None
+
+
+class ApplySolution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    done: Text
+    strategies: Annotated[tuple[Strategy, ...], Meta(min_length=1, max_length=10)]
+    partners: Annotated[tuple[Partner, ...], Meta(min_length=1, max_length=20)]
+    since: date
+    until: date
+    pillars: Annotated[tuple[Pillar, ...], Meta(max_length=11)] = ()
+
+
+class AssessSolution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    as_planned: bool
+    effective: bool
+    before: Count
+    after: Count
+    note: Note = ""
+
+
+class CloseProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    note: Note = ""
+
+
+class ReopenProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reason: Text
+
+
+ProblemCommand = (
+    ReportProblem
+    | VerifyProblem
+    | RejectProblem
+    | AnalyseProblem
+    | PrioritiseProblem
+    | ProposeSolution
+    | ApplySolution
+    | AssessSolution
+    | CloseProblem
+    | ReopenProblem
+)

@@ -1,0 +1,290 @@
+"""What may happen to a problem. Pure: no clock, no database, no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from rembuk.contracts.categories import CATEGORIES
+from rembuk.contracts.reports import (
+    Level,
+    Location,
+    ProblemAnalysed,
+    ProblemClosed,
+    ProblemEvent,
+    ProblemPrioritised,
+    ProblemRejected,
+    ProblemReopened,
+    ProblemReported,
+    ProblemVerified,
+    SolutionApplied,
+    SolutionAssessed,
+    SolutionProposed,
+)
+from rembuk.decider import Decider, Refused
+
+from reports.commands import (
+    AnalyseProblem,
+    ApplySolution,
+    AssessSolution,
+    CloseProblem,
+    PrioritiseProblem,
+    ProblemCommand,
+    ProposeSolution,
+    RejectProblem,
+    ReopenProblem,
+    ReportProblem,
+    VerifyProblem,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreported:
+    """Nobody has told us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Told, not yet looked at."""
+
+    area: str
+    crime: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Found to be so; being analysed, prioritised, deliberated. `proposed` once there is a solution to apply."""
+
+    area: str
+    crime: bool
+    proposed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A solution was applied and is not assessed yet: never "done"."""
+
+    area: str
+    crime: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """The applied solution was assessed as effective."""
+
+    area: str
+    crime: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Solved, and put away."""
+
+    area: str
+    crime: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Not taken up."""
+
+    area: str
+    crime: bool
+
+
+State = Unreported | Reported | Open | Applied | Solved | Closed | Rejected
+
+
+def decide(command: ProblemCommand, state: State) -> list[ProblemEvent]:
+    """The events a wish leads to in a state; raises Refused with the rule it breaks."""
+    match command:
+        case ReportProblem():
+            return report(command, state)
+        case VerifyProblem():
+            return verify(command, state)
+        case RejectProblem():
+            return reject(command, state)
+        case AnalyseProblem():
+            _open(state)
+            return [ProblemAnalysed(command.root_cause, command.victims, command.offenders, command.place)]
+        case PrioritiseProblem():
+            return prioritise(command, state)
+        case ProposeSolution():
+            return propose_solution(command, state)
+        case ApplySolution():
+            return apply_solution(command, state)
+        case AssessSolution():
+            return assess_solution(command, state)
+        case CloseProblem():
+            return close(command, state)
+        case ReopenProblem():
+            return reopen(command, state)
+        case _:
+            assert_never(command)
+
+
+def report(command: ReportProblem, state: State) -> list[ProblemEvent]:
+    if not isinstance(state, Unreported):
+        raise Refused("already-reported")
+    if command.category not in CATEGORIES:
+        raise Refused("unknown-category", f"there is no category {command.category}", field="category")
+    place = command.location
+    return [
+        ProblemReported(
+            area=command.area,
+            category=command.category,
+            title=command.title,
+            description=command.description,
+            disclosure=command.disclosure,
+            location=Location(place.lat, place.lon) if place else None,
+            reporter=command.reporter,
+        )
+    ]
+
+
+def verify(command: VerifyProblem, state: State) -> list[ProblemEvent]:
+    match state:
+        case Reported():
+            return [ProblemVerified(command.note)]
+        case Unreported():
+            raise Refused("unknown-problem")
+        case _:
+            raise Refused("already-verified" if not isinstance(state, Rejected) else "already-rejected")
+
+
+def reject(command: RejectProblem, state: State) -> list[ProblemEvent]:
+    match state:
+        case Reported():
+            return [ProblemRejected(command.code, command.reason)]
+        case Unreported():
+            raise Refused("unknown-problem")
+        case _:
+            raise Refused("already-verified" if not isinstance(state, Rejected) else "already-rejected")
+
+
+def prioritise(command: PrioritiseProblem, state: State) -> list[ProblemEvent]:
+    _open(state)
+    level = priority(command.impact, command.urgency, command.reach)
+    return [ProblemPrioritised(command.impact, command.urgency, command.reach, level)]
+
+
+def priority(impact: int, urgency: int, reach: int) -> Level:
+    """The level of impact x urgency x reach, each 1..5 (so 1..125): quarters of the product's range on a cubic scale,
+    where three times "middling" (27) is `medium` and three times "serious" (64) is `high`."""
+    product = impact * urgency * reach
+    if product >= 80:
+        return "critical"
+    if product >= 48:
+        return "high"
+    return "medium" if product >= 18 else "low"
+
+
+def propose_solution(command: ProposeSolution, state: State) -> list[ProblemEvent]:
+    _open(state)
+    return [
+        SolutionProposed(
+            command.proposal, command.strategies, command.root_cause, command.forum_id, command.meeting_id
+        )
+    ]
+
+
+def apply_solution(command: ApplySolution, state: State) -> list[ProblemEvent]:
+    problem = _open(state)
+    if not problem.proposed:
+        raise Refused("no-solution-proposed")
+    if problem.crime and "officer" not in command.partners:
+        raise Refused("officer-required", "a crime is not solved without an officer")
+    if command.until < command.since:
+        raise Refused("ends-before-it-begins", "until is before since", field="until")
+    return [
+        SolutionApplied(
+            command.done, command.strategies, command.partners, command.pillars, command.since, command.until
+        )
+    ]
+
+
+def assess_solution(command: AssessSolution, state: State) -> list[ProblemEvent]:
+    match state:
+        case Applied():
+            return [
+                SolutionAssessed(command.as_planned, command.effective, command.before, command.after, command.note)
+            ]
+        case Unreported():
+            raise Refused("unknown-problem")
+        case _:
+            raise Refused("no-applied-solution")
+
+
+def close(command: CloseProblem, state: State) -> list[ProblemEvent]:
+    match state:
+        case Solved():
+            return [ProblemClosed(command.note)]
+        case Unreported():
+            raise Refused("unknown-problem")
+        case Applied():
+            raise Refused("not-assessed", "an applied solution without an assessment is never done")
+        case _:
+            raise Refused("not-solved")
+
+
+def reopen(command: ReopenProblem, state: State) -> list[ProblemEvent]:
+    match state:
+        case Solved() | Closed() | Rejected():
+            return [ProblemReopened(command.reason)]
+        case Unreported():
+            raise Refused("unknown-problem")
+        case _:
+            raise Refused("still-open")
+
+
+def _open(state: State) -> Open:
+    """The state as an open problem; refuses with the reason why it is none."""
+    match state:
+        case Open():
+            return state
+        case Unreported():
+            raise Refused("unknown-problem")
+        case Reported():
+            raise Refused("not-verified")
+        case Rejected():
+            raise Refused("already-rejected")
+        case Applied():
+            raise Refused("already-applied", "a solution was applied; assess it first")
+        case Solved() | Closed():
+            raise Refused("already-solved")
+        case _:
+            assert_never(state)
+
+
+def evolve(state: State, event: ProblemEvent) -> State:
+    """The state after an event."""
+    match event:
+        case ProblemReported():
+            return Reported(event.area, CATEGORIES[event.category].crime)
+        case _:
+            assert not isinstance(state, Unreported), "a problem begins by being reported"
+    match event:
+        case ProblemVerified() | ProblemReopened():
+            return Open(state.area, state.crime)
+        case ProblemRejected():
+            return Rejected(state.area, state.crime)
+        case ProblemAnalysed() | ProblemPrioritised():
+            return state
+        case SolutionProposed():
+            return Open(state.area, state.crime, proposed=True)
+        case SolutionApplied():
+            return Applied(state.area, state.crime)
+        case SolutionAssessed():
+            # what did not work is open again, its proposal used up
+            return Solved(state.area, state.crime) if event.effective else Open(state.area, state.crime)
+        case ProblemClosed():
+            return Closed(state.area, state.crime)
+        case _:
+            assert_never(event)
+
+
+def area_of(state: State) -> str:
+    return "" if isinstance(state, Unreported) else state.area
+
+
+PROBLEM: Decider[ProblemCommand, State, ProblemEvent] = Decider(Unreported(), decide, evolve, area_of)

@@ -1,0 +1,62 @@
+"""The command line of a service: `python -m reports api | worker | migrate`.
+
+The API is what `<service>.app.build` returns, the worker what `<service>.worker.build` does; each process imports
+its own half only.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from importlib import import_module
+
+import uvloop
+
+from rembuk import logs
+from rembuk.settings import MissingSetting, Settings
+
+GRACE_S = 15
+"""How long a stopping API finishes the requests it has accepted."""
+
+
+def main(service: str) -> None:
+    """Run one process of a service; exits 2 when it is not told what it needs."""
+    process = sys.argv[1] if len(sys.argv) == 2 else ""
+    try:
+        settings = Settings.load(service)
+        logs.configure(service, process)
+        match process:
+            case "api":
+                _serve(settings)
+            case "worker":
+                uvloop.run(import_module(f"{service}.worker").build(settings).run())
+            case "migrate":
+                _migrate(settings)
+            case _:
+                raise MissingSetting(f"usage: python -m {service} api|worker|migrate")
+    except MissingSetting as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def _serve(settings: Settings) -> None:
+    """Serve until SIGTERM, then finish what was accepted."""
+    import uvicorn
+
+    app = import_module(f"{settings.service}.app").build(settings)
+    gc.collect()
+    gc.freeze()  # what start-up made lives for ever: full collections need not look at it
+    gc.set_threshold(50_000, 50, 50)
+    uvicorn.run(
+        app, host=settings.host, port=settings.port, loop="uvloop", http="httptools", ws="none", lifespan="on",
+        access_log=False, log_config=None, timeout_graceful_shutdown=GRACE_S, backlog=2048,
+    )  # fmt: skip
+
+
+def _migrate(settings: Settings) -> None:
+    from rembuk.migrations import upgrade
+
+    name = f"REMBUK_{settings.service.upper()}_OWNER_URL"
+    if name not in settings.environment:
+        raise MissingSetting(f"{name} is not set")
+    upgrade(settings.service, settings.environment[name], settings.name)

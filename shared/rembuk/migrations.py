@@ -1,0 +1,58 @@
+"""Bringing a service's database to the newest shape: Alembic, run as the owner, never as the service."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+
+from alembic import command
+from alembic.config import Config
+from alembic.operations import Operations
+from sqlalchemy import Connection
+from sqlalchemy.util import await_only
+
+from rembuk.database import engine
+
+KERNEL_SCRIPTS = ("event_log.sql", "flow.sql", "vault.sql")
+"""What the first migration of every service runs, in this order, before its own tables."""
+
+_GRANTS = """
+grant usage on schema public, log to "{role}";
+grant select on all tables in schema log to "{role}";
+revoke execute on all functions in schema log from public;
+grant execute on function log.append to "{role}";
+grant select, insert, update, delete on all tables in schema public to "{role}";
+revoke all on table alembic_version from "{role}";
+"""
+
+
+def run_script(op: Operations, name: str, package: str = "rembuk") -> None:
+    """Run a file of several SQL statements within the migration's transaction."""
+    _run(op.get_bind(), files(package).joinpath(name).read_text())
+
+
+def upgrade(package: str, owner_url: str, service_role: str, revision: str = "head") -> None:
+    """Run the migrations in `package`.migrations as the owner, then grant the service what it may do: read the log,
+    append by log.append() alone, and keep its own read models and ledgers."""
+    config = Config()
+    config.set_main_option("script_location", f"{package}:migrations")
+
+    def migrate(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        _run(connection, _GRANTS.format(role=service_role))
+
+    async def run() -> None:
+        owner = engine(owner_url, f"{package} migrations", size=1)
+        async with owner.begin() as connection:
+            await connection.run_sync(migrate)
+        await owner.dispose()
+
+    asyncio.run(run())
+
+
+def _run(connection: Connection, script: str) -> None:
+    connection.exec_driver_sql("select 1")  # opens the transaction, which the raw connection then is in too
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    await_only(driver.execute(script))

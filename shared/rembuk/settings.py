@@ -1,0 +1,53 @@
+"""What a service process is told by its environment, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+
+class MissingSetting(Exception):
+    """The environment does not say what it has to; names the variable."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """One service of one region. URLs are as libpq and NATS write them; `region` is a lower-case word."""
+
+    region: str
+    service: str
+    database_url: str
+    nats_url: str
+    host: str
+    port: int
+    region_key: str
+    environment: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """`jatim_reports`: the database, its role, and the first part of every durable consumer's name."""
+        return f"{self.region}_{self.service}"
+
+    @classmethod
+    def load(cls, service: str, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read REMBUK_REGION, REMBUK_NATS_URL, REMBUK_HOST, REMBUK_REGION_KEY (a file or a base64 key) and, for
+        `service`, REMBUK_<SERVICE>_DATABASE_URL and REMBUK_<SERVICE>_PORT. Raises MissingSetting."""
+
+        def read(name: str, default: str | None = None) -> str:
+            value = environment.get(name, default)
+            if value is None:
+                raise MissingSetting(f"{name} is not set")
+            return value
+
+        prefix = f"REMBUK_{service.upper()}"
+        return cls(
+            region=read("REMBUK_REGION"),
+            service=service,
+            database_url=read(f"{prefix}_DATABASE_URL"),
+            nats_url=read("REMBUK_NATS_URL", "nats://127.0.0.1:4222"),
+            host=read("REMBUK_HOST", "127.0.0.1"),
+            port=int(read(f"{prefix}_PORT", "8000")),
+            region_key=read("REMBUK_REGION_KEY", ""),
+            environment=environment,
+        )

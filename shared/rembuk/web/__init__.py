@@ -1,0 +1,1 @@
+"""What every service's HTTP face shares: problem details, idempotency, health, the events feed, the application."""

@@ -1,0 +1,94 @@
+"""The HTTP application every service builds on: limits, problem details, health, metrics, OpenAPI, events feed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from litestar import Litestar, MediaType, Response, get
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import ASGIApp, Receive, Scope, Send
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from rembuk.event_log import EventLog
+from rembuk.settings import Settings
+from rembuk.web import problem_details
+from rembuk.web.events_feed import events_feed
+
+MAX_BODY_BYTES = 1024 * 1024
+
+Hook = Callable[[], Awaitable[None]]
+
+_NOT_JSON = (
+    b'{"type":"/problems/json-expected","title":"Json expected","status":415,'
+    b'"errors":[{"field":"Content-Type","rule":"must be application/json"}]}'
+)
+
+
+def json_bodies_only(app: ASGIApp) -> ASGIApp:
+    """Refuse a POST whose body is not declared as JSON, before anything is read."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            for name, value in scope["headers"]:
+                if name == b"content-type":
+                    if value.partition(b";")[0].strip().lower() == b"application/json":
+                        break
+                    await _refuse(send)
+                    return
+            else:
+                await _refuse(send)
+                return
+        await app(scope, receive, send)
+
+    return middleware
+
+
+async def _refuse(send: Send) -> None:
+    await send({
+        "type": "http.response.start", "status": 415,
+        "headers": [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(_NOT_JSON))],
+    })  # type: ignore[typeddict-item]  # fmt: skip
+    await send({"type": "http.response.body", "body": _NOT_JSON, "more_body": False})
+
+
+def build(
+    settings: Settings,
+    log: EventLog,
+    routes: Sequence[Any],
+    *,
+    title: str,
+    start: Sequence[Hook] = (),
+    stop: Sequence[Hook] = (),
+) -> Litestar:
+    """The application of one service; the log is started first and stopped last."""
+
+    @get("/health/live", include_in_schema=False, media_type=MediaType.TEXT, sync_to_thread=False)
+    def live() -> str:
+        return "live"
+
+    @get("/health/ready", include_in_schema=False, media_type=MediaType.TEXT)
+    async def ready() -> str:
+        """503 while PostgreSQL does not answer: a report can be accepted if and only if this says ready."""
+        await log.head()
+        return "ready"
+
+    @get("/metrics", include_in_schema=False, sync_to_thread=False)
+    def metrics() -> Response[bytes]:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return Litestar(
+        [*routes, events_feed(log, settings.region, settings.service), live, ready, metrics],
+        exception_handlers=problem_details.HANDLERS,
+        request_max_body_size=MAX_BODY_BYTES,
+        on_startup=[log.start, *start],
+        on_shutdown=[*stop, log.stop],
+        openapi_config=OpenAPIConfig(
+            title=title,
+            version="1.0.0",
+            path="/schema",
+            render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+        ),
+        middleware=[json_bodies_only],
+    )

@@ -1,0 +1,161 @@
+"""Errors as RFC 9457 problem details: each names the broken rule and, where there is one, the field at fault."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+from sqlalchemy.exc import SQLAlchemyError
+
+from rembuk.codec import EventTooLarge
+from rembuk.database import Unavailable, is_unreachable
+from rembuk.decider import Refused
+from rembuk.event_log import VersionConflict
+from rembuk.handling import KeyReused, VersionMismatch
+
+RETRY_AFTER_S = 2
+
+_log = structlog.get_logger(__name__)
+_AT = re.compile(r"^(?P<rule>.*?)(?: - at `(?P<field>[^`]*)`)?$", re.DOTALL)
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One input at fault: `field` as a path into the body, or the name of the parameter or header."""
+
+    field: str
+    rule: str
+
+
+class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of every error. `type` ends in the kebab-case name of the broken rule."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    errors: tuple[FieldError, ...] = ()
+
+
+class Behind(Exception):
+    """The read model has not reached the position a reader asked for in time."""
+
+
+def response(
+    status: int, rule: str, detail: str = "", errors: tuple[FieldError, ...] = (), headers: dict[str, str] | None = None
+) -> Response[Any]:
+    """A problem-details answer; `rule` is the kebab-case name of what went wrong."""
+    body = ProblemDetails(f"/problems/{rule}", rule.replace("-", " ").capitalize(), status, detail, errors)
+    return Response(body, status_code=status, media_type="application/problem+json", headers=headers)
+
+
+def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[Any]:
+    extra: Any = error.extra if isinstance(error.extra, list) else []
+    errors = tuple(_field_error(one) for one in extra if isinstance(one, dict))
+    malformed = not errors
+    return response(
+        400, "malformed-input" if malformed else "invalid-input", error.detail if malformed else "", errors
+    )
+
+
+def _field_error(one: dict[str, Any]) -> FieldError:
+    match = _AT.match(str(one.get("message", "")))
+    assert match is not None
+    field = str(one.get("key") or "") or (match["field"] or "").removeprefix("$.")
+    return FieldError(field, match["rule"])
+
+
+_HTTP_RULES = {
+    400: "malformed-input",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "body-too-large",
+    415: "json-expected",
+}
+
+
+def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    status = error.status_code
+    if status >= 500:
+        _log.error("request failed", exc_info=error)
+        return response(status, "internal-error")
+    return response(status, _HTTP_RULES.get(status, "request-refused"), error.detail, headers=error.headers)
+
+
+def _refused(_: Request[Any, Any, Any], error: Refused) -> Response[Any]:
+    if error.field:
+        return response(422, error.rule, str(error), (FieldError(error.field, error.rule),))
+    return response(404 if error.rule.startswith("unknown-") else 409, error.rule, str(error))
+
+
+def _key_reused(_: Request[Any, Any, Any], error: KeyReused) -> Response[Any]:
+    return response(422, "idempotency-key-reused", str(error), (FieldError("Idempotency-Key", "reused"),))
+
+
+def _mismatch(_: Request[Any, Any, Any], error: VersionMismatch) -> Response[Any]:
+    return response(412, "version-conflict", str(error), (FieldError("If-Match", f"current is {error.actual}"),))
+
+
+def _conflict(_: Request[Any, Any, Any], error: VersionConflict) -> Response[Any]:
+    return response(409, "version-conflict", str(error))
+
+
+def _too_large(_: Request[Any, Any, Any], error: EventTooLarge) -> Response[Any]:
+    return response(413, "body-too-large", str(error))
+
+
+def _unavailable(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    if not is_unreachable(error) and not isinstance(error, Behind):
+        _log.error("request failed", exc_info=error)
+        return response(500, "internal-error")
+    rule = "read-model-behind" if isinstance(error, Behind) else "temporarily-unavailable"
+    return response(503, rule, "try again", headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    if is_unreachable(error):
+        return _unavailable(_, error)
+    _log.error("request failed", exc_info=error)
+    return response(500, "internal-error")
+
+
+HANDLERS: dict[type[Exception] | int, Any] = {
+    ValidationException: _validation,
+    HTTPException: _http,
+    Refused: _refused,
+    KeyReused: _key_reused,
+    VersionMismatch: _mismatch,
+    VersionConflict: _conflict,
+    EventTooLarge: _too_large,
+    Unavailable: _unavailable,
+    Behind: _unavailable,
+    SQLAlchemyError: _unavailable,
+    Exception: _unexpected,
+}
+
+
+def documented(*statuses: int) -> dict[int, ResponseSpec]:
+    """The OpenAPI declaration of error answers."""
+    return {
+        status: ResponseSpec(
+            ProblemDetails, media_type="application/problem+json", description=_DESCRIPTIONS[status],
+            generate_examples=False,
+        )
+        for status in statuses
+    }  # fmt: skip
+
+
+_DESCRIPTIONS = {
+    400: "The request is malformed or breaks a rule of the schema; `errors` names the field",
+    404: "There is no such thing",
+    409: "The domain refuses it in the present state, or a concurrent command won",
+    412: "If-Match names another version than the current one",
+    413: "The body is larger than 1 MiB",
+    415: "The body is not application/json",
+    422: "A field breaks a rule of the domain, or the idempotency key was used for something else",
+    503: "The service cannot answer now; Retry-After says when to come back",
+}

@@ -1,0 +1,66 @@
+"""Reads: waiting for a read model to catch up, and paging through it by cursor."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from typing import Annotated, Any
+
+import msgspec
+from litestar.params import Parameter
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from rembuk.decider import Refused
+from rembuk.web.problem_details import Behind
+
+AtLeast = Annotated[
+    int | None,
+    Parameter(query="at_least", ge=0, le=2**62, description="Wait until the read model has reached this log position"),
+]
+Limit = Annotated[int, Parameter(query="limit", ge=1, le=200, description="Items of a page")]
+Cursor = Annotated[
+    str | None, Parameter(query="cursor", max_length=500, description="`next_cursor` of the page before")
+]
+
+_PATIENCE_S = 5.0
+_POSITION = text("select position from checkpoint where follower = :follower and stream = :stream")
+
+
+class ReadModel:
+    """A service's own read model: its database, and how far the projection of its own stream has come."""
+
+    def __init__(self, engine: AsyncEngine, follower: str, stream: str) -> None:
+        self.engine = engine
+        self._source = {"follower": follower, "stream": stream}
+
+    async def position(self) -> int:
+        """The last position of our own log that the rows show; 0 before the first."""
+        async with self.engine.connect() as connection:
+            return int(await connection.scalar(_POSITION, self._source) or 0)
+
+    async def reached(self, position: int | None) -> None:
+        """Return when the rows show `position` (None: at once); raises Behind after 5 s."""
+        if not position:
+            return
+        deadline = time.monotonic() + _PATIENCE_S
+        while await self.position() < position:
+            if time.monotonic() > deadline:
+                raise Behind(f"the read model has not reached position {position}")
+            await asyncio.sleep(0.01)
+
+
+def encode_cursor(*key: Any) -> str:
+    """An opaque, URL-safe cursor of the last row's sort key."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
+    """The sort key a cursor was made of; raises Refused for anything else."""
+    try:
+        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        return msgspec.json.decode(data, type=tuple[types])  # type: ignore[valid-type]
+    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+        raise Refused("invalid-cursor", "not a cursor that this service gave", field="cursor") from error

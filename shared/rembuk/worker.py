@@ -1,0 +1,106 @@
+"""The worker process beside a service's API: its relay, its followers, and whatever else runs in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import nats
+import structlog
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+
+from rembuk.following import Follower
+from rembuk.relay import Relay
+from rembuk.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+Task = Callable[[], Awaitable[None]]
+"""Runs until cancelled; heals what can heal by itself."""
+
+
+async def connect(url: str, name: str) -> Client:
+    """A NATS connection that is tried for ever, first and again: no service falls with its broker."""
+
+    async def said(error: Exception) -> None:
+        _log.warning("nats connection", error=repr(error))
+
+    while True:
+        try:
+            return await nats.connect(
+                url, name=name, max_reconnect_attempts=-1, reconnect_time_wait=0.25, connect_timeout=2,
+                ping_interval=10, max_outstanding_pings=2, error_cb=said, allow_reconnect=True,
+            )  # fmt: skip
+        except Exception as error:
+            _log.info("waiting for nats", error=repr(error))
+            await asyncio.sleep(0.3)
+
+
+def broker(url: str, name: str) -> NatsBroker:
+    """The FastStream broker that a service's followers share."""
+    return NatsBroker(
+        url, name=name, apply_types=False, logger=None, max_reconnect_attempts=-1, reconnect_time_wait=0.25,
+        connect_timeout=2, ping_interval=10, max_outstanding_pings=2,
+    )  # fmt: skip
+
+
+class Worker:
+    """Runs a service's relay, followers and tasks until SIGTERM or SIGINT, then lets the batch in hand finish."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        followers: Callable[[NatsBroker], Sequence[Follower]],
+        *,
+        start: Sequence[Task] = (),
+        tasks: Sequence[Task] = (),
+        stop: Sequence[Task] = (),
+    ) -> None:
+        self._settings = settings
+        self._followers, self._start, self._tasks, self._stop = followers, start, tasks, stop
+
+    async def run(self) -> None:
+        settings = self._settings
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        background: set[asyncio.Task[Any]] = set()
+
+        def keep(work: Any, name: str) -> None:
+            task = asyncio.create_task(work, name=name)
+            background.add(task)
+            task.add_done_callback(ended)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.critical("worker task failed", task=task.get_name(), exc_info=error)
+                stopping.set()
+
+        async def work() -> None:
+            for hook in self._start:
+                await hook()
+            client = await connect(settings.nats_url, f"{settings.name} relay")
+            keep(Relay(settings.database_url, client, settings.region, settings.service).run(), "relay")
+            await faststream.connect()
+            for follower in self._followers(faststream):
+                running.append(follower)
+                keep(follower.start(), follower.name)
+            for number, task in enumerate(self._tasks):
+                keep(task(), f"task {number}")
+            _log.info("worker runs")
+
+        faststream = broker(settings.nats_url, f"{settings.name} followers")
+        running: list[Follower] = []
+        keep(work(), "start")
+        await stopping.wait()
+        _log.info("worker stops")
+        await asyncio.gather(*(follower.stop() for follower in running), return_exceptions=True)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        for hook in self._stop:
+            await hook()
+        await faststream.stop()
