@@ -40,7 +40,7 @@ class Wish:
     new: bool = False
 
 
-React = Callable[[Sequence[Recorded[Any]], asyncpg.Connection[Any]], Awaitable[Sequence[Sequence[Wish]]]]
+React = Callable[[Sequence[Recorded[Any]], "asyncpg.Connection[Any]"], Awaitable[Sequence[Sequence[Wish]]]]
 """The wishes each of some events gives rise to, in the order of the events; may read our own database."""
 
 

@@ -91,4 +91,5 @@ def build(
             render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
         ),
         middleware=[json_bodies_only],
+        logging_config=None,
     )

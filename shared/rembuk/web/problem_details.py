@@ -21,7 +21,8 @@ from rembuk.handling import KeyReused, VersionMismatch
 RETRY_AFTER_S = 2
 
 _log = structlog.get_logger(__name__)
-_AT = re.compile(r"^(?P<rule>.*?)(?: - at `(?P<field>[^`]*)`)?$", re.DOTALL)
+_AT = re.compile(r"^(?P<rule>.*?)(?: - at `(?P<field>[^`]*)`)?$", re.DOTALL)  # how msgspec words it
+_NAMED = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -65,8 +66,10 @@ def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Respon
 def _field_error(one: dict[str, Any]) -> FieldError:
     match = _AT.match(str(one.get("message", "")))
     assert match is not None
-    field = str(one.get("key") or "") or (match["field"] or "").removeprefix("$.")
-    return FieldError(field, match["rule"])
+    within = str(one.get("key") or "") or (match["field"] or "").removeprefix("$")
+    within = "" if within == "data" else within.removeprefix(".")
+    named = _NAMED.match(match["rule"])
+    return FieldError(".".join(filter(None, (within, named["field"] if named else ""))), match["rule"])
 
 
 _HTTP_RULES = {

@@ -1,0 +1,88 @@
+"""One region as it is run on one machine: which services, where, with what environment; used by the operator's
+command and by tests alike."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import IO, Any
+
+import msgspec
+
+from rembuk.provisioning import SERVICES, ServiceDatabase, provision, service_database
+
+PROCESSES = ("api", "worker")
+PORT_OFFSETS = {"console": 0, "reports": 1, "forums": 2, "notifications": 3, "nats": 4, "postgres": 5}
+"""From the port base: 8000 gives 8001 for reports, and so on."""
+
+_NAME = re.compile(r"[a-z][a-z0-9]{1,15}")
+
+
+class BadRegionName(ValueError):
+    """A region's name is a word of 2 to 16 lower-case letters and digits: it becomes part of many other names."""
+
+
+class Region(msgspec.Struct, frozen=True):
+    """What every process of a region has to know. `region_key` is a file or a base64 key (see `rembuk.vault`),
+    `password` that of all its database roles, `ports` those of its HTTP services; `extra` goes into each process's
+    environment."""
+
+    name: str
+    postgres_url: str
+    nats_url: str
+    password: str
+    region_key: str
+    ports: dict[str, int]
+    host: str = "127.0.0.1"
+    extra: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise BadRegionName(f"{self.name!r} is not a region's name: 2 to 16 lower-case letters and digits")
+
+    def url(self, service: str) -> str:
+        """Where a service's HTTP API is: `http://127.0.0.1:8001`."""
+        return f"http://{self.host}:{self.ports[service]}"
+
+    def database(self, service: str) -> ServiceDatabase:
+        return service_database(self.postgres_url, self.name, service, self.password)
+
+    async def provision(self, services: Iterable[str] = SERVICES) -> None:
+        """Create the databases and roles that are missing."""
+        for service in services:
+            await provision(self.postgres_url, self.name, service, self.password)
+
+    def environment(self, service: str) -> dict[str, str]:
+        """What a process of `service` is told; the owner's URL is among it for `migrate` alone (see `spawn`)."""
+        prefix = f"REMBUK_{service.upper()}"
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")},
+            "REMBUK_REGION": self.name,
+            "REMBUK_NATS_URL": self.nats_url,
+            "REMBUK_HOST": self.host,
+            "REMBUK_REGION_KEY": self.region_key,
+            f"{prefix}_DATABASE_URL": self.database(service).service_url,
+            f"{prefix}_PORT": str(self.ports[service]),
+            **self.extra,
+        }
+
+    def spawn(self, service: str, process: str, output: IO[Any] | int | None = None) -> subprocess.Popen[bytes]:
+        """Start `python -m <service> <process>`; stdout and stderr go to `output`."""
+        environment = self.environment(service)
+        if process == "migrate":
+            environment[f"REMBUK_{service.upper()}_OWNER_URL"] = self.database(service).owner_url
+        return subprocess.Popen(
+            [sys.executable, "-m", service, process],
+            env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
+
+    def migrate(self, services: Iterable[str] = SERVICES) -> None:
+        """Bring the databases to the newest shape, side by side; raises CalledProcessError with what was said."""
+        running = [(service, self.spawn(service, "migrate", subprocess.PIPE)) for service in services]
+        for service, process in running:
+            _, said = process.communicate()
+            if process.returncode:
+                raise subprocess.CalledProcessError(process.returncode, f"{service} migrate", stderr=said)

@@ -1,0 +1,125 @@
+"""Services as real processes for tests: a region of its own on the shared PostgreSQL and NATS servers."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TypeVar
+
+import pytest
+
+from rembuk.embedded import free_port
+from rembuk.provisioning import SERVICES
+from rembuk.region import PROCESSES, Region
+
+T = TypeVar("T")
+TEST_KEY = "dGVzdCB0ZXN0IHRlc3QgdGVzdCB0ZXN0IHRlc3QgdGU="
+
+
+def eventually(check: Callable[[], T], within: float = 20.0) -> T:
+    """Call `check` until it returns without AssertionError or a connection error, at most `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            return check()
+        except (AssertionError, OSError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+class RunningRegion:
+    """A region whose processes a test starts, kills and starts again. All of it ends with the test."""
+
+    def __init__(self, postgres_url: str, nats_url: str, services: tuple[str, ...], extra: dict[str, str]) -> None:
+        self.services = services
+        self.region = Region(
+            name="t" + secrets.token_hex(5),
+            postgres_url=postgres_url,
+            nats_url=nats_url,
+            password="test",
+            region_key=TEST_KEY,
+            ports={service: free_port() for service in SERVICES},
+            extra=extra,
+        )
+        self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+
+    def prepare(self) -> None:
+        """Databases, roles, migrations."""
+        asyncio.run(self.region.provision(self.services))
+        self.region.migrate(self.services)
+
+    def start(self, service: str, process: str) -> None:
+        self.processes[service, process] = self.region.spawn(service, process)
+
+    def start_all(self) -> None:
+        """Every process of every service; returns when the APIs are ready."""
+        for service in self.services:
+            for process in PROCESSES:
+                self.start(service, process)
+        for service in self.services:
+            self.ready(service)
+
+    def ready(self, service: str) -> None:
+        """Wait until the service's API answers that it is ready."""
+
+        def answers() -> None:
+            with suppress(urllib.error.HTTPError), urllib.request.urlopen(  # noqa: S310 - our own loopback service
+                f"{self.region.url(service)}/health/ready", timeout=2
+            ) as answer:
+                assert answer.status == 200
+                return
+            raise AssertionError(f"{service} is not ready")
+
+        eventually(answers, 30)
+
+    def kill(self, service: str, process: str) -> None:
+        """kill -9."""
+        self._end(service, process, signal.SIGKILL)
+
+    def stop(self, service: str, process: str) -> int:
+        """SIGTERM; the exit status."""
+        return self._end(service, process, signal.SIGTERM)
+
+    def stop_all(self) -> None:
+        for child in self.processes.values():
+            with suppress(ProcessLookupError):
+                child.terminate()
+        for key in list(self.processes):
+            self._end(*key, signal.SIGTERM)
+
+    def url(self, service: str) -> str:
+        return self.region.url(service)
+
+    def _end(self, service: str, process: str, how: signal.Signals) -> int:
+        child = self.processes.pop((service, process))
+        child.send_signal(how)
+        try:
+            return child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise
+
+
+@pytest.fixture(scope="session")
+def start_region(postgres_url: str, nats_url: str) -> Iterator[Callable[..., RunningRegion]]:
+    """A function that starts a region with the named services (all by default) and waits until they are ready."""
+    started: list[RunningRegion] = []
+
+    def start(*services: str, extra: dict[str, str] | None = None) -> RunningRegion:
+        running = RunningRegion(postgres_url, nats_url, services or SERVICES, extra or {})
+        started.append(running)
+        running.prepare()
+        running.start_all()
+        return running
+
+    yield start
+    for running in started:
+        running.stop_all()
