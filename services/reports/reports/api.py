@@ -6,17 +6,18 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import Parameter
 from rembuk.areas import Area, areas
 from rembuk.contracts.categories import CATEGORIES, Category
 from rembuk.decider import Refused
 from rembuk.event_log import EventLog
-from rembuk.handling import Outcome, derive_id, handle
+from rembuk.handling import derive_id, handle
 from rembuk.vault import Vault
+from rembuk.web.commands import Json, action, known_area
 from rembuk.web.events_feed import cloud_event
 from rembuk.web.problem_details import documented
-from rembuk.web.reading import AtLeast, Cursor, Limit
+from rembuk.web.reading import AtLeast, Cursor, Limit, found
 from rembuk.web.requests import Intent
 
 from reports.commands import (
@@ -35,9 +36,7 @@ from reports.commands import (
 from reports.domain import PROBLEM
 from reports.queries import Problem, ProblemPage, ProblemQueries, reference
 
-Json = Request[Any, Any, Any]
-
-ACTIONS = {
+ACTIONS: dict[str, type[msgspec.Struct]] = {
     "verify": VerifyProblem,
     "reject": RejectProblem,
     "analyse": AnalyseProblem,
@@ -52,18 +51,10 @@ ACTIONS = {
 
 
 class Reported(msgspec.Struct, frozen=True):
-    """The problem is recorded, durably: under this id, for people under this reference, at this log position."""
+    """The problem is recorded, durably: under this id, for people under this reference, at this position."""
 
     id: UUID
     reference: str
-    position: int
-
-
-class Recorded(msgspec.Struct, frozen=True):
-    """What was asked is recorded: the problem is at this version now, its last event at this log position."""
-
-    id: UUID
-    version: int
     position: int
 
 
@@ -72,8 +63,7 @@ def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) ->
 
     @post("/v1/problems", summary="Report a problem", responses=documented(400, 409, 413, 415, 422, 503))
     async def report_problem(request: Json, data: ProblemReport) -> Response[Reported]:
-        if data.area not in areas():
-            raise Refused("unknown-area", f"there is no area {data.area}", field="area")
+        known_area(data.area)
         intent = Intent(request, data)
         problem_id = derive_id("problem", intent.key)
         reporter = ""
@@ -85,24 +75,9 @@ def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) ->
         )
         outcome = await handle(log, PROBLEM, problem_id, command, intent.key, intent.metadata, new=True)
         body = Reported(problem_id, reference(region, outcome.position), outcome.position)
-        return Response(body, headers={"ETag": f'"{outcome.version}"', "Location": f"/v1/problems/{problem_id}"})
-
-    def action(path: str, command: type[msgspec.Struct]) -> Any:
-        async def act(request: Json, problem_id: UUID, data: Any) -> Response[Recorded]:
-            intent = Intent(request, data, problem_id)
-            outcome = await handle(
-                log, PROBLEM, problem_id, data, intent.key, intent.metadata, expected_version=intent.expected_version
-            )
-            return _recorded(problem_id, outcome)
-
-        act.__annotations__["data"] = command
-        return post(
-            f"/v1/problems/{{problem_id:uuid}}/{path}",
-            status_code=200,
-            operation_id=command.__name__,
-            summary=path.replace("-", " ").capitalize(),
-            responses=documented(400, 404, 409, 412, 413, 415, 422, 503),
-        )(act)
+        return Response(
+            body, headers={"ETag": f'"{outcome.version}"', "Location": f"/v1/problems/{problem_id}"}
+        )
 
     @get("/v1/problems", summary="Problems, newest first", responses=documented(400, 422, 503))
     async def list_problems(
@@ -115,41 +90,42 @@ def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) ->
         at_least: AtLeast = None,
     ) -> ProblemPage:
         return await queries.page(
-            area=area, category=category, status=status, since=since, cursor=cursor, limit=limit, at_least=at_least
+            area=area,
+            category=category,
+            status=status,
+            since=since,
+            cursor=cursor,
+            limit=limit,
+            at_least=at_least,
         )
 
-    @get("/v1/problems/{problem_id:uuid}", summary="One problem", responses=documented(400, 404, 503))
-    async def read_problem(problem_id: UUID, at_least: AtLeast = None) -> Response[Problem]:
-        problem = await queries.one(problem_id, at_least)
-        if problem is None:
-            raise Refused("unknown-problem")
-        return Response(problem, headers={"ETag": f'"{problem.version}"'})
+    @get("/v1/problems/{id:uuid}", summary="One problem", responses=documented(400, 404, 503))
+    async def read_problem(id: UUID, at_least: AtLeast = None) -> Response[Problem]:
+        return found(await queries.one(id, at_least), "unknown-problem")
 
-    @get("/v1/problems/{problem_id:uuid}/history", summary="Its events", responses=documented(400, 404, 503))
-    async def read_history(problem_id: UUID) -> list[dict[str, Any]]:
-        history = await log.read_stream(problem_id)
+    @get("/v1/problems/{id:uuid}/history", summary="Its events", responses=documented(400, 404, 503))
+    async def read_history(id: UUID) -> list[dict[str, Any]]:
+        history = await log.read_stream(id)
         if not history:
             raise Refused("unknown-problem")
         return [cloud_event(region, "reports", event) for event in history]
 
-    @get("/v1/areas", summary="Find areas by name or code", responses=documented(400, 422), sync_to_thread=True)
+    @get(
+        "/v1/areas", summary="Find areas by name or code", responses=documented(400, 422), sync_to_thread=True
+    )
     def find_areas(
         q: Annotated[str, Parameter(min_length=1, max_length=100)],
         within: Annotated[str | None, Parameter(max_length=13)] = None,
         limit: Limit = 10,
     ) -> Sequence[Area]:
-        if within is not None and within not in areas():
-            raise Refused("unknown-area", f"there is no area {within}", field="within")
+        known_area(within, "within")
         return areas().search(q, limit, within)
 
     @get("/v1/categories", summary="Every category of problems", sync_to_thread=False)
     def list_categories() -> list[Category]:
         return list(CATEGORIES.values())
 
-    actions = [action(path, command) for path, command in ACTIONS.items()]
+    actions = [
+        action(log, PROBLEM, f"/v1/problems/{{id:uuid}}/{path}", command) for path, command in ACTIONS.items()
+    ]
     return [report_problem, *actions, list_problems, read_problem, read_history, find_areas, list_categories]
-
-
-def _recorded(problem_id: UUID, outcome: Outcome) -> Response[Recorded]:
-    body = Recorded(problem_id, outcome.version, outcome.position)
-    return Response(body, headers={"ETag": f'"{outcome.version}"'})

@@ -8,20 +8,12 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-
 from rembuk.contracts.polmas import Disclosure, Pillar, Strategy
 from rembuk.contracts.reports import Partner, RejectionCode
+from rembuk.wording import AreaCode, Note, Text, Title, Words
 
-_NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
-_NO_NUL = r"^[^\x00]*$"
-
-Title = Annotated[str, Meta(min_length=3, max_length=200, pattern=_NOT_BLANK)]
-Text = Annotated[str, Meta(min_length=3, max_length=4000, pattern=_NOT_BLANK)]
-Note = Annotated[str, Meta(max_length=2000, pattern=_NO_NUL)]
-Words = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NOT_BLANK)]
 Grade = Annotated[int, Meta(ge=1, le=5)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
-AreaCode = Annotated[str, Meta(pattern=r"^\d\d(\.\d\d(\.\d\d(\.\d{4})?)?)?$", max_length=13, examples=["35.78.08.1004"])]
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
-from rembuk.web.reading import ReadModel, decode_cursor, encode_cursor
+from rembuk.web.reading import ReadModel, lies_in
 from sqlalchemy import Row, select
 
 from reports.tables import problem
@@ -58,9 +58,7 @@ class ProblemQueries:
 
     async def one(self, problem_id: UUID, at_least: int | None = None) -> Problem | None:
         """The problem, None for an unknown one; raises Behind."""
-        await self._read_model.reached(at_least)
-        async with self._read_model.engine.connect() as connection:
-            row = (await connection.execute(select(problem).where(problem.c.id == problem_id))).one_or_none()
+        row = await self._read_model.one(select(problem).where(problem.c.id == problem_id), at_least)
         return None if row is None else self._problem(row)
 
     async def page(
@@ -75,23 +73,20 @@ class ProblemQueries:
         at_least: int | None = None,
     ) -> ProblemPage:
         """Problems of an area and everything below it, newest first."""
-        await self._read_model.reached(at_least)
-        query = select(problem).order_by(problem.c.position.desc()).limit(limit + 1)
+        query = select(problem)
         if area is not None:
-            query = query.where(problem.c.area.like(f"{area}.%") | (problem.c.area == area))
+            query = query.where(lies_in(problem.c.area, area))
         if category is not None:
             query = query.where(problem.c.category == category)
         if status is not None:
             query = query.where(problem.c.status == status)
         if since is not None:
             query = query.where(problem.c.reported_at >= since)
-        if cursor is not None:
-            query = query.where(problem.c.position < decode_cursor(cursor, int)[0])
-        async with self._read_model.engine.connect() as connection:
-            rows = (await connection.execute(query)).all()
-        more = encode_cursor(rows[limit - 1].position) if len(rows) > limit else None
-        return ProblemPage([self._problem(row) for row in rows[:limit]], more)
+        rows, more = await self._read_model.page(query, problem.c.position, cursor, limit, at_least)
+        return ProblemPage([self._problem(row) for row in rows], more)
 
     def _problem(self, row: Row[Any]) -> Problem:
         fields = {name: value for name, value in row._mapping.items() if name not in ("position", "reporter")}
-        return Problem(reference=reference(self._region, row.position), anonymous=row.reporter == "", **fields)
+        return Problem(
+            reference=reference(self._region, row.position), anonymous=row.reporter == "", **fields
+        )

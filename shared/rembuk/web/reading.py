@@ -6,11 +6,13 @@ import asyncio
 import base64
 import binascii
 import time
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
+from litestar import Response
 from litestar.params import Parameter
-from sqlalchemy import text
+from sqlalchemy import Column, ColumnElement, Row, Select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from rembuk.decider import Refused
@@ -18,7 +20,12 @@ from rembuk.web.problem_details import Behind
 
 AtLeast = Annotated[
     int | None,
-    Parameter(query="at_least", ge=0, le=2**62, description="Wait until the read model has reached this log position"),
+    Parameter(
+        query="at_least",
+        ge=0,
+        le=2**62,
+        description="Wait until the read model has reached this log position",
+    ),
 ]
 Limit = Annotated[int, Parameter(query="limit", ge=1, le=200, description="Items of a page")]
 Cursor = Annotated[
@@ -50,6 +57,58 @@ class ReadModel:
             if time.monotonic() > deadline:
                 raise Behind(f"the read model has not reached position {position}")
             await asyncio.sleep(0.01)
+
+    async def one(self, query: Select[Any], at_least: int | None = None) -> Row[Any] | None:
+        """The only row of `query`, None where there is none; raises Behind."""
+        await self.reached(at_least)
+        async with self.engine.connect() as connection:
+            row: Row[Any] | None = (await connection.execute(query)).one_or_none()
+            return row
+
+    async def all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """Every row of `query`."""
+        async with self.engine.connect() as connection:
+            rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
+            return rows
+
+    async def page(
+        self,
+        query: Select[Any],
+        position: Column[int],
+        cursor: str | None,
+        limit: int,
+        at_least: int | None = None,
+    ) -> tuple[Sequence[Row[Any]], str | None]:
+        """Up to `limit` rows of `query` by falling `position`, and the cursor of the next page,
+        None behind the last; raises Behind, and Refused for a cursor that is none."""
+        if cursor is not None:
+            query = query.where(position < decode_cursor(cursor, int)[0])
+        await self.reached(at_least)
+        rows = await self.all(query.order_by(position.desc()).limit(limit + 1))
+        more = encode_cursor(rows[limit - 1]._mapping[position]) if len(rows) > limit else None
+        return rows[:limit], more
+
+
+def lies_in(column: Column[str], area: str) -> ColumnElement[bool]:
+    """Whether a row's area is `area` or lies below it."""
+    return column.like(f"{area}.%") | (column == area)
+
+
+class Versioned(Protocol):
+    """What has its aggregate's version."""
+
+    @property
+    def version(self) -> int: ...
+
+
+V = TypeVar("V", bound=Versioned)
+
+
+def found(thing: V | None, rule: str) -> Response[V]:
+    """The answer with one thing, its version as ETag; refused under `rule` where there is none."""
+    if thing is None:
+        raise Refused(rule)
+    return Response(thing, headers={"ETag": f'"{thing.version}"'})
 
 
 def encode_cursor(*key: Any) -> str:

@@ -1,0 +1,56 @@
+"""Commands by HTTP: a request's body is the wish, the answer says where it was recorded."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, post
+
+from rembuk.areas import areas
+from rembuk.decider import Decider, Refused
+from rembuk.event_log import EventLog
+from rembuk.handling import Outcome, handle
+from rembuk.web.problem_details import documented
+from rembuk.web.requests import Intent
+
+Json = Request[Any, Any, Any]
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What was asked is recorded: the aggregate is at this version now, its last event at this position."""
+
+    id: UUID
+    version: int
+    position: int
+
+
+def recorded(outcome: Outcome, location: str = "") -> Response[Recorded]:
+    """The answer to a command, its version as ETag; `location` is the path of what was made."""
+    headers = {"ETag": f'"{outcome.version}"'} | ({"Location": location} if location else {})
+    return Response(Recorded(outcome.stream_id, outcome.version, outcome.position), headers=headers)
+
+
+def action(log: EventLog, decider: Decider[Any, Any, Any], path: str, command: type[msgspec.Struct]) -> Any:
+    """The route handler of `POST <path>`, with `{id:uuid}` in it: the body is the command for that stream."""
+
+    async def act(request: Json, id: UUID, data: Any) -> Response[Recorded]:
+        intent = Intent(request, data, id)
+        version = intent.expected_version
+        return recorded(
+            await handle(log, decider, id, data, intent.key, intent.metadata, expected_version=version)
+        )
+
+    act.__annotations__["data"] = command
+    return post(
+        path,
+        status_code=200,
+        operation_id=command.__name__,
+        summary=path.rpartition("/")[2].replace("-", " ").capitalize(),
+        responses=documented(400, 404, 409, 412, 413, 415, 422, 503),
+    )(act)
+
+
+def known_area(code: str | None, field: str = "area") -> None:
+    """Refuses the code of an area that there is not; None is let through."""
+    if code is not None and code not in areas():
+        raise Refused("unknown-area", f"there is no area {code}", field=field)
