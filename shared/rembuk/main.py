@@ -49,7 +49,7 @@ def _serve(settings: Settings) -> None:
     gc.set_threshold(50_000, 50, 50)
     uvicorn.run(
         app, host=settings.host, port=settings.port, loop="uvloop", http="httptools", ws="none", lifespan="on",
-        access_log=False, log_config=None, timeout_graceful_shutdown=GRACE_S, backlog=2048,
+        access_log=False, log_config=None, proxy_headers=False, server_header=False, timeout_graceful_shutdown=GRACE_S, backlog=2048,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from rembuk.decider import Refused
 from rembuk.event_log import EventLog
 from rembuk.handling import derive_id, handle
 from rembuk.vault import Vault
+from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, action, known_area
 from rembuk.web.events_feed import cloud_event
 from rembuk.web.problem_details import documented
@@ -62,7 +63,7 @@ def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) ->
     """Every route of the service but those that all services share."""
 
     @post("/v1/problems", summary="Report a problem", responses=documented(400, 409, 413, 415, 422, 503))
-    async def report_problem(request: Json, data: ProblemReport) -> Response[Reported]:
+    async def report_problem(request: Json, data: ProblemReport) -> Answer[Reported]:
         known_area(data.area)
         intent = Intent(request, data)
         problem_id = derive_id("problem", intent.key)
@@ -75,9 +76,7 @@ def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) ->
         )
         outcome = await handle(log, PROBLEM, problem_id, command, intent.key, intent.metadata, new=True)
         body = Reported(problem_id, reference(region, outcome.position), outcome.position)
-        return Response(
-            body, headers={"ETag": f'"{outcome.version}"', "Location": f"/v1/problems/{problem_id}"}
-        )
+        return Answer(body, outcome.version, f"/v1/problems/{problem_id}")
 
     @get("/v1/problems", summary="Problems, newest first", responses=documented(400, 422, 503))
     async def list_problems(

@@ -4,12 +4,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Request, post
 
 from rembuk.areas import areas
 from rembuk.decider import Decider, Refused
 from rembuk.event_log import EventLog
 from rembuk.handling import Outcome, handle
+from rembuk.web.answers import Answer
 from rembuk.web.problem_details import documented
 from rembuk.web.requests import Intent
 
@@ -24,16 +25,15 @@ class Recorded(msgspec.Struct, frozen=True):
     position: int
 
 
-def recorded(outcome: Outcome, location: str = "") -> Response[Recorded]:
+def recorded(outcome: Outcome, location: str = "") -> Answer[Recorded]:
     """The answer to a command, its version as ETag; `location` is the path of what was made."""
-    headers = {"ETag": f'"{outcome.version}"'} | ({"Location": location} if location else {})
-    return Response(Recorded(outcome.stream_id, outcome.version, outcome.position), headers=headers)
+    return Answer(Recorded(outcome.stream_id, outcome.version, outcome.position), outcome.version, location)
 
 
 def action(log: EventLog, decider: Decider[Any, Any, Any], path: str, command: type[msgspec.Struct]) -> Any:
     """The route handler of `POST <path>`, with `{id:uuid}` in it: the body is the command for that stream."""
 
-    async def act(request: Json, id: UUID, data: Any) -> Response[Recorded]:
+    async def act(request: Json, id: UUID, data: Any) -> Answer[Recorded]:
         intent = Intent(request, data, id)
         version = intent.expected_version
         return recorded(

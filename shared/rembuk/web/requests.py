@@ -6,14 +6,12 @@ import re
 from typing import Any
 from uuid import UUID
 
-import uuid_utils.compat as uuids
 from litestar import Request
+from uuid_utils import uuid7
 
 from rembuk.decider import Refused
 from rembuk.event import Metadata
 from rembuk.handling import derive_id, fingerprint
-
-IDEMPOTENCY_KEY = "idempotency-key"
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _VERSION = re.compile(r'(?:W/)?"?(\d{1,9})"?')
@@ -28,25 +26,30 @@ class Intent:
     __slots__ = ("expected_version", "key", "metadata")
 
     def __init__(self, request: Request[Any, Any, Any], command: object, target: UUID | str = "") -> None:
-        header = request.headers
-        given = header.get(IDEMPOTENCY_KEY)
+        headers: dict[bytes, bytes] = dict(request.scope["headers"])  # once each; on the path of every report
+        given = _text(headers.get(b"idempotency-key"))
         if given is None:
-            self.key = uuids.uuid7()
+            self.key = str(uuid7())
         elif _KEY.fullmatch(given):
-            self.key = derive_id(type(command).__name__, target, given)
+            self.key = str(derive_id(type(command).__name__, target, given))
         else:
             raise Refused("invalid-idempotency-key", "1 to 255 visible ASCII characters", field="Idempotency-Key")
         self.metadata = Metadata(
-            correlation_id=_matching(_CORRELATION, header.get("x-correlation-id")) or str(self.key),
-            traceparent=_matching(_TRACEPARENT, header.get("traceparent")),
+            correlation_id=_matching(_CORRELATION, headers.get(b"x-correlation-id")) or self.key,
+            traceparent=_matching(_TRACEPARENT, headers.get(b"traceparent")),
             fingerprint="" if given is None else fingerprint(command),
         )
-        self.expected_version = _expected_version(header.get("if-match"))
+        self.expected_version = _expected_version(_text(headers.get(b"if-match")))
 
 
-def _matching(pattern: re.Pattern[str], value: str | None) -> str:
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def _matching(pattern: re.Pattern[str], value: bytes | None) -> str:
     """The value where it has the right form, else "": a bad trace header is the sender's loss, not an error."""
-    return value if value is not None and pattern.fullmatch(value) else ""
+    text = _text(value)
+    return text if text is not None and pattern.fullmatch(text) else ""
 
 
 def _expected_version(if_match: str | None) -> int | None:
