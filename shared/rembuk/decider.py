@@ -29,12 +29,14 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Decider(Generic[C, S, E]):
-    """One aggregate's behaviour. `area_of` gives the Kemendagri code under which its events are published."""
+    """One kind of aggregate's behaviour. `area_of` gives the Kemendagri code under which its events are published;
+    `events` are the types it consists of, needed where a log holds aggregates of several kinds."""
 
     initial: S
     decide: Callable[[C, S], list[E]]
     evolve: Callable[[S, E], S]
     area_of: Callable[[S], str]
+    events: tuple[type[Event], ...] = (Event,)
 
     def fold(self, events: Iterable[E], state: S | None = None) -> S:
         """The state after `events`, from `state` or the beginning."""

@@ -91,8 +91,10 @@ async def handle(
                 return _first_outcome(history[before:], key, metadata)
         if expected_version is not None and expected_version != len(history):
             raise VersionMismatch(expected_version, len(history))
-        state = decider.fold(event.event for event in history)
+        state, ours = _present(decider, history)
         events = decider.decide(command, state)
+        if not ours:
+            raise VersionConflict(f"{stream_id} is an aggregate of another kind")
         if not events:
             last = history[-1] if history else None
             return Outcome(stream_id, len(history), last.position if last else 0, last.recorded_at if last else None)
@@ -108,6 +110,19 @@ async def handle(
         else:
             return Outcome(stream_id, len(history) + len(events), appended.position, appended.recorded_at)
     raise VersionConflict(f"{stream_id} is contended")
+
+
+async def state_of(log: EventLog, decider: Decider[C, S, E], stream_id: UUID) -> S:
+    """How one aggregate stands now; the initial state for an unknown one. Raises Unavailable, Undecodable."""
+    return _present(decider, await log.read_stream(stream_id))[0]
+
+
+def _present(decider: Decider[C, S, E], history: Sequence[Recorded[Any]]) -> tuple[S, bool]:
+    """The state, and whether the stream is ours to write: one of another kind of aggregate is nothing to this one, so
+    that a meeting's id where a forum's belongs leads to the answer for an unknown forum."""
+    if history and not isinstance(history[0].event, decider.events):
+        return decider.initial, False
+    return decider.fold(event.event for event in history), True
 
 
 def _first_outcome(since: Sequence[Recorded[Any]], key: UUID | str, metadata: Metadata) -> Outcome:
