@@ -1,6 +1,5 @@
 """The real PostgreSQL and the real nats-server as child processes, each from a data directory of its own."""
 
-import ctypes
 import errno
 import fcntl
 import functools
@@ -17,13 +16,14 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+
+from rembuk.lifeline import end_with_us
 
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
@@ -125,7 +125,7 @@ class _Server(ABC):
         self._claim_directory()
         lock = self._lock()
         try:
-            self._require_free_port()
+            require_free_port(self.port)
             self._rotate_log()
             command, environment, run_as = self._prepare(lock)
             with self.log.open("ab") as log:
@@ -238,12 +238,6 @@ class _Server(ABC):
             "install setpriv (util-linux), open these directories to it, or start as an ordinary user"
         )
 
-    def _require_free_port(self) -> None:
-        if not _is_free(self.port):
-            raise PortTaken(
-                f"port {self.port} is taken{_listener(self.port)}; free it or choose another with --port-base"
-            )
-
     def _rotate_log(self) -> None:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
@@ -254,7 +248,7 @@ class _Server(ABC):
         deadline = time.monotonic() + START_SECONDS
         while not self._ready(child.pid):
             if child.poll() is not None:
-                self._require_free_port()
+                require_free_port(self.port)
                 raise EmbeddedError(f"{self.program} ended while starting; {self._tail(start_of_run)}")
             if time.monotonic() > deadline:
                 raise EmbeddedError(f"{self.program} is not ready in time; {self._tail(start_of_run)}")
@@ -399,6 +393,12 @@ def free_port() -> int:
     return next(port for port in iter(lambda: random.randrange(20_000, 32_000), None) if _is_free(port))  # noqa: S311
 
 
+def require_free_port(port: int) -> None:
+    """Raises PortTaken, which names whoever listens on it."""
+    if not _is_free(port):
+        raise PortTaken(f"port {port} is taken{_listener(port)}; free it or choose another with --port-base")
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -485,16 +485,7 @@ def _spawn(
             extra_groups=None if uid is None else [],
             start_new_session=True,
             pass_fds=() if keep is None else (keep,),
-            preexec_fn=_end_with_us(signal_at_our_end),
+            preexec_fn=end_with_us(signal_at_our_end),
         )
 
     return _spawner().submit(start).result()
-
-
-def _end_with_us(how: signal.Signals | None) -> Callable[[], None] | None:
-    """What the child calls before it becomes the server, to get the signal when we end; Linux only."""
-    if how is None or sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    pr_set_pdeathsig = 1
-    return lambda: prctl(pr_set_pdeathsig, how.value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import asyncpg
 import msgspec
 
 SERVICES = ("reports", "forums", "notifications")
@@ -28,6 +27,8 @@ def service_database(admin_url: str, region: str, service: str, password: str) -
 
 async def provision(admin_url: str, region: str, service: str, password: str) -> ServiceDatabase:
     """Create what is missing and set both roles' password; harmless when it is all there."""
+    import asyncpg  # 5 MB that a region's supervisor, which only starts processes, does without
+
     database = service_database(admin_url, region, service, password)
     admin = await asyncpg.connect(admin_url, timeout=10)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from typing import IO, Any
 
 import msgspec
 
+from rembuk.lifeline import end_with_us
 from rembuk.provisioning import SERVICES, ServiceDatabase, provision, service_database
 
 PROCESSES = ("api", "worker")
@@ -23,6 +25,12 @@ _NAME = re.compile(r"[a-z][a-z0-9]{1,15}")
 
 class BadRegionName(ValueError):
     """A region's name is a word of 2 to 16 lower-case letters and digits: it becomes part of many other names."""
+
+
+def require_name(name: str) -> None:
+    """Raises BadRegionName."""
+    if not _NAME.fullmatch(name):
+        raise BadRegionName(f"{name!r} is not a region's name: 2 to 16 lower-case letters and digits")
 
 
 class Region(msgspec.Struct, frozen=True):
@@ -40,8 +48,7 @@ class Region(msgspec.Struct, frozen=True):
     extra: dict[str, str] = {}
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise BadRegionName(f"{self.name!r} is not a region's name: 2 to 16 lower-case letters and digits")
+        require_name(self.name)
 
     def url(self, service: str) -> str:
         """Where a service's HTTP API is: `http://127.0.0.1:8001`."""
@@ -69,14 +76,22 @@ class Region(msgspec.Struct, frozen=True):
             **self.extra,
         }
 
-    def spawn(self, service: str, process: str, output: IO[Any] | int | None = None) -> subprocess.Popen[bytes]:
-        """Start `python -m <service> <process>`; stdout and stderr go to `output`."""
+    def spawn(
+        self,
+        service: str,
+        process: str,
+        output: IO[Any] | int | None = None,
+        signal_at_our_end: signal.Signals | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start `python -m <service> <process>`; stdout and stderr go to `output`. With a signal it gets that one
+        when the thread that started it ends (see `rembuk.lifeline`)."""
         environment = self.environment(service)
         if process == "migrate":
             environment[f"REMBUK_{service.upper()}_OWNER_URL"] = self.database(service).owner_url
         return subprocess.Popen(
             [sys.executable, "-m", service, process],
             env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            preexec_fn=end_with_us(signal_at_our_end),
         )  # fmt: skip
 
     def migrate(self, services: Iterable[str] = SERVICES) -> None:

@@ -42,10 +42,13 @@ def subject(prefix: str, event_type: str, area: str) -> str:
     return ".".join([prefix, event_type, *levels, *[_NO_AREA] * (3 - len(levels))])
 
 
-def area_filter(prefix: str, area: str) -> str:
-    """The subject filter for everything published about an area, and below it: `polmas.jatim.*.*.35.78.>`."""
-    levels = area.split(".")[:3]
-    return ".".join([prefix, "*", *levels, *([] if len(levels) == 3 else [">"])])
+def area_filter(prefix: str, area: str, event_type: str = "*") -> str:
+    """The subject filter for what is published about an area ("" for all), and below it: `polmas.jatim.*.*.35.78.>`.
+
+    A village's filter is its district's.
+    """
+    levels = [level for level in area.split(".")[:3] if level]
+    return ".".join([prefix, event_type, *levels, *([] if len(levels) == 3 else [">"])])
 
 
 def stream_config(region: str, service: str) -> StreamConfig:
@@ -64,36 +67,34 @@ def stream_config(region: str, service: str) -> StreamConfig:
     )
 
 
-def headers(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> dict[str, str]:
-    """CloudEvents attributes and Nats-Msg-Id of one row of log.event."""
-    event_id = str(row["id"])
-    attributes = {
-        "Nats-Msg-Id": event_id,
-        "ce-id": event_id,
-        "ce-specversion": "1.0",
-        "ce-type": row["type"],
-        "ce-source": f"/polmas/{region}/{service}",
-        "ce-subject": str(row["stream_id"]),
-        "ce-time": row["recorded_at"].isoformat(),
-        "ce-dataschema": f"/schemas/{service}/{row['type']}/{row['schema_version']}.json",
-        "ce-region": region,
-        "ce-position": str(row["position"]),
-        "ce-version": str(row["version"]),
-        "ce-area": row["area"],
-    }
-    if row["metadata"] != "{}":
-        metadata = _decode_metadata(row["metadata"])
-        attributes |= {
-            name: value
-            for name, value in (
-                ("ce-correlationid", metadata.correlation_id),
-                ("ce-causationid", metadata.causation_id),
-                ("ce-actor", metadata.actor),
-                ("traceparent", metadata.traceparent),
-            )
-            if value
-        }
-    return attributes
+def header_lines(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> str:
+    """CloudEvents attributes and Nats-Msg-Id of one row of log.event, one line each, ending in CRLF.
+
+    Raises ValueError where a value would break out of its line.
+    """
+    event_id, name = str(row["id"]), row["type"]
+    lines = (
+        f"Nats-Msg-Id: {event_id}\r\nce-id: {event_id}\r\nce-specversion: 1.0\r\nce-type: {name}\r\n"
+        f"ce-source: /polmas/{region}/{service}\r\nce-subject: {row['stream_id']}\r\n"
+        f"ce-time: {row['recorded_at'].isoformat()}\r\n"
+        f"ce-dataschema: /schemas/{service}/{name}/{row['schema_version']}.json\r\n"
+        f"ce-region: {region}\r\nce-position: {row['position']}\r\n"
+        f"ce-version: {row['version']}\r\nce-area: {row['area']}\r\n"
+    )
+    count = 12
+    metadata = _decode_metadata(row["metadata"])
+    for attribute, value in (
+        ("ce-correlationid", metadata.correlation_id),
+        ("ce-causationid", metadata.causation_id),
+        ("ce-actor", metadata.actor),
+        ("traceparent", metadata.traceparent),
+    ):
+        if value:
+            lines += f"{attribute}: {value}\r\n"
+            count += 1
+    if lines.count("\n") != count or lines.count("\r") != count:
+        raise ValueError(f"a line break within a header of event {event_id}")
+    return lines
 
 
 def sequence(message: Msg) -> int:

@@ -1,0 +1,21 @@
+"""The operator's command `rembuk`: every command in a file of its own, put together here."""
+
+from __future__ import annotations
+
+import typer
+
+from rembuk_cli.down import down
+from rembuk_cli.up import up
+
+app = typer.Typer(
+    name="rembuk",
+    help="Run a region of Rembuk, follow its events, look after it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (up, down):
+    app.command()(command)
+
+if __name__ == "__main__":
+    app(prog_name="rembuk")

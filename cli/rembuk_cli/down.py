@@ -1,0 +1,45 @@
+"""`rembuk down`: stop a region that runs embedded."""
+
+from __future__ import annotations
+
+import time
+
+import psutil  # type: ignore[import-untyped]
+
+from rembuk_cli.home import Home
+from rembuk_cli.leftovers import end_leftovers
+from rembuk_cli.options import Data, RegionName, cannot_run, err, home_of, out
+
+STOP_S = 150.0
+"""Longer than the services' grace and the servers' own patience together."""
+
+
+def down(region: RegionName = "jatim", data: Data = None) -> None:
+    """Stop a region: services finish what they accepted, then NATS and PostgreSQL end. Its data stays.
+
+    Harmless when nothing runs.
+
+    Example: rembuk down --region jatim
+    """
+    stop(home_of(region, data))
+
+
+def stop(home: Home) -> None:
+    """Stop whatever runs there and wait until it is gone."""
+    started = time.monotonic()
+    running = home.running()
+    with err.status("stopping"):
+        if running is None:
+            left = end_leftovers(home)
+        elif (supervisor := running.supervisor.find()) is not None:
+            supervisor.terminate()
+            try:
+                supervisor.wait(STOP_S)
+            except psutil.TimeoutExpired:
+                cannot_run(f"pid {supervisor.pid} did not stop within {STOP_S:.0f} s; see {home.logs}")
+    if running is not None:
+        out.print(f"{running.region} stopped in {time.monotonic() - started:.1f} s")
+    elif left:
+        out.print(f"ended {left} processes that a killed supervisor had left in {home.data}", soft_wrap=True)
+    else:
+        out.print(f"nothing runs in {home.data}", soft_wrap=True)

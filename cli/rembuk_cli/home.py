@@ -1,0 +1,214 @@
+"""The data directory of an embedded region: what lies where, its secrets, and what runs there now."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+import psutil  # type: ignore[import-untyped]
+from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
+from rembuk.provisioning import SERVICES
+from rembuk.region import PORT_OFFSETS, Region
+
+DEFAULT_PORT_BASE = 8000
+DEFAULT_NATS_PORT, DEFAULT_POSTGRES_PORT = 4222, 5433
+SINK_OFFSET = 6
+"""From the port base: where `rembuk demo` receives the e-mails it shows."""
+
+PLAN = "REMBUK_PLAN"
+PASSED_ON = ("REMBUK_SMTP_URL", "REMBUK_SMTP_FROM", "REMBUK_WEBHOOK_PRIVATE")
+PASSED_ON_PREFIX = "REMBUK_DELIVERY_"
+_SAME_PROCESS_S = 2.0
+_LOG_BYTES = 8 << 20
+
+
+class Occupied(Exception):
+    """Another supervisor holds the directory."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What is to run: `data` is absolute; `ports` name every service's, `nats` and `postgres`; a server with
+    a URL of its own is not started by us."""
+
+    region: str
+    data: str
+    ports: dict[str, int]
+    postgres_url: str = ""
+    nats_url: str = ""
+    extra: dict[str, str] = {}
+
+    @classmethod
+    def told(cls) -> Plan:
+        """The plan in our environment: arguments, unlike it, are for everybody to see."""
+        return msgspec.json.decode(os.environ[PLAN], type=cls)
+
+    def environment(self) -> dict[str, str]:
+        """Ours, with the plan."""
+        return {**os.environ, PLAN: msgspec.json.encode(self).decode()}
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A process as it can be found again: its number, and when it was made, since numbers are used again."""
+
+    pid: int
+    created: float
+    restarts: int = 0
+
+    @classmethod
+    def of(cls, pid: int, restarts: int = 0) -> Process:
+        created = 0.0
+        with suppress(psutil.Error):
+            created = psutil.Process(pid).create_time()
+        return cls(pid, created, restarts)
+
+    def find(self) -> psutil.Process | None:
+        """The running process; None when it has ended."""
+        with suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < _SAME_PROCESS_S
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        return None
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What region.json tells: no secrets in it. `ready` once every service was; `processes` by name
+    (`reports-api`, `nats`, `postgres`)."""
+
+    region: str
+    supervisor: Process
+    ready: bool
+    urls: dict[str, str]
+    postgres_url: str
+    nats_url: str
+    ports: dict[str, int]
+    processes: dict[str, Process] = {}
+
+
+class Home:
+    """A region's data directory."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data.expanduser().resolve()
+        self.logs = self.data / "logs"
+        self._region_json = self.data / "region.json"
+
+    def prepare(self) -> None:
+        """Make the directory and its secrets, once; raises OSError."""
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.logs.mkdir(mode=0o700, exist_ok=True)
+        _write_once(self.data / "password", secrets.token_urlsafe(24))
+        _write_once(self.data / "region.key", base64.b64encode(secrets.token_bytes(32)).decode())
+
+    def lock(self) -> int:
+        """Hold the directory until this process ends, or the descriptor is closed. Raises Occupied."""
+        fd = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise Occupied(f"another process runs a region in {self.data}") from None
+        return fd
+
+    def postgres(self, port: int) -> EmbeddedPostgres:
+        return EmbeddedPostgres(self.data / "postgres", port)
+
+    def nats(self, port: int) -> EmbeddedNats:
+        return EmbeddedNats(self.data / "nats", port)
+
+    def region(self, plan: Plan) -> Region:
+        """The region as its processes are told of it; PostgreSQL must have been started once."""
+        return Region(
+            name=plan.region,
+            postgres_url=plan.postgres_url or self.postgres(plan.ports["postgres"]).url,
+            nats_url=plan.nats_url or self.nats(plan.ports["nats"]).url,
+            password=self._password(),
+            region_key=str(self.data / "region.key"),
+            ports={service: plan.ports[service] for service in SERVICES},
+            extra=plan.extra,
+        )
+
+    def running_region(self, running: Running) -> Region:
+        """The region as somebody beside it sees it: its databases and streams, no administrator's rights."""
+        return Region(
+            name=running.region,
+            postgres_url=running.postgres_url,
+            nats_url=running.nats_url,
+            password=self._password(),
+            region_key="",
+            ports={service: running.ports[service] for service in SERVICES},
+        )
+
+    def note(self, running: Running) -> None:
+        """Write region.json, whole or not at all."""
+        fresh = self._region_json.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(running)) + b"\n")
+        fresh.replace(self._region_json)
+
+    def noted(self) -> Running | None:
+        """What region.json says, whether or not it still runs."""
+        with suppress(OSError, msgspec.MsgspecError):
+            return msgspec.json.decode(self._region_json.read_bytes(), type=Running)
+        return None
+
+    def running(self) -> Running | None:
+        """The region whose supervisor is alive; None when nothing runs here."""
+        noted = self.noted()
+        return noted if noted is not None and noted.supervisor.find() is not None else None
+
+    def forget(self) -> None:
+        self._region_json.unlink(missing_ok=True)
+
+    def open_log(self, name: str) -> int:
+        """A descriptor to append to logs/<name>.log; a large one is put aside first, as <name>.log.1."""
+        log = self.logs / f"{name}.log"
+        with suppress(FileNotFoundError):
+            if log.stat().st_size > _LOG_BYTES:
+                log.replace(log.with_suffix(".log.1"))
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def _password(self) -> str:
+        return (self.data / "password").read_text().strip()
+
+
+def choose_ports(port_base: int | None) -> dict[str, int]:
+    """P, P+1 ... P+5 for a given base; else 8000 to 8003 and the servers' customary ones."""
+    ports = {name: (port_base or DEFAULT_PORT_BASE) + offset for name, offset in PORT_OFFSETS.items()}
+    if port_base is None:
+        ports |= {"nats": DEFAULT_NATS_PORT, "postgres": DEFAULT_POSTGRES_PORT}
+    return ports
+
+
+def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of our environment the services are told, beside what the region itself tells them."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIX)
+    }
+
+
+def without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Mode 0600 from the first moment; complete or absent, whoever else tries at the same time."""
+    if path.exists():
+        return
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    with suppress(FileExistsError):
+        os.link(fresh, path)
+    fresh.unlink()

@@ -1,0 +1,43 @@
+"""What several commands ask and answer in the same way: which region, JSON or not, exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from rembuk_cli.home import Home, Running
+
+WRONG, CANNOT_RUN = 1, 2
+"""Exit codes beside 0: something is wrong with what was looked at; the command could not do its work."""
+
+RegionName = Annotated[str, typer.Option("--region", help="The region's name, a lower-case word.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Its directory; .rembuk/<region> unless said otherwise.", file_okay=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+
+out = Console(highlight=False)
+"""What was asked for."""
+err = Console(stderr=True, highlight=False)
+"""Progress and complaints, so that they never stand between results."""
+
+
+def home_of(region: str, data: Path | None) -> Home:
+    return Home(data if data is not None else Path(".rembuk") / region)
+
+
+def require_running(home: Home) -> Running:
+    """What runs there; ends the command when nothing does."""
+    running = home.running()
+    if running is None:
+        cannot_run(f"no region runs in {home.data}; start one with: rembuk up")
+    return running
+
+
+def cannot_run(why: str) -> NoReturn:
+    err.print(f"[red]rembuk:[/] {why}", soft_wrap=True)
+    raise typer.Exit(CANNOT_RUN)

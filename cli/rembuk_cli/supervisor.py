@@ -1,0 +1,343 @@
+"""The process that keeps an embedded region running: `python -m rembuk_cli.supervisor`, told by REMBUK_PLAN.
+
+Starts the servers, prepares the databases, starts an API and a worker for each service, starts again what
+dies, and on SIGTERM stops it all: services first, so that they finish what they accepted. It says how far it
+is in JSON lines on stdout until everything is ready, and keeps a log in logs/supervisor.log. It sleeps until
+a child ends or a signal comes. When it is killed, its children get a signal from the system (Linux).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rembuk.embedded import HOST, EmbeddedError, EmbeddedNats, EmbeddedPostgres, require_free_port
+from rembuk.provisioning import SERVICES
+from rembuk.region import PROCESSES, Region
+
+from rembuk_cli.home import Home, Occupied, Plan, Process, Running, without_credentials
+from rembuk_cli.leftovers import end_leftovers
+
+READY_S = 60.0
+READY_POLL_S = 0.05
+GRACE_S = 20.0
+"""How long services may finish what they accepted; an API takes 15 s at most by itself."""
+BACK_OFF_S = (0.5, 1, 2, 4, 8, 16, 30)
+STEADY_S = 60.0
+"""Whoever ran so long before it died is started again as if it were the first time."""
+TOLD_LINES = 8
+
+
+class CannotRun(Exception):
+    """The region cannot be started; the first line says why."""
+
+
+class Stopped(Exception):
+    """SIGTERM came while starting."""
+
+
+class Child:
+    """One process that is to run, whether it does or not. Subclasses know how to start it."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self.restarts = 0
+        self.due: float | None = None  # when to start it again
+        self._failures = 0
+        self._started = 0.0
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+        self.due = None
+        self._start()
+
+    def died(self) -> bool:
+        """Whether it has ended since it was started."""
+        return self.due is None and self.pid is None
+
+    def back_off(self) -> float:
+        """Decide when to start it again; the seconds until then."""
+        if time.monotonic() - self._started > STEADY_S:
+            self._failures = 0
+        wait = BACK_OFF_S[min(self._failures, len(BACK_OFF_S) - 1)]
+        self._failures += 1
+        self.restarts += 1
+        self.due = time.monotonic() + wait
+        return wait
+
+    @property
+    def pid(self) -> int | None:
+        """None when it does not run."""
+        raise NotImplementedError
+
+    def _start(self) -> None:
+        raise NotImplementedError
+
+
+class ServerChild(Child):
+    """PostgreSQL or NATS, embedded."""
+
+    def __init__(self, name: str, server: EmbeddedPostgres | EmbeddedNats) -> None:
+        super().__init__()
+        self.name, self._server = name, server
+
+    @property
+    def pid(self) -> int | None:
+        return self._server.pid
+
+    def _start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+class ServiceChild(Child):
+    """One process of a service."""
+
+    def __init__(self, home: Home, region: Region, service: str, process: str) -> None:
+        super().__init__()
+        self.name = f"{service}-{process}"
+        self._home, self._region, self._service, self._process = home, region, service, process
+        self.popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self.popen.pid if self.popen is not None and self.popen.poll() is None else None
+
+    def _start(self) -> None:
+        log = self._home.open_log(self.name)
+        try:
+            self.popen = self._region.spawn(self._service, self._process, log, signal.SIGTERM)
+        finally:
+            os.close(log)
+
+
+class Supervisor:
+    """Runs one region from start to stop."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._home = Home(Path(plan.data))
+        self._servers: list[ServerChild] = []
+        self._services: list[ServiceChild] = []
+        self._stopping = False
+        self._ready = False
+        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop_soon)
+
+    def run(self) -> int:
+        """The exit status: 0 after a stop that was asked for, 2 when the region cannot run."""
+        try:
+            self._home.prepare()
+            lock = self._home.lock()
+            os.dup2(self._home.open_log("supervisor"), 2)
+            self._start()
+        except Stopped:
+            pass
+        except (CannotRun, EmbeddedError, Occupied, OSError) as error:
+            _say("cannot run", error=str(error))
+            _tell({"error": str(error)})
+            if not isinstance(error, Occupied):
+                self._stop()
+            return 2
+        if not self._stopping:
+            self._keep_running()
+        self._stop()
+        os.close(lock)
+        return 0
+
+    def _start(self) -> None:
+        plan, home = self._plan, self._home
+        if end_leftovers(home):
+            _say("ended what a killed supervisor had left")
+        own = [name for name in ("nats", "postgres") if not getattr(plan, f"{name}_url")]
+        for name in (*own, *SERVICES):
+            require_free_port(plan.ports[name])
+        self._note()
+        for name in own:
+            self._step({"nats": "NATS", "postgres": "PostgreSQL"}[name])
+            server: EmbeddedPostgres | EmbeddedNats = getattr(home, name)(plan.ports[name])
+            self._servers.append(child := ServerChild(name, server))
+            child.start()
+            self._note()
+        self._step("databases and migrations")
+        self._prepare()
+        self._step("services")
+        region = home.region(plan)
+        for service in SERVICES:
+            for process in PROCESSES:
+                self._services.append(one := ServiceChild(home, region, service, process))
+                one.start()
+        self._note()
+        self._wait_until_ready()
+        self._ready = True
+        self._note()
+        _say("region is ready", region=plan.region)
+        _tell({"ready": True})
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+    def _prepare(self) -> None:
+        log = self._home.open_log("prepare")
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "rembuk_cli.prepare"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        while child.poll() is None:
+            self._sleep(None)
+            if self._stopping:
+                child.wait()
+                raise Stopped
+        if child.returncode:
+            raise CannotRun(f"the databases cannot be prepared; {self._tail('prepare')}")
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_S
+        waiting = list(SERVICES)
+        while waiting:
+            for child in self._services:
+                if child.died():
+                    raise CannotRun(f"{child.name} ended while starting; {self._tail(child.name)}")
+            waiting = [service for service in waiting if not answers_ready(self._plan.ports[service])]
+            if waiting and time.monotonic() > deadline:
+                name = f"{waiting[0]}-api"
+                raise CannotRun(f"{waiting[0]} is not ready within {READY_S:.0f} s; {self._tail(name)}")
+            if waiting:
+                self._sleep(READY_POLL_S)
+            if self._stopping:
+                raise Stopped
+
+    def _keep_running(self) -> None:
+        while not self._stopping:
+            children: list[Child] = [*self._servers, *self._services]
+            changed = False
+            for child in children:
+                if child.died():
+                    _say("process died", name=child.name, again_in_s=child.back_off())
+                    changed = True
+            for child in children:
+                if child.due is not None and child.due <= time.monotonic() and not self._stopping:
+                    self._start_again(child)
+                    changed = True
+            if changed:
+                self._note()
+            due = [child.due for child in children if child.due is not None]
+            self._sleep(max(0.0, min(due) - time.monotonic()) if due else None)
+
+    def _start_again(self, child: Child) -> None:
+        try:
+            child.start()
+            _say("process started again", name=child.name, restarts=child.restarts)
+        except (EmbeddedError, OSError) as error:
+            _say("process cannot be started", name=child.name, error=str(error), again_in_s=child.back_off())
+
+    def _stop(self) -> None:
+        self._stopping = True
+        _say("region stops")
+        running = [
+            child.popen for child in self._services if child.popen is not None and child.pid is not None
+        ]
+        for popen in running:
+            popen.terminate()
+        deadline = time.monotonic() + GRACE_S
+        for popen in running:
+            try:
+                popen.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _say("process did not stop in time", pid=popen.pid)
+                popen.kill()
+                popen.wait()
+        for server in self._servers:
+            try:
+                server.stop()
+            except EmbeddedError as error:
+                _say("server did not stop", error=str(error))
+        self._home.forget()
+        _say("region stopped")
+
+    def _stop_soon(self, *_: Any) -> None:
+        self._stopping = True
+
+    def _sleep(self, seconds: float | None) -> None:
+        """Until a signal comes (a child ended, stop), at most `seconds`."""
+        if self._stopping:
+            return
+        select.select([self._wake], [], [], seconds)
+        with suppress(BlockingIOError):
+            os.read(self._wake, 4096)
+
+    def _step(self, what: str) -> None:
+        if self._stopping:
+            raise Stopped
+        _tell({"step": what})
+
+    def _note(self) -> None:
+        plan, home = self._plan, self._home
+        children: list[Child] = [*self._servers, *self._services]
+        nats_url = plan.nats_url or home.nats(plan.ports["nats"]).url
+        postgres_url = plan.postgres_url or f"postgresql://{HOST}:{plan.ports['postgres']}/postgres"
+        home.note(
+            Running(
+                region=plan.region,
+                supervisor=Process.of(os.getpid()),
+                ready=self._ready,
+                urls={service: f"http://{HOST}:{plan.ports[service]}" for service in SERVICES},
+                postgres_url=without_credentials(postgres_url),
+                nats_url=nats_url,
+                ports=plan.ports,
+                processes={
+                    child.name: Process.of(child.pid, child.restarts)
+                    for child in children
+                    if child.pid is not None
+                },
+            )
+        )
+
+    def _tail(self, name: str) -> str:
+        log = self._home.logs / f"{name}.log"
+        lines = log.read_bytes()[-4096:].decode(errors="replace").splitlines()
+        return "\n".join([f"see {log}:", *lines[-TOLD_LINES:]])
+
+
+def answers_ready(port: int) -> bool:
+    """Whether the service there says that it is ready: spoken by hand, an HTTP library would weigh 6 MB."""
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1) as connection:
+        connection.sendall(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return connection.recv(64).startswith(b"HTTP/1.1 200")
+    return False
+
+
+def _tell(progress: dict[str, Any]) -> None:
+    """To whoever started us; it may be gone."""
+    with suppress(OSError):
+        os.write(1, json.dumps(progress).encode() + b"\n")
+
+
+def _say(event: str, **fields: Any) -> None:
+    """One line of the log, in the shape of the services' own."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    line = {"event": event, **fields, "process": "supervisor", "timestamp": now}
+    os.write(2, json.dumps(line).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(Supervisor(Plan.told()).run())

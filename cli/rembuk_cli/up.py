@@ -1,0 +1,159 @@
+"""`rembuk up`: run a region on this machine, nothing else installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rembuk.lifeline import end_with_us
+from rembuk.provisioning import SERVICES
+from rembuk.region import BadRegionName, require_name
+from rich.markup import escape
+
+from rembuk_cli.down import stop
+from rembuk_cli.home import Home, Plan, Running, choose_ports, passed_on
+from rembuk_cli.options import WRONG, Data, RegionName, cannot_run, err, home_of, out
+from rembuk_cli.supervisor import answers_ready
+
+PATIENCE_S = 30.0
+"""How long `up` waits for a region that runs already."""
+POLL_S = 0.1
+
+
+class CannotStart(Exception):
+    """The region could not be started; says why."""
+
+
+def up(
+    region: RegionName = "jatim",
+    data: Data = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when every service is ready.")] = False,
+    port_base: Annotated[
+        int | None,
+        typer.Option(
+            min=1024, max=65_000, help="Take P+1..P+3 for services, P+4 for NATS, P+5 for PostgreSQL."
+        ),
+    ] = None,
+) -> None:
+    """Run a region: PostgreSQL, NATS, and an API and a worker of reports, forums and notifications.
+
+    REMBUK_POSTGRES_URL and REMBUK_NATS_URL name servers to use instead of embedded ones; REMBUK_SMTP_URL,
+    REMBUK_SMTP_FROM, REMBUK_WEBHOOK_PRIVATE and REMBUK_DELIVERY_* are handed to the services.
+
+    Example: rembuk up --region jatim --detach
+    """
+    home = home_of(region, data)
+    if (running := home.running()) is not None:
+        already(home, running)
+        return
+    try:
+        supervisor = start(plan(home, region, port_base), attached=not detach)
+    except CannotStart as error:
+        cannot_run(escape(str(error)))
+    running = home.running()
+    if running is None:
+        cannot_run(f"the region ended at once; see {home.logs / 'supervisor.log'}")
+    tell(home, running)
+    if not detach:
+        err.print("Ctrl-C stops it.")
+        stay(home, supervisor)
+
+
+def plan(home: Home, region: str, port_base: int | None, extra: dict[str, str] | None = None) -> Plan:
+    """What to run, with what our environment says about it."""
+    try:
+        require_name(region)
+    except BadRegionName as error:
+        cannot_run(str(error))
+    return Plan(
+        region=region,
+        data=str(home.data),
+        ports=choose_ports(port_base),
+        postgres_url=os.environ.get("REMBUK_POSTGRES_URL", ""),
+        nats_url=os.environ.get("REMBUK_NATS_URL", ""),
+        extra=passed_on(os.environ) | (extra or {}),
+    )
+
+
+def start(plan: Plan, attached: bool = False) -> subprocess.Popen[bytes]:
+    """Start a supervisor and return when its region is ready; attached, it stops when we do.
+    Raises CannotStart."""
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "rembuk_cli.supervisor"],
+        cwd="/",
+        env=plan.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=end_with_us(signal.SIGTERM if attached else None),
+    )
+    try:
+        follow_progress(supervisor, plan)
+    except BaseException:
+        supervisor.terminate()
+        supervisor.wait()
+        raise
+    return supervisor
+
+
+def follow_progress(supervisor: subprocess.Popen[bytes], plan: Plan) -> None:
+    """Show how far it is until it says that all is ready. Raises CannotStart."""
+    assert supervisor.stdout is not None
+    with supervisor.stdout as said, err.status(f"starting {plan.region}") as status:
+        for line in said:
+            match json.loads(line):
+                case {"step": what}:
+                    status.update(f"starting {plan.region}: {what}")
+                case {"error": why}:
+                    supervisor.wait()
+                    raise CannotStart(why)
+                case _:
+                    return
+    raise CannotStart(
+        f"the supervisor ended while starting; see {Path(plan.data) / 'logs' / 'supervisor.log'}"
+    )
+
+
+def already(home: Home, running: Running) -> None:
+    """Say that it runs, once it is healthy; exit code 1 when it is not so in time."""
+    with err.status(f"{running.region} already runs; waiting until it is ready"):
+        deadline = time.monotonic() + PATIENCE_S
+        while not all(answers_ready(running.ports[service]) for service in SERVICES):
+            if time.monotonic() > deadline or home.running() is None:
+                err.print(
+                    f"[red]{running.region} runs, but not every service is ready[/]; see: rembuk status"
+                )
+                raise typer.Exit(WRONG)
+            time.sleep(POLL_S)
+    pid = running.supervisor.pid
+    out.print(
+        f"{running.region} already runs in {home.data} (pid {pid}); stop it with: rembuk down", soft_wrap=True
+    )
+
+
+def tell(home: Home, running: Running) -> None:
+    """Where everything is."""
+    for service, url in running.urls.items():
+        out.print(f"{service:14} {url}")
+    out.print(f"{'nats':14} {running.nats_url}")
+    out.print(f"{'postgres':14} {running.postgres_url}")
+    out.print(f"{'data and logs':14} {home.data}", soft_wrap=True)
+
+
+def stay(home: Home, supervisor: subprocess.Popen[bytes]) -> None:
+    """Wait for the supervisor's end, and bring it about on Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        status = supervisor.wait()
+    except KeyboardInterrupt:
+        stop(home)
+        return
+    if status:
+        cannot_run(f"the region ended; see {home.logs / 'supervisor.log'}")
