@@ -56,13 +56,15 @@ class _RawBatch:
 
 def unseen(messages: list[Msg], position: int) -> list[Msg]:
     """The messages that follow `position` without a gap, in order; [] when all were seen before; raises Hole."""
-    later = sorted((message for message in messages if sequence(message) > position), key=sequence)
+    sequences = list(map(sequence, messages))
+    if sequences == list(range(position + 1, position + 1 + len(messages))):
+        return messages
+    by_sequence = {number: message for number, message in zip(sequences, messages, strict=True) if number > position}
     follow: list[Msg] = []
-    for message in later:
-        if sequence(message) == position + len(follow) + 1:
-            follow.append(message)
-    if later and not follow:
-        raise Hole(position + 1, sequence(later[0]))
+    while (message := by_sequence.get(position + len(follow) + 1)) is not None:
+        follow.append(message)
+    if by_sequence and not follow:
+        raise Hole(position + 1, min(by_sequence))
     return follow
 
 

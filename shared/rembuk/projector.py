@@ -43,17 +43,13 @@ class Projector:
             new = unseen(messages, await self.checkpoint.read(connection))
             if not new:
                 return
-            held = await quarantine.held(connection, self.checkpoint)
-            facts = [streams.recorded(self._codec, message) for message in new]
-            for message, fact in zip(new, facts, strict=True) if held else ():
-                if str(fact.stream_id) in held:
+            if held := await quarantine.held(connection, self.checkpoint):
+                aside = [message for message in new if quarantine.aggregate_of(message) in held]
+                for message in aside:
                     await quarantine.set_aside(connection, self.checkpoint, message, None)
-            await bulk.execute(
-                connection,
-                bulk.grouped(
-                    (fact.stream_id, self._project(fact)) for fact in facts if str(fact.stream_id) not in held
-                ),
-            )
+            facts = [streams.recorded(self._codec, message) for message in new]
+            changes = ((fact.stream_id, self._project(fact)) for fact in facts if str(fact.stream_id) not in held)
+            await bulk.execute(connection, bulk.grouped(changes))
             await self.checkpoint.move(connection, facts[-1].position, facts[-1].recorded_at)
 
     async def _one_by_one(self, connection: asyncpg.Connection[Any], messages: list[Msg]) -> None:

@@ -19,7 +19,7 @@ import uuid_utils.compat as uuids
 from nats.aio.client import Client
 from prometheus_client import Counter, Gauge
 
-from rembuk import streams
+from rembuk import nats_wire, streams
 from rembuk.database import UNREACHABLE, KeptConnection
 
 BATCH = 500
@@ -137,30 +137,36 @@ class Relay:
         await connection.add_listener("event_log", lambda *_: self._news.set())
 
     async def _publish(self, rows: list[asyncpg.Record], tail: int) -> int:
-        """Publish rows as one atomic batch behind `tail`; the new tail."""
+        """Publish rows as one atomic batch behind `tail`; the new tail.
+
+        The first and the last message are requests, so that a fence or a failed commit is heard; those between
+        are written in one go.
+        """
         batch_id = uuids.uuid4().hex
         last = len(rows)
+        between: list[bytes] = []
         for number, row in enumerate(rows, 1):
-            header = streams.headers(self._region, self._service, row)
-            subject = streams.subject(self._prefix, row["type"], row["area"])
-            if number == 1:
-                header["Nats-Expected-Last-Sequence"] = str(tail)
+            header = streams.header_lines(self._region, self._service, row)
             if last > 1:
-                header |= {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
+                header += f"Nats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"
+            if number == 1:
+                header += f"Nats-Expected-Last-Sequence: {tail}\r\n"
             if number == last > 1:
-                header["Nats-Batch-Commit"] = "1"
+                header += "Nats-Batch-Commit: 1\r\n"
+            subject = streams.subject(self._prefix, row["type"], row["area"])
             if 1 < number < last:
-                await self._broker.publish(subject, row["data"].encode(), headers=header)
-            else:
-                await self._request(subject, row, header, tail, last if number == last else 0)
+                between.append(nats_wire.message(subject, header, row["data"].encode()))
+                continue
+            if between:
+                await nats_wire.send(self._broker, between)
+            await self._request(subject, header, row, tail, last if number == last else 0)
         return tail + last
 
-    async def _request(
-        self, subject: str, row: asyncpg.Record, header: dict[str, str], tail: int, commits: int
-    ) -> None:
+    async def _request(self, subject: str, header: str, row: asyncpg.Record, tail: int, commits: int) -> None:
         """Publish and wait for the broker's word; with `commits` it has to say that so many were stored."""
+        lines = nats_wire.parse_header_lines(header.encode())
         try:
-            reply = await self._broker.request(subject, row["data"].encode(), timeout=_ACK_TIMEOUT_S, headers=header)
+            reply = await self._broker.request(subject, row["data"].encode(), timeout=_ACK_TIMEOUT_S, headers=lines)
         except (nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
             raise _Again(f"no answer behind {tail}: {error!r}") from error
         ack = self._decode_ack(reply.data) if reply.data else _PubAck()

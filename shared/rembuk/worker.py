@@ -12,6 +12,7 @@ import structlog
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
+from rembuk import nats_wire
 from rembuk.following import Follower
 from rembuk.relay import Relay
 from rembuk.settings import Settings
@@ -84,7 +85,7 @@ class Worker:
                 await hook()
             client = await connect(settings.nats_url, f"{settings.name} relay")
             keep(Relay(settings.database_url, client, settings.region, settings.service).run(), "relay")
-            await faststream.connect()
+            nats_wire.quicken(await faststream.connect())
             for follower in self._followers(faststream):
                 running.append(follower)
                 keep(follower.start(), follower.name)
