@@ -14,14 +14,18 @@ UNREACHABLE: tuple[type[BaseException], ...] = (
     OSError,
     asyncio.TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asyncpg lost its place when the server died amid an answer
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
 )
-"""What asyncpg raises when the server is down, stopping, starting, full or another's: worth trying again later."""
+"""What asyncpg raises when the server is down, stopping, starting, full or another's, or when somebody else's
+transaction won (deadlock, serialisation): worth trying again later, and nothing the data is to blame for."""
 
 
 class Unavailable(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ MAX_WAITING = 20_000
 
 _APPEND = "select base, at, verdicts from log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at"
+
+# What headers and subjects of the broker can carry: the relay must never stumble over what the log has taken.
+_AREA = re.compile(r"(?:[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+){0,7})?")
+_METADATA = re.compile(rb"[\x20-\x5b\x5d-\x7e]{2,2048}")  # of JSON, where a backslash would escape what is no header's
 
 _appended = Counter("rembuk_events_appended_total", "Events recorded in this service's log")
 _group_size = Histogram(
@@ -107,15 +112,21 @@ class EventLog:
     ) -> Appended:
         """Record `events` (at least one, each with its id) durably as versions `expected_version` + 1, + 2, ...
 
-        Raises VersionConflict, AlreadyRecorded, EventTooLarge, or Unavailable (then it is unknown whether the
-        events were recorded; the same ids may simply be appended again).
+        `area` is "" or up to eight words of letters and digits between dots; the metadata are plain ASCII, at most
+        2 KiB of JSON. Raises ValueError where that is not so, VersionConflict, AlreadyRecorded, EventTooLarge, or
+        Unavailable (then it is unknown whether the events were recorded; the same ids may simply be appended again).
         """
         if self._stopping or len(self._waiting) >= MAX_WAITING:
             raise Unavailable("the log takes no more appends now")
+        if not events or len(ids) != len(events):
+            raise ValueError(f"{len(events)} events with {len(ids)} ids")
+        encoded_metadata = self._encode_metadata(metadata)
+        if not (_AREA.fullmatch(area) and _METADATA.fullmatch(encoded_metadata)):
+            raise ValueError(f"no header or subject can carry the area {area!r} or the metadata {metadata!r:.300}")
         encode = self.codec.encode
         item = _Item(
             stream_id, expected_version, ids, events, [encode(event).decode() for event in events], area,
-            self._encode_metadata(metadata).decode(), asyncio.get_running_loop().create_future(),
+            encoded_metadata.decode(), asyncio.get_running_loop().create_future(),
         )  # fmt: skip
         self._waiting.append(item)
         self._work.set()
@@ -131,11 +142,28 @@ class EventLog:
             try:
                 await self._write(group)
             except Exception as error:
-                self._writer.drop()
-                reason = Unavailable(f"the log cannot be written: {error}") if is_unreachable(error) else error
-                for item in group:
-                    if not item.outcome.done():
-                        item.outcome.set_exception(reason)
+                if is_unreachable(error) or len(group) == 1:
+                    self._fail(group, error)
+                else:
+                    await self._write_singly(group)
+
+    async def _write_singly(self, group: list[_Item]) -> None:
+        """One item is at fault for what PostgreSQL refused: let it fail by itself, and record its neighbours."""
+        for number, item in enumerate(group):
+            try:
+                await self._write([item])
+            except Exception as error:
+                if is_unreachable(error):
+                    self._fail(group[number:], error)
+                    return
+                self._fail([item], error)
+
+    def _fail(self, items: list[_Item], error: Exception) -> None:
+        self._writer.drop()
+        reason = Unavailable(f"the log cannot be written: {error}") if is_unreachable(error) else error
+        for item in items:
+            if not item.outcome.done():
+                item.outcome.set_exception(reason)
 
     def _next_group(self) -> list[_Item]:
         """The longest waiting items, no two of one stream; a second one of a stream waits for the next group."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from importlib.resources import files
+from typing import Protocol
 
 from alembic import command
 from alembic.config import Config
-from alembic.operations import Operations
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
@@ -16,7 +16,7 @@ from rembuk.database import engine
 KERNEL_SCRIPTS = ("event_log.sql", "flow.sql", "vault.sql")
 """What the first migration of every service runs, in this order, before its own tables."""
 
-_GRANTS = """
+GRANTS = """
 grant usage on schema public, log to "{role}";
 grant select on all tables in schema log to "{role}";
 revoke execute on all functions in schema log from public;
@@ -26,7 +26,13 @@ revoke all on table alembic_version from "{role}";
 """
 
 
-def run_script(op: Operations, name: str, package: str = "rembuk") -> None:
+class Bound(Protocol):
+    """What runs in a migration: `alembic.op`."""
+
+    def get_bind(self) -> Connection: ...
+
+
+def run_script(op: Bound, name: str, package: str = "rembuk") -> None:
     """Run a file of several SQL statements within the migration's transaction."""
     _run(op.get_bind(), files(package).joinpath(name).read_text())
 
@@ -40,7 +46,7 @@ def upgrade(package: str, owner_url: str, service_role: str, revision: str = "he
     def migrate(connection: Connection) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        _run(connection, _GRANTS.format(role=service_role))
+        _run(connection, GRANTS.format(role=service_role))
 
     async def run() -> None:
         owner = engine(owner_url, f"{package} migrations", size=1)

@@ -1,0 +1,176 @@
+"""A toy domain, tallies that are counted up, with a database of its own: the kernel's rules are told with it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, Uuid
+
+from rembuk.bulk import Change, add_to, change, insert_into, update
+from rembuk.codec import Codec
+from rembuk.decider import Decider, Refused
+from rembuk.event import Event, Recorded
+from rembuk.event_log import EventLog
+from rembuk.migrations import GRANTS, KERNEL_SCRIPTS
+from rembuk.provisioning import provision
+from rembuk.streams import stream_name, subject_prefix
+
+T = TypeVar("T")
+SERVICE = "tallies"
+
+
+class TallyOpened(Event, frozen=True):
+    """A tally stands at zero."""
+
+    area: str = ""
+
+
+class Counted(Event, frozen=True):
+    """The tally grew. A `note` of "poison" is more than the projection can bear."""
+
+    by: int
+    note: str = ""
+
+
+TallyEvent = TallyOpened | Counted
+CODEC = Codec((TallyOpened, Counted))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How much was counted; None before it was opened."""
+
+    total: int | None = None
+    area: str = ""
+
+
+@dataclass(frozen=True)
+class Count:
+    """Count up in `parts` equal parts (0: do nothing), opening the tally where need be; refused beyond `at_most`."""
+
+    by: int
+    parts: int = 1
+    at_most: int = 1_000_000
+    area: str = ""
+
+
+def decide(command: Count, tally: Tally) -> list[TallyEvent]:
+    if (tally.total or 0) + command.by * command.parts > command.at_most:
+        raise Refused("too-much", field="by")
+    opened: list[TallyEvent] = [TallyOpened(command.area)] if tally.total is None and command.parts else []
+    return [*opened, *[Counted(command.by)] * command.parts]
+
+
+def evolve(tally: Tally, event: TallyEvent) -> Tally:
+    match event:
+        case TallyOpened():
+            return Tally(0, event.area)
+        case Counted():
+            return Tally((tally.total or 0) + event.by, tally.area)
+
+
+TALLY: Decider[Count, Tally, TallyEvent] = Decider(Tally(), decide, evolve, lambda tally: tally.area)
+
+tally_table = Table(
+    "tally",
+    MetaData(),
+    Column("id", Uuid, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+)
+_TALLY_SQL = """create table tally (id uuid primary key, version integer not null, total bigint not null
+                check (total < 1000000), note text not null)"""
+
+ADD = insert_into(tally_table, "id", "version", "total", "note")
+SUM = add_to(tally_table, "total")
+LAST = update(tally_table, "version", "note")
+
+
+def project(fact: Recorded[TallyEvent]) -> Sequence[Change]:
+    """Sums are added to, so that it shows when an event is projected twice; the last version and note are kept."""
+    match fact.event:
+        case TallyOpened():
+            return (change(ADD, id=fact.stream_id, version=fact.version, total=0, note=""),)
+        case Counted() as event:
+            if event.note.startswith("poison"):
+                raise ValueError(f"cannot bear {event.note}")
+            total: Any = "not a number" if event.note == "wrong type" else event.by
+            return (
+                change(SUM, id=fact.stream_id, total=total),
+                change(LAST, id=fact.stream_id, version=fact.version, note=event.note),
+            )
+
+
+@dataclass(frozen=True)
+class TallyRegion:
+    """A region of one service, `tallies`, made for one test."""
+
+    name: str
+    role: str
+    owner_url: str
+    url: str
+
+    @property
+    def stream(self) -> str:
+        return stream_name(self.name, SERVICE)
+
+    @property
+    def prefix(self) -> str:
+        return subject_prefix(self.name, SERVICE)
+
+
+async def tally_region(admin_url: str) -> TallyRegion:
+    """A new database with the kernel's tables, granted as a service's migrations do it."""
+    name = "t" + secrets.token_hex(5)
+    database = await provision(admin_url, name, SERVICE, "test")
+    owner = await asyncpg.connect(database.owner_url, timeout=10)
+    try:
+        async with owner.transaction():
+            for script in KERNEL_SCRIPTS:
+                await owner.execute(files("rembuk").joinpath(script).read_text())
+            await owner.execute(f"{_TALLY_SQL}; create table alembic_version ()")
+            await owner.execute(GRANTS.format(role=database.role))
+    finally:
+        await owner.close()
+    return TallyRegion(name, database.role, database.owner_url, database.service_url)
+
+
+async def everything(log: EventLog) -> list[Recorded[Any]]:
+    """The whole log, page by page."""
+    events: list[Recorded[Any]] = []
+    while page := await log.read(len(events), 500):
+        events += page
+    return events
+
+
+def rows_of(events: Sequence[Recorded[Any]]) -> dict[UUID, tuple[int, int, str]]:
+    """What the table `tally` has to show after `events`: version, total and last note of each."""
+    rows: dict[UUID, tuple[int, int, str]] = {}
+    for fact in events:
+        _, total, _ = rows.get(fact.stream_id, (0, 0, ""))
+        by, note = (fact.event.by, fact.event.note) if isinstance(fact.event, Counted) else (0, "")
+        rows[fact.stream_id] = (fact.version, total + by, note)
+    return rows
+
+
+async def eventually(
+    check: Callable[[], Awaitable[T]], within: float = 20.0, retry: Any = AssertionError
+) -> T:
+    """Await `check` until it raises no `retry` error, at most `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            return await check()
+        except retry:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.02)

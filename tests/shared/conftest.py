@@ -1,0 +1,22 @@
+"""For each test that asks: a region of tallies, its log, and its relay and followers."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from rembuk.event_log import EventLog
+from rembuk.testing.tallies import CODEC, TallyRegion, tally_region
+
+
+@pytest.fixture
+async def region(postgres_url: str) -> TallyRegion:
+    """A database of its own on the shared PostgreSQL."""
+    return await tally_region(postgres_url)
+
+
+@pytest.fixture
+async def log(region: TallyRegion) -> AsyncIterator[EventLog]:
+    """The region's log, as its service has it."""
+    log = EventLog(region.url, CODEC)
+    await log.start()
+    yield log
+    await log.stop()
