@@ -4,7 +4,7 @@ BIN := .venv/bin
 PACKAGES := shared services/reports services/forums services/notifications cli
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help setup lock areas format
+.PHONY: help setup lock areas test test-containers check bench format
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -29,6 +29,21 @@ areas: setup  ## compile shared/rembuk/areas.bin again from npm's idn-area-data 
 	@from=$$(mktemp -d) && trap 'rm -rf "$$from"' EXIT && \
 	  npm pack --silent --pack-destination "$$from" idn-area-data@4.0.1 >/dev/null && \
 	  $(BIN)/python -m rembuk.areas_compile "$$from/idn-area-data-4.0.1.tgz"
+
+test: setup  ## run every test that needs no container engine
+	$(BIN)/pytest -n 4 --dist loadfile
+
+test-containers: setup  ## run the kernel's suite and one journey against PostgreSQL and NATS in containers
+	$(BIN)/pytest -m containers tests/containers
+
+check: setup  ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy shared services/reports services/forums services/notifications cli
+	$(BIN)/lint-imports --no-logo
+
+bench: setup  ## do the same work as the peers in one run: table and chart into bench/
+	$(BIN)/python -m bench
 
 format: setup  ## let ruff put the code in order
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -47,8 +47,14 @@ Checkpoint = Callable[[], Awaitable[int]]
 class _RawBatch:
     """FastStream codec that hands the batch on as it came: decoding is the follower's, poison must not stop it."""
 
+    async def encode(self, msg: Any, serializer: Any = None) -> tuple[bytes, str | None]:
+        raise TypeError("a follower publishes nothing")
+
     async def encode_batch(self, msgs: Any, serializer: Any = None) -> list[tuple[bytes, str | None]]:
         raise TypeError("a follower publishes nothing")
+
+    async def decode(self, msg: StreamMessage[Any]) -> Any:
+        return msg.raw_message
 
     async def decode_batch(self, msg: StreamMessage[Any]) -> list[Any]:
         return list(msg.raw_message)

@@ -104,8 +104,8 @@ class Reactor:
 
         await asyncio.gather(*map(one_aggregate, by_aggregate.values()))
         async with connection.transaction():
-            for message, error in aside:
-                await quarantine.set_aside(connection, self.checkpoint, message, error)
+            for message, reason in aside:
+                await quarantine.set_aside(connection, self.checkpoint, message, reason)
             if outcomes:
                 await connection.executemany(_ADD, outcomes)
             await self.checkpoint.move(connection, streams.sequence(new[-1]), facts[-1][1].recorded_at if facts else None)

@@ -33,6 +33,7 @@ _PAGE = (
     "from log.event where position > $1 order by position limit $2"
 )
 _ACK_TIMEOUT_S = 10.0
+_SERVERS_AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
 
 _log = structlog.get_logger(__name__)
 _relayed = Counter("rembuk_relayed_events_total", "Events published to the stream", ["stream"])
@@ -88,7 +89,7 @@ class Relay:
                 except _Again as reason:
                     _log.warning("relay looks at the tail again", stream=self.stream, why=str(reason))
                     await asyncio.sleep(0.05)
-                except (*UNREACHABLE, nats.errors.Error) as error:
+                except _SERVERS_AWAY as error:
                     _log.warning("relay waits for its servers", stream=self.stream, error=repr(error))
                     self._connection.drop()
                     await asyncio.sleep(0.5)

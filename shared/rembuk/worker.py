@@ -43,7 +43,8 @@ async def connect(url: str, name: str) -> Client:
 def broker(url: str, name: str) -> NatsBroker:
     """The FastStream broker that a service's followers share."""
     return NatsBroker(
-        url, name=name, apply_types=False, logger=None, max_reconnect_attempts=-1, reconnect_time_wait=0.25,
+        url, name=name, apply_types=False, logger=None, max_reconnect_attempts=-1,
+        reconnect_time_wait=0.25,  # type: ignore[arg-type]  # nats-py takes a float
         connect_timeout=2, ping_interval=10, max_outstanding_pings=2,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from litestar import Litestar, MediaType, Response, get
+from litestar.enums import ScopeType
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -30,7 +31,7 @@ def json_bodies_only(app: ASGIApp) -> ASGIApp:
     """Refuse a POST whose body is not declared as JSON, before anything is read."""
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
+        if scope["type"] == ScopeType.HTTP and scope["method"] == "POST":
             for name, value in scope["headers"]:
                 if name == b"content-type":
                     if value.partition(b";")[0].strip().lower() == b"application/json":
@@ -49,7 +50,7 @@ async def _refuse(send: Send) -> None:
     await send({
         "type": "http.response.start", "status": 415,
         "headers": [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(_NOT_JSON))],
-    })  # type: ignore[typeddict-item]  # fmt: skip
+    })  # fmt: skip
     await send({"type": "http.response.body", "body": _NOT_JSON, "more_body": False})
 
 
