@@ -1,0 +1,192 @@
+"""The HTTP face of forums: a request becomes a command, an outcome becomes an answer."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Response, get, post
+from litestar.params import Parameter
+from rembuk.decider import Refused
+from rembuk.event_log import EventLog
+from rembuk.handling import derive_id, handle, state_of
+from rembuk.vault import Vault
+from rembuk.web.commands import Json, Recorded, action, known_area, recorded
+from rembuk.web.problem_details import documented
+from rembuk.web.reading import AtLeast, Cursor, Limit, found
+from rembuk.web.requests import Intent
+
+from forums.commands import (
+    FoundForum,
+    HoldForum,
+    JoinForum,
+    KeepCommitment,
+    MeetingPlan,
+    MissCommitment,
+    NewMember,
+    RecordAttendance,
+    ScheduleMeeting,
+)
+from forums.domain import COMMITMENT, FORUM, MEETING
+from forums.domain.forum import Founded
+from forums.queries import (
+    CandidatePage,
+    Commitment,
+    CommitmentPage,
+    Forum,
+    ForumPage,
+    ForumQueries,
+    Meeting,
+    MeetingPage,
+    Member,
+)
+
+AreaFilter = Annotated[str | None, Parameter(query="area", max_length=13)]
+StatusFilter = Annotated[str | None, Parameter(query="status", max_length=40)]
+AtLeastReported = Annotated[
+    int | None,
+    Parameter(
+        query="at_least",
+        ge=0,
+        le=2**62,
+        description="Wait until what reports recorded up to this position of its own log is shown",
+    ),
+]
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """Somebody is a member of the forum `id` now, known as `member_id`, recorded at this position."""
+
+    id: UUID
+    member_id: UUID
+    version: int
+    position: int
+
+
+def routes(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
+    """Every route of the service but those that all services share."""
+    return [*_commands(log, vault), *_reads(log, queries)]
+
+
+def _commands(log: EventLog, vault: Vault) -> list[Any]:
+    @post("/v1/forums", summary="Found a forum", responses=documented(400, 409, 413, 415, 422, 503))
+    async def found_forum(request: Json, data: FoundForum) -> Response[Recorded]:
+        known_area(data.area)
+        intent = Intent(request, data)
+        forum_id = derive_id("forum", intent.key)
+        outcome = await handle(log, FORUM, forum_id, data, intent.key, intent.metadata, new=True)
+        return recorded(outcome, f"/v1/forums/{forum_id}")
+
+    @post(
+        "/v1/forums/{id:uuid}/members",
+        summary="Join a forum",
+        responses=documented(400, 404, 409, 412, 413, 415, 422, 503),
+    )
+    async def join_forum(request: Json, id: UUID, data: NewMember) -> Response[Joined]:
+        intent = Intent(request, data, id)
+        member_id = derive_id("member", intent.key)
+        name = await vault.seal(member_id, derive_id(intent.key, 0), data.name)
+        command = JoinForum(member_id, data.pillar, data.role, data.sex, name)
+        outcome = await handle(
+            log, FORUM, id, command, intent.key, intent.metadata, expected_version=intent.expected_version
+        )
+        body = Joined(id, member_id, outcome.version, outcome.position)
+        return Response(body, headers={"ETag": f'"{outcome.version}"', "Location": f"/v1/forums/{id}/members"})
+
+    @post("/v1/meetings", summary="Schedule a meeting", responses=documented(400, 409, 413, 415, 422, 503))
+    async def schedule_meeting(request: Json, data: MeetingPlan) -> Response[Recorded]:
+        forum = await _founded(log, data.forum_id, "forum_id")
+        intent = Intent(request, data)
+        meeting_id = derive_id("meeting", intent.key)
+        command = ScheduleMeeting(data.forum_id, forum.area, data.at, data.place, data.agenda)
+        outcome = await handle(log, MEETING, meeting_id, command, intent.key, intent.metadata, new=True)
+        return recorded(outcome, f"/v1/meetings/{meeting_id}")
+
+    return [
+        found_forum,
+        join_forum,
+        schedule_meeting,
+        action(log, MEETING, "/v1/meetings/{id:uuid}/attendance", RecordAttendance),
+        action(log, MEETING, "/v1/meetings/{id:uuid}/hold", HoldForum),
+        action(log, COMMITMENT, "/v1/commitments/{id:uuid}/keep", KeepCommitment),
+        action(log, COMMITMENT, "/v1/commitments/{id:uuid}/miss", MissCommitment),
+    ]
+
+
+def _reads(log: EventLog, queries: ForumQueries) -> list[Any]:
+    @get("/v1/forums", summary="Forums, newest first", responses=documented(400, 422, 503))
+    async def list_forums(
+        area: AreaFilter = None, cursor: Cursor = None, limit: Limit = 50, at_least: AtLeast = None
+    ) -> ForumPage:
+        return await queries.forums(area, cursor, limit, at_least)
+
+    @get("/v1/forums/{id:uuid}", summary="One forum", responses=documented(400, 404, 503))
+    async def read_forum(id: UUID, at_least: AtLeast = None) -> Response[Forum]:
+        return found(await queries.forum(id, at_least), "unknown-forum")
+
+    @get("/v1/forums/{id:uuid}/members", summary="Its members", responses=documented(400, 404, 503))
+    async def list_members(id: UUID, at_least: AtLeast = None) -> list[Member]:
+        await _founded(log, id)
+        return await queries.members(id, at_least)
+
+    @get(
+        "/v1/forums/{id:uuid}/agenda-candidates",
+        summary="Open problems for its agenda, newest first",
+        responses=documented(400, 404, 422, 503),
+    )
+    async def list_candidates(
+        id: UUID, cursor: Cursor = None, limit: Limit = 50, at_least: AtLeastReported = None
+    ) -> CandidatePage:
+        forum = await _founded(log, id)
+        return await queries.candidates(forum.area, cursor, limit, at_least)
+
+    @get("/v1/meetings", summary="Meetings, the last scheduled first", responses=documented(400, 422, 503))
+    async def list_meetings(
+        area: AreaFilter = None,
+        forum_id: UUID | None = None,
+        status: StatusFilter = None,
+        cursor: Cursor = None,
+        limit: Limit = 50,
+        at_least: AtLeast = None,
+    ) -> MeetingPage:
+        return await queries.meetings(area, cursor, limit, at_least, forum_id=forum_id, status=status)
+
+    @get("/v1/meetings/{id:uuid}", summary="One meeting", responses=documented(400, 404, 503))
+    async def read_meeting(id: UUID, at_least: AtLeast = None) -> Response[Meeting]:
+        return found(await queries.meeting(id, at_least), "unknown-meeting")
+
+    @get("/v1/commitments", summary="Commitments, newest first", responses=documented(400, 422, 503))
+    async def list_commitments(
+        area: AreaFilter = None,
+        forum_id: UUID | None = None,
+        meeting_id: UUID | None = None,
+        status: StatusFilter = None,
+        cursor: Cursor = None,
+        limit: Limit = 50,
+        at_least: AtLeast = None,
+    ) -> CommitmentPage:
+        return await queries.commitments(
+            area, cursor, limit, at_least, forum_id=forum_id, meeting_id=meeting_id, status=status
+        )
+
+    @get("/v1/commitments/{id:uuid}", summary="One commitment", responses=documented(400, 404, 503))
+    async def read_commitment(id: UUID, at_least: AtLeast = None) -> Response[Commitment]:
+        return found(await queries.commitment(id, at_least), "unknown-commitment")
+
+    return [
+        list_forums,
+        read_forum,
+        list_members,
+        list_candidates,
+        list_meetings,
+        read_meeting,
+        list_commitments,
+        read_commitment,
+    ]
+
+
+async def _founded(log: EventLog, forum_id: UUID, field: str = "") -> Founded:
+    """The forum as its stream has it; refused, for the input `field` if one names it, where there is none."""
+    forum = await state_of(log, FORUM, forum_id)
+    if not isinstance(forum, Founded):
+        raise Refused("unknown-forum", f"there is no forum {forum_id}", field=field)
+    return forum

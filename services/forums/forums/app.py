@@ -1,0 +1,37 @@
+"""The API process of forums, put together by hand. Accepting needs PostgreSQL alone."""
+
+from litestar import Litestar
+from rembuk import database, streams
+from rembuk.areas import areas
+from rembuk.contracts.forums import CODEC
+from rembuk.event_log import EventLog
+from rembuk.settings import Settings
+from rembuk.vault import RegionKey, Vault
+from rembuk.web.app import build as build_app
+from rembuk.web.reading import ReadModel
+
+from forums import projection
+from forums.api import routes
+from forums.queries import ForumQueries
+
+
+def build(settings: Settings) -> Litestar:
+    areas()  # loaded before the first request
+    log = EventLog(settings.database_url, CODEC, settings.name)
+    vault = Vault(settings.database_url, RegionKey.load(settings.region_key), settings.name)
+    engine = database.engine(settings.database_url, f"{settings.name} queries")
+
+    def read_model(follower: str, service: str) -> ReadModel:
+        return ReadModel(engine, follower, streams.stream_name(settings.region, service))
+
+    queries = ForumQueries(
+        read_model(projection.NAME, settings.service), read_model(projection.OPEN_PROBLEMS, "reports")
+    )
+    return build_app(
+        settings,
+        log,
+        routes(log, vault, queries),
+        title="Rembuk forums: police and community deliberate",
+        start=[vault.start],
+        stop=[vault.stop, engine.dispose],
+    )

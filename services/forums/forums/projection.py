@@ -1,0 +1,219 @@
+"""Facts become rows: one fact, its named statements and their parameters; the projector runs them in bulk.
+
+Two streams are projected: our own, and that of reports for the problems a forum may put on its agenda.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+import msgspec
+from rembuk.bulk import Change, change, insert_into, update
+from rembuk.contracts.categories import CATEGORIES
+from rembuk.contracts.forums import (
+    AttendanceRecorded,
+    CommitmentEvent,
+    CommitmentKept,
+    CommitmentMade,
+    CommitmentMissed,
+    ForumEvent,
+    ForumFounded,
+    ForumHeld,
+    MeetingEvent,
+    MeetingScheduled,
+    MemberJoined,
+)
+from rembuk.contracts.reports import (
+    ProblemAnalysed,
+    ProblemClosed,
+    ProblemEvent,
+    ProblemPrioritised,
+    ProblemRejected,
+    ProblemReopened,
+    ProblemReported,
+    ProblemVerified,
+    SolutionApplied,
+    SolutionAssessed,
+    SolutionProposed,
+)
+from rembuk.event import Recorded
+
+from forums.tables import commitment, forum, meeting, member, open_problem
+
+NAME = "projection"
+OPEN_PROBLEMS = "open_problems"
+
+ADD_FORUM = insert_into(forum, *forum.columns.keys())
+FORUM_CHANGED = update(forum, "version", "changed_at")
+ADD_MEMBER = insert_into(member, *member.columns.keys())
+ADD_MEETING = insert_into(meeting, *meeting.columns.keys())
+ATTENDED = update(meeting, "version", "attendance", "changed_at")
+HELD = update(
+    meeting, "version", "status", "attendance", "agreements", "promises", "deferred", "minutes",
+    "held_position", "held_at", "changed_at",
+)  # fmt: skip
+ADD_COMMITMENT = insert_into(commitment, *commitment.columns.keys())
+ENDED = update(commitment, "version", "status", "reason", "note", "changed_at")
+
+ADD_PROBLEM = insert_into(open_problem, *open_problem.columns.keys())
+PROBLEM_STATUS = update(open_problem, "status", "open")
+PROBLEM_PRIORITY = update(open_problem, "priority")
+PROBLEM_CAUSE = update(open_problem, "root_cause")
+
+
+def project(fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent]) -> Sequence[Change]:
+    """What an event of ours changes in the rows of its forum, meeting or commitment."""
+    row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
+    match fact.event:
+        case ForumFounded() as event:
+            return (
+                change(
+                    ADD_FORUM,
+                    **row,
+                    position=fact.position,
+                    area=event.area,
+                    model=event.model,
+                    name=event.name,
+                    hall=event.hall,
+                    founded_at=fact.recorded_at,
+                ),
+            )
+        case MemberJoined() as event:
+            return (
+                change(FORUM_CHANGED, **row),
+                change(
+                    ADD_MEMBER,
+                    id=event.member_id,
+                    position=fact.position,
+                    forum_id=fact.stream_id,
+                    pillar=event.pillar,
+                    role=event.role,
+                    sex=event.sex,
+                    name=event.name,
+                    joined_at=fact.recorded_at,
+                ),
+            )
+        case MeetingScheduled() as event:
+            return (
+                change(
+                    ADD_MEETING,
+                    **row,
+                    position=fact.position,
+                    forum_id=event.forum_id,
+                    area=event.area,
+                    at=event.at,
+                    place=event.place,
+                    status="scheduled",
+                    agenda=_json(event.agenda),
+                    attendance="[]",
+                    agreements="[]",
+                    promises="[]",
+                    deferred="[]",
+                    minutes="",
+                    held_position=None,
+                    held_at=None,
+                    scheduled_at=fact.recorded_at,
+                ),
+            )
+        case AttendanceRecorded() as event:
+            return (change(ATTENDED, **row, attendance=_json(event.attendance)),)
+        case ForumHeld() as event:
+            return (
+                change(
+                    HELD,
+                    **row,
+                    status="held",
+                    attendance=_json(event.attendance),
+                    agreements=_json(event.agreements),
+                    promises=_json(event.promises),
+                    deferred=_json(event.deferred),
+                    minutes=event.minutes,
+                    held_position=fact.position,
+                    held_at=fact.recorded_at,
+                ),
+            )
+        case CommitmentMade() as event:
+            return (
+                change(
+                    ADD_COMMITMENT,
+                    **row,
+                    position=fact.position,
+                    forum_id=event.forum_id,
+                    meeting_id=event.meeting_id,
+                    area=event.area,
+                    who=event.who,
+                    what=event.what,
+                    by=event.by,
+                    status="due",
+                    reason=None,
+                    note="",
+                    made_at=fact.recorded_at,
+                ),
+            )
+        case CommitmentKept() as event:
+            return (change(ENDED, **row, status="kept", reason=None, note=event.note),)
+        case CommitmentMissed() as event:
+            return (change(ENDED, **row, status="missed", reason=event.reason, note=event.note),)
+        case event:
+            assert_never(event)
+
+
+def project_open_problems(fact: Recorded[ProblemEvent]) -> Sequence[Change]:
+    """What a problem's event, as reports tells it, changes in what forums may put on their agenda."""
+    match fact.event:
+        case ProblemReported() as event:
+            if not _for_forums(event):
+                return ()  # no row: what comes later then changes nothing
+            return (
+                change(
+                    ADD_PROBLEM,
+                    id=fact.stream_id,
+                    position=fact.position,
+                    area=event.area,
+                    category=event.category,
+                    title=event.title,
+                    description=event.description,
+                    status="reported",
+                    open=True,
+                    priority=None,
+                    root_cause=None,
+                    reported_at=fact.recorded_at,
+                ),
+            )
+        case ProblemVerified():
+            return _status(fact, "verified", is_open=True)
+        case ProblemRejected():
+            return _status(fact, "rejected", is_open=False)
+        case ProblemAnalysed() as event:
+            return (change(PROBLEM_CAUSE, id=fact.stream_id, root_cause=event.root_cause),)
+        case ProblemPrioritised() as event:
+            return (change(PROBLEM_PRIORITY, id=fact.stream_id, priority=event.level),)
+        case SolutionProposed() as event:
+            found = [change(PROBLEM_CAUSE, id=fact.stream_id, root_cause=event.root_cause)]
+            return [*_status(fact, "solution_proposed", is_open=True), *(found if event.root_cause else ())]
+        case SolutionApplied():
+            return _status(fact, "unassessed", is_open=False)
+        case SolutionAssessed() as event:
+            if event.effective:
+                return _status(fact, "solved", is_open=False)
+            return _status(fact, "verified", is_open=True)
+        case ProblemClosed():
+            return _status(fact, "closed", is_open=False)
+        case ProblemReopened():
+            return _status(fact, "reopened", is_open=True)
+        case event:
+            assert_never(event)
+
+
+def _for_forums(event: ProblemReported) -> bool:
+    """Whether a forum may see the problem: disclosed as far as that, and of no sensitive category."""
+    return event.disclosure in ("public", "forum") and not CATEGORIES[event.category].sensitive
+
+
+def _status(fact: Recorded[ProblemEvent], status: str, *, is_open: bool) -> Sequence[Change]:
+    return (change(PROBLEM_STATUS, id=fact.stream_id, status=status, open=is_open),)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

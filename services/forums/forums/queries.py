@@ -1,0 +1,249 @@
+"""What can be asked about forums, meetings and commitments: answered from the read models alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from rembuk.contracts.forums import Agreement, Attendance, ForumModel, MemberRole, MissReason, Promise
+from rembuk.contracts.polmas import Pillar, Sex
+from rembuk.contracts.reports import Level
+from rembuk.web.reading import ReadModel, lies_in
+from sqlalchemy import Row, Select, Table, func, or_, select
+
+from forums.tables import commitment, forum, meeting, member, open_problem
+
+EXPECTED_MEMBERS = range(10, 21)
+
+
+class Represented(msgspec.Struct, frozen=True):
+    """How many members of one pillar and sex a forum has."""
+
+    pillar: Pillar
+    sex: Sex
+    members: int
+
+
+class Forum(msgspec.Struct, frozen=True):
+    """A forum as it stands. `expected_size` tells whether it has 10 to 20 members, `has_officer` whether an officer
+    is among them: both are expected, and shown where they are missing."""
+
+    id: UUID
+    version: int
+    area: str
+    model: ForumModel
+    name: str
+    hall: str
+    members: int
+    expected_size: bool
+    has_officer: bool
+    representation: list[Represented]
+    founded_at: datetime
+    changed_at: datetime
+
+
+class ForumPage(msgspec.Struct, frozen=True):
+    """Forums, newest first; `next_cursor` is null on the last page."""
+
+    items: list[Forum]
+    next_cursor: str | None = None
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A member, never by name."""
+
+    id: UUID
+    pillar: Pillar
+    role: MemberRole
+    sex: Sex
+    joined_at: datetime
+
+
+class Meeting(msgspec.Struct, frozen=True):
+    """A meeting as it stands. `members` is how many the forum had when it was held (has, until then); there is
+    a `quorum` when the people present, guests included, are more than half as many."""
+
+    id: UUID
+    version: int
+    forum_id: UUID
+    area: str
+    at: datetime
+    place: str
+    status: str
+    agenda: list[UUID]
+    attendance: list[Attendance]
+    present: int
+    officers: int
+    members: int
+    quorum: bool
+    agreements: list[Agreement]
+    promises: list[Promise]
+    deferred: list[UUID]
+    minutes: str
+    held_at: datetime | None
+    scheduled_at: datetime
+    changed_at: datetime
+
+
+class MeetingPage(msgspec.Struct, frozen=True):
+    """Meetings, the last scheduled first; `next_cursor` is null on the last page."""
+
+    items: list[Meeting]
+    next_cursor: str | None = None
+
+
+class Commitment(msgspec.Struct, frozen=True):
+    """A commitment as it stands: due, kept, or missed for a `reason`."""
+
+    id: UUID
+    version: int
+    forum_id: UUID
+    meeting_id: UUID
+    area: str
+    who: Pillar
+    what: str
+    by: date
+    status: str
+    reason: MissReason | None
+    note: str
+    made_at: datetime
+    changed_at: datetime
+
+
+class CommitmentPage(msgspec.Struct, frozen=True):
+    """Commitments, newest first; `next_cursor` is null on the last page."""
+
+    items: list[Commitment]
+    next_cursor: str | None = None
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """An open problem that a forum may put on its agenda; nothing in it says who reported it."""
+
+    id: UUID
+    area: str
+    category: str
+    title: str
+    description: str
+    status: str
+    priority: Level | None
+    root_cause: str | None
+    reported_at: datetime
+
+
+class CandidatePage(msgspec.Struct, frozen=True):
+    """Open problems, newest first; `next_cursor` is null on the last page."""
+
+    items: list[Candidate]
+    next_cursor: str | None = None
+
+
+_MEMBERS_THEN = (
+    select(func.count())
+    .select_from(member)
+    .where(
+        member.c.forum_id == meeting.c.forum_id,
+        or_(meeting.c.held_position.is_(None), member.c.position < meeting.c.held_position),
+    )
+    .scalar_subquery()
+    .label("members")
+)
+
+
+class ForumQueries:
+    """Reads of the tables of our own stream (`read_model`) and of `open_problem` (`reported`)."""
+
+    def __init__(self, read_model: ReadModel, reported: ReadModel) -> None:
+        self._read_model, self._reported = read_model, reported
+
+    async def forum(self, forum_id: UUID, at_least: int | None = None) -> Forum | None:
+        """The forum, None for an unknown one; raises Behind."""
+        row = await self._read_model.one(select(forum).where(forum.c.id == forum_id), at_least)
+        return None if row is None else (await self._forums([row]))[0]
+
+    async def forums(self, area: str | None, cursor: str | None, limit: int, at_least: int | None = None) -> ForumPage:
+        """Forums of an area and everything below it, newest first."""
+        query = _narrowed(select(forum), forum, area)
+        rows, more = await self._read_model.page(query, forum.c.position, cursor, limit, at_least)
+        return ForumPage(await self._forums(rows), more)
+
+    async def members(self, forum_id: UUID, at_least: int | None = None) -> list[Member]:
+        """A forum's members in the order they joined."""
+        await self._read_model.reached(at_least)
+        query = select(member).where(member.c.forum_id == forum_id).order_by(member.c.position)
+        return [msgspec.convert(row._asdict(), Member) for row in await self._read_model.all(query)]
+
+    async def meeting(self, meeting_id: UUID, at_least: int | None = None) -> Meeting | None:
+        """The meeting, None for an unknown one; raises Behind."""
+        query = select(meeting, _MEMBERS_THEN).where(meeting.c.id == meeting_id)
+        row = await self._read_model.one(query, at_least)
+        return None if row is None else _meeting(row)
+
+    async def meetings(
+        self, area: str | None, cursor: str | None, limit: int, at_least: int | None = None, **equal: Any
+    ) -> MeetingPage:
+        """Meetings in an area and everything below it, the last scheduled first."""
+        query = _narrowed(select(meeting, _MEMBERS_THEN), meeting, area, **equal)
+        rows, more = await self._read_model.page(query, meeting.c.position, cursor, limit, at_least)
+        return MeetingPage([_meeting(row) for row in rows], more)
+
+    async def commitment(self, commitment_id: UUID, at_least: int | None = None) -> Commitment | None:
+        """The commitment, None for an unknown one; raises Behind."""
+        row = await self._read_model.one(select(commitment).where(commitment.c.id == commitment_id), at_least)
+        return None if row is None else msgspec.convert(row._asdict(), Commitment)
+
+    async def commitments(
+        self, area: str | None, cursor: str | None, limit: int, at_least: int | None = None, **equal: Any
+    ) -> CommitmentPage:
+        """Commitments in an area and everything below it, newest first."""
+        query = _narrowed(select(commitment), commitment, area, **equal)
+        rows, more = await self._read_model.page(query, commitment.c.position, cursor, limit, at_least)
+        return CommitmentPage([msgspec.convert(row._asdict(), Commitment) for row in rows], more)
+
+    async def candidates(self, area: str, cursor: str | None, limit: int, at_least: int | None = None) -> CandidatePage:
+        """Open problems of an area and below it, newest first; `at_least` is a position of reports."""
+        query = _narrowed(select(open_problem), open_problem, area, open=True)
+        rows, more = await self._reported.page(query, open_problem.c.position, cursor, limit, at_least)
+        return CandidatePage([msgspec.convert(row._asdict(), Candidate) for row in rows], more)
+
+    async def _forums(self, rows: Sequence[Row[Any]]) -> list[Forum]:
+        """The forums of some rows, with what their members come to."""
+        count = func.count().label("members")
+        kind = (member.c.forum_id, member.c.pillar, member.c.sex)
+        officers = func.count().filter(member.c.role == "officer").label("officers")
+        query = select(*kind, count, officers).group_by(*kind).order_by(count.desc(), *kind)
+        kinds: dict[UUID, list[Row[Any]]] = {row.id: [] for row in rows}
+        for one in await self._read_model.all(query.where(member.c.forum_id.in_(kinds))):
+            kinds[one.forum_id].append(one)
+        return [_forum(row, kinds[row.id]) for row in rows]
+
+
+def _narrowed(query: Select[Any], table: Table, area: str | None, **equal: Any) -> Select[Any]:
+    """The query for an area and everything below it and for equal columns; None narrows nothing."""
+    if area is not None:
+        query = query.where(lies_in(table.c.area, area))
+    return query.where(*(table.c[name] == value for name, value in equal.items() if value is not None))
+
+
+def _forum(row: Row[Any], kinds: Sequence[Row[Any]]) -> Forum:
+    members = sum(kind.members for kind in kinds)
+    computed = {
+        "members": members,
+        "expected_size": members in EXPECTED_MEMBERS,
+        "has_officer": any(kind.officers for kind in kinds),
+        "representation": [kind._asdict() for kind in kinds],
+    }
+    return msgspec.convert(row._asdict() | computed, Forum)
+
+
+def _meeting(row: Row[Any]) -> Meeting:
+    present = sum(one["count"] for one in row.attendance)
+    computed = {
+        "present": present,
+        "officers": sum(one.get("officers", 0) for one in row.attendance),
+        "quorum": present * 2 > row.members > 0,
+    }
+    return msgspec.convert(row._asdict() | computed, Meeting)

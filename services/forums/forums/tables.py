@@ -1,0 +1,111 @@
+"""The read models of forums, as SQLAlchemy tables; migrations/ makes them."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+forum = Table(
+    "forum",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("position", BigInteger, nullable=False, unique=True),  # of its ForumFounded
+    Column("version", Integer, nullable=False),
+    Column("area", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hall", Text, nullable=False),
+    Column("founded_at", DateTime(timezone=True), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Index("forum_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
+)
+
+member = Table(
+    "member",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("position", BigInteger, nullable=False, unique=True),  # of its MemberJoined
+    Column("forum_id", Uuid, nullable=False),
+    Column("pillar", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("sex", Text, nullable=False),
+    Column("name", Text, nullable=False),  # sealed
+    Column("joined_at", DateTime(timezone=True), nullable=False),
+    Index("member_forum", "forum_id", "position"),
+)
+
+meeting = Table(
+    "meeting",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("position", BigInteger, nullable=False, unique=True),  # of its MeetingScheduled
+    Column("version", Integer, nullable=False),
+    Column("forum_id", Uuid, nullable=False),
+    Column("area", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("place", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("agenda", JSONB, nullable=False),  # ids of problems
+    Column("attendance", JSONB, nullable=False),  # as in the contract, like the next two
+    Column("agreements", JSONB, nullable=False),
+    Column("promises", JSONB, nullable=False),
+    Column("deferred", JSONB, nullable=False),  # ids of problems
+    Column("minutes", Text, nullable=False),
+    Column("held_position", BigInteger),  # of its ForumHeld
+    Column("held_at", DateTime(timezone=True)),
+    Column("scheduled_at", DateTime(timezone=True), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Index("meeting_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
+    Index("meeting_forum", "forum_id", "position"),
+)
+
+commitment = Table(
+    "commitment",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("position", BigInteger, nullable=False, unique=True),  # of its CommitmentMade
+    Column("version", Integer, nullable=False),
+    Column("forum_id", Uuid, nullable=False),
+    Column("meeting_id", Uuid, nullable=False),
+    Column("area", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("by", Date, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("note", Text, nullable=False),
+    Column("made_at", DateTime(timezone=True), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Index("commitment_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
+    Index("commitment_forum", "forum_id", "position"),
+    Index("commitment_meeting", "meeting_id", "position"),
+)
+
+open_problem = Table(  # of the stream of reports: only what a forum may see, and nothing of the reporter
+    "open_problem",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("position", BigInteger, nullable=False, unique=True),  # of its ProblemReported, in the log of reports
+    Column("area", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("open", Boolean, nullable=False),  # what is closed stays, for it may be reopened
+    Column("priority", Text),
+    Column("root_cause", Text),
+    Column("reported_at", DateTime(timezone=True), nullable=False),
+    Index("open_problem_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
+)
