@@ -83,12 +83,15 @@ async def handle(
     """
     history: Sequence[Recorded[Any]] = ()
     first_id = derive_id(key, 0)
+    recorded = False
     for attempt in range(_ATTEMPTS):
         if attempt or not new:
             history = await log.read_stream(stream_id)
             before = next((index for index, event in enumerate(history) if event.id == first_id), None)
             if before is not None:
                 return _first_outcome(history[before:], key, metadata)
+            if recorded:
+                raise KeyReused("this idempotency key was used before for another aggregate")
         if expected_version is not None and expected_version != len(history):
             raise VersionMismatch(expected_version, len(history))
         state, ours = _present(decider, history)
@@ -106,7 +109,7 @@ async def handle(
             if attempt == _ATTEMPTS - 1:
                 raise
         except AlreadyRecorded:
-            new = False  # the next attempt reads the first outcome
+            recorded = True  # the next attempt reads the first outcome
         else:
             return Outcome(stream_id, len(history) + len(events), appended.position, appended.recorded_at)
     raise VersionConflict(f"{stream_id} is contended")

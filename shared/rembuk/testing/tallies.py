@@ -1,4 +1,4 @@
-"""A toy domain, tallies that are counted up, with a database of its own: the kernel's rules are told with it."""
+"""A toy domain, tallies that are counted up, with a database of its own: the kernel is told with it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Count:
-    """Count up in `parts` equal parts (0: do nothing), opening the tally where need be; refused beyond `at_most`."""
+    """Count up in equal parts (0: do nothing), opening the tally where need be; refused beyond `at_most`."""
 
     by: int
     parts: int = 1
@@ -96,7 +96,7 @@ LAST = update(tally_table, "version", "note")
 
 
 def project(fact: Recorded[TallyEvent]) -> Sequence[Change]:
-    """Sums are added to, so that it shows when an event is projected twice; the last version and note are kept."""
+    """Sums are added to, so that an event projected twice shows; the last version and note are kept."""
     match fact.event:
         case TallyOpened():
             return (change(ADD, id=fact.stream_id, version=fact.version, total=0, note=""),)
@@ -162,9 +162,7 @@ def rows_of(events: Sequence[Recorded[Any]]) -> dict[UUID, tuple[int, int, str]]
     return rows
 
 
-async def eventually(
-    check: Callable[[], Awaitable[T]], within: float = 20.0, retry: Any = AssertionError
-) -> T:
+async def eventually(check: Callable[[], Awaitable[T]], within: float = 20.0, retry: Any = AssertionError) -> T:
     """Await `check` until it raises no `retry` error, at most `within` seconds."""
     deadline = time.monotonic() + within
     while True:
