@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,8 @@ from rembuk.web.reading import ReadModel, lies_in
 from sqlalchemy import Row, Select, Table, func, or_, select
 
 from forums.tables import commitment, forum, meeting, member, open_problem
+
+T = TypeVar("T")
 
 EXPECTED_MEMBERS = range(10, 21)
 
@@ -174,7 +176,7 @@ class ForumQueries:
         """A forum's members in the order they joined."""
         await self._read_model.reached(at_least)
         query = select(member).where(member.c.forum_id == forum_id).order_by(member.c.position)
-        return [msgspec.convert(row._asdict(), Member) for row in await self._read_model.all(query)]
+        return [_shown(row, Member) for row in await self._read_model.all(query)]
 
     async def meeting(self, meeting_id: UUID, at_least: int | None = None) -> Meeting | None:
         """The meeting, None for an unknown one; raises Behind."""
@@ -193,7 +195,7 @@ class ForumQueries:
     async def commitment(self, commitment_id: UUID, at_least: int | None = None) -> Commitment | None:
         """The commitment, None for an unknown one; raises Behind."""
         row = await self._read_model.one(select(commitment).where(commitment.c.id == commitment_id), at_least)
-        return None if row is None else msgspec.convert(row._asdict(), Commitment)
+        return None if row is None else _shown(row, Commitment)
 
     async def commitments(
         self, area: str | None, cursor: str | None, limit: int, at_least: int | None = None, **equal: Any
@@ -201,13 +203,13 @@ class ForumQueries:
         """Commitments in an area and everything below it, newest first."""
         query = _narrowed(select(commitment), commitment, area, **equal)
         rows, more = await self._read_model.page(query, commitment.c.position, cursor, limit, at_least)
-        return CommitmentPage([msgspec.convert(row._asdict(), Commitment) for row in rows], more)
+        return CommitmentPage([_shown(row, Commitment) for row in rows], more)
 
     async def candidates(self, area: str, cursor: str | None, limit: int, at_least: int | None = None) -> CandidatePage:
         """Open problems of an area and below it, newest first; `at_least` is a position of reports."""
         query = _narrowed(select(open_problem), open_problem, area, open=True)
         rows, more = await self._reported.page(query, open_problem.c.position, cursor, limit, at_least)
-        return CandidatePage([msgspec.convert(row._asdict(), Candidate) for row in rows], more)
+        return CandidatePage([_shown(row, Candidate) for row in rows], more)
 
     async def _forums(self, rows: Sequence[Row[Any]]) -> list[Forum]:
         """The forums of some rows, with what their members come to."""
@@ -228,15 +230,20 @@ def _narrowed(query: Select[Any], table: Table, area: str | None, **equal: Any) 
     return query.where(*(table.c[name] == value for name, value in equal.items() if value is not None))
 
 
+def _shown(row: Row[Any], kind: type[T], **computed: Any) -> T:
+    """A row as what is shown of it: columns it does not name are left out, JSON becomes structs."""
+    return msgspec.convert({str(name): value for name, value in row._mapping.items()} | computed, kind)
+
+
 def _forum(row: Row[Any], kinds: Sequence[Row[Any]]) -> Forum:
     members = sum(kind.members for kind in kinds)
     computed = {
         "members": members,
         "expected_size": members in EXPECTED_MEMBERS,
         "has_officer": any(kind.officers for kind in kinds),
-        "representation": [kind._asdict() for kind in kinds],
+        "representation": [_shown(kind, Represented) for kind in kinds],
     }
-    return msgspec.convert(row._asdict() | computed, Forum)
+    return _shown(row, Forum, **computed)
 
 
 def _meeting(row: Row[Any]) -> Meeting:
@@ -246,4 +253,4 @@ def _meeting(row: Row[Any]) -> Meeting:
         "officers": sum(one.get("officers", 0) for one in row.attendance),
         "quorum": present * 2 > row.members > 0,
     }
-    return msgspec.convert(row._asdict() | computed, Meeting)
+    return _shown(row, Meeting, **computed)
