@@ -1,0 +1,174 @@
+"""Reports and forums together, as real processes: a problem goes to a forum and comes back with a solution."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+from rembuk.testing.services import RunningRegion, eventually
+
+VILLAGE, DISTRICT = "35.78.08.1004", "35.78.08"
+TOGETHER = [
+    {"pillar": "police", "sex": "male", "count": 1, "officers": 1},
+    {"pillar": "residents", "sex": "female", "count": 7},
+]
+AGREED = {"proposal": "Pasang lampu bersama", "strategies": ["partnership"], "root_cause": "Gang gelap"}
+
+
+class Story:
+    """What a village officer and a forum's chair do with the two services of one region."""
+
+    def __init__(self, region: RunningRegion) -> None:
+        self.region = region
+        self.reports = httpx.Client(base_url=region.url("reports"), timeout=10)
+        self.forums = httpx.Client(base_url=region.url("forums"), timeout=10)
+
+    def reported(self, **other: Any) -> dict[str, Any]:
+        report = {
+            "area": VILLAGE,
+            "category": "street_lighting",
+            "title": "Lampu jalan mati",
+            "description": "Gang gelap sejak sebulan.",
+            "reporter": {"name": "Budi Santoso", "phone": "+62 812 3456 789"},
+        }
+        return dict(self.reports.post("/v1/problems", json=report | other).raise_for_status().json())
+
+    def verified(self, **other: Any) -> str:
+        problem = str(self.reported(**other)["id"])
+        return self.of_problem(problem, "verify", {})
+
+    def of_problem(self, problem: str, action: str, body: dict[str, Any]) -> str:
+        self.reports.post(f"/v1/problems/{problem}/{action}", json=body).raise_for_status()
+        return problem
+
+    def founded(self, area: str = DISTRICT) -> str:
+        forum = {"area": area, "model": "wilayah", "name": "FKPM Gubeng"}
+        return str(self.forums.post("/v1/forums", json=forum).raise_for_status().json()["id"])
+
+    def held(self, forum: str, agenda: list[str], **outcome: Any) -> str:
+        plan = {"forum_id": forum, "at": "2026-03-02T19:00:00+07:00", "place": "Balai", "agenda": agenda}
+        meeting = str(self.forums.post("/v1/meetings", json=plan).raise_for_status().json()["id"])
+        path = f"/v1/meetings/{meeting}"
+        self.forums.post(f"{path}/attendance", json={"attendance": TOGETHER}).raise_for_status()
+        self.forums.post(f"{path}/hold", json=outcome).raise_for_status()
+        return meeting
+
+    def candidates(self, forum: str) -> dict[str, dict[str, Any]]:
+        """By id, as they are once everything in the log of reports has arrived."""
+        position = self.reports.get("/v1/events", params={"limit": 500}).json()[-1]["position"]
+        answer = self.forums.get(f"/v1/forums/{forum}/agenda-candidates", params={"at_least": position, "limit": 200})
+        return {candidate["id"]: candidate for candidate in answer.raise_for_status().json()["items"]}
+
+    def made(self) -> list[dict[str, Any]]:
+        """Every CommitmentMade in the log of forums."""
+        events = self.forums.get("/v1/events", params={"limit": 500}).json()
+        return [event for event in events if event["type"] == "CommitmentMade"]
+
+
+@pytest.fixture(scope="module")
+def story(start_region: Callable[..., RunningRegion]) -> Story:
+    return Story(start_region("reports", "forums"))
+
+
+def test_a_reported_problem_becomes_an_agenda_candidate_without_its_reporter(story: Story) -> None:
+    forum = story.founded()
+    problem = story.reported()["id"]
+    candidate = story.candidates(forum)[problem]
+    assert (candidate["title"], candidate["area"], candidate["status"]) == ("Lampu jalan mati", VILLAGE, "reported")
+    assert not any("report" in field for field in candidate if field != "reported_at")
+    assert "Budi" not in str(candidate)
+    assert "sealed:" not in str(candidate)
+
+
+def test_a_forum_does_not_see_what_is_not_for_it(story: Story) -> None:
+    forum = story.founded()
+    hidden = [
+        story.reported(disclosure="officer"),
+        story.reported(disclosure="commander"),
+        story.reported(category="domestic_violence"),
+        story.reported(area="35.78.09.1001"),
+    ]
+    shown = story.reported(disclosure="forum")
+    candidates = story.candidates(forum)
+    assert shown["id"] in candidates
+    assert not candidates.keys() & {problem["id"] for problem in hidden}
+
+
+def test_what_becomes_known_only_later_does_not_bring_a_hidden_problem_to_light(story: Story) -> None:
+    forum = story.founded()
+    problem = story.verified(disclosure="commander")
+    story.of_problem(problem, "prioritise", {"impact": 5, "urgency": 5, "reach": 5})
+    assert problem not in story.candidates(forum)
+
+
+def test_a_candidate_is_one_while_it_is_open(story: Story) -> None:
+    forum = story.founded()
+    problem = story.verified()
+    story.of_problem(problem, "prioritise", {"impact": 5, "urgency": 5, "reach": 5})
+    assert story.candidates(forum)[problem]["priority"] == "critical"
+    rejected = story.reported()["id"]
+    story.of_problem(rejected, "reject", {"code": "not_a_problem", "reason": "Lampu sudah menyala"})
+    assert rejected not in story.candidates(forum)
+    story.of_problem(rejected, "reopen", {"reason": "Mati lagi"})
+    assert story.candidates(forum)[rejected]["status"] == "reopened"
+
+
+def test_what_a_forum_agrees_on_becomes_a_proposed_solution(story: Story) -> None:
+    forum = story.founded()
+    lights, noise = story.verified(), story.verified(category="noise", title="Bising")
+    meeting = story.held(forum, [lights, noise], agreements=[{"problem_id": lights, **AGREED}], deferred=[noise])
+
+    def proposed() -> None:
+        problem = story.reports.get(f"/v1/problems/{lights}").json()
+        assert (problem["status"], problem["proposal"]) == ("solution_proposed", "Pasang lampu bersama")
+        assert problem["root_cause"] == "Gang gelap"
+
+    eventually(proposed)
+    proposal = story.reports.get(f"/v1/problems/{lights}/history").json()[-1]
+    assert (proposal["type"], proposal["data"]["meeting_id"]) == ("SolutionProposed", meeting)
+    assert proposal["data"]["forum_id"] == forum
+    assert story.reports.get(f"/v1/problems/{noise}").json()["status"] == "verified"
+    assert story.candidates(forum)[lights]["status"] == "solution_proposed"
+
+
+def test_promises_become_commitments_exactly_once(story: Story) -> None:
+    """Though the worker is killed in between, and everything is reacted to again from the beginning."""
+    forum = story.founded()
+    story.region.kill("forums", "worker")
+    before = len(story.made())
+    promises = [{"who": "residents", "what": "Ronda malam", "by": "2026-04-01"}] * 3
+    meeting = story.held(forum, [], promises=promises)
+    assert len(story.made()) == before
+    story.region.start("forums", "worker")
+
+    def three() -> list[dict[str, Any]]:
+        made = [event for event in story.made() if event["data"]["meeting_id"] == meeting]
+        assert len(made) == 3
+        return made
+
+    assert len({event["subject"] for event in eventually(three)}) == 3
+    story.region.kill("forums", "worker")
+    asyncio.run(_forget_reactions(story.region))
+    story.region.start("forums", "worker")
+    again = story.held(forum, [], promises=promises[:1])
+
+    def shown() -> None:
+        found = story.forums.get("/v1/commitments", params={"forum_id": forum}).json()["items"]
+        assert {UUID(commitment["meeting_id"]) for commitment in found} == {UUID(meeting), UUID(again)}
+        assert len(found) == 4
+
+    eventually(shown)
+    assert len(story.made()) == before + 4
+
+
+async def _forget_reactions(region: RunningRegion) -> None:
+    """Lose checkpoint and ledger of the reaction: what is left is that the log knows each command's events."""
+    connection = await asyncpg.connect(region.region.database("forums").service_url)
+    try:
+        await connection.execute("update checkpoint set position = 0 where follower = 'commitments'")
+        await connection.execute("delete from reaction")
+    finally:
+        await connection.close()
