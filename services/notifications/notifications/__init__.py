@@ -1,0 +1,1 @@
+"""Who is told what, and proof that they were: subscriptions, alerts, deliveries."""

@@ -5,30 +5,37 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
+import msgspec
+
 from rembuk.codec import Codec
 from rembuk.event import Event
 
 Channel = Literal["email", "webhook"]
 Language = Literal["id", "en"]
+StopReason = Literal["asked", "gone"]
 Severity = Literal["minor", "moderate", "severe", "extreme"]
-Urgency = Literal["future", "expected", "immediate"]
+Urgency = Literal["past", "future", "expected", "immediate"]
 Certainty = Literal["possible", "likely", "observed"]
 
 
 class SubscriptionRequested(Event, frozen=True):
-    """Somebody wants to be told about an area and everything below it; nothing is sent before it is confirmed.
+    """Somebody wants to be told about an area and everything below it; nothing but a code is sent before it is
+    confirmed.
 
-    `contact` (address or URL) and a webhook's `secret` are sealed; `code_hash` is the BLAKE2b digest of the code that
-    confirms. `categories` () means all.
+    `contact` is sealed: the address or URL, the code that confirms, and a webhook's secret. There is no digest of the
+    code beside it: so few digits are guessed from a digest in seconds by whoever may read this stream.
+    `categories` () means all.
     """
 
     area: str
     channel: Channel
     contact: str
-    code_hash: str
     categories: tuple[str, ...] = ()
     language: Language = "id"
-    secret: str = ""
+
+
+class ConfirmationRefused(Event, frozen=True):
+    """A wrong code was shown. A fact, so that the count of guesses is as safe as everything else in the log."""
 
 
 class SubscriptionConfirmed(Event, frozen=True):
@@ -36,17 +43,29 @@ class SubscriptionConfirmed(Event, frozen=True):
 
 
 class SubscriptionStopped(Event, frozen=True):
-    """No more is sent."""
+    """No more is sent: its owner asked, or the webhook said that it is gone for good."""
+
+    reason: StopReason = "asked"
+
+
+class Bilingual(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The same said in Indonesian and in English; "" where there is no English."""
+
+    id: str
+    en: str = ""
+
+    def in_language(self, language: Language) -> str:
+        return self.en if language == "en" and self.en else self.id
 
 
 class AlertRaised(Event, frozen=True):
-    """Something that people of an area are to know, from an officer or from an event of another service (`source`
-    names its id and type). Severity, urgency and certainty as in CAP 1.2. `recipients` are the subscriptions it
-    goes to, each by one delivery."""
+    """Something that people of an area are to know, from an officer or from an event of another service (`source_id`
+    and `source_type` name it). Severity, urgency and certainty as in CAP 1.2. `recipients` are the subscriptions it
+    goes to, each by one delivery; what one event cannot hold follows in `RecipientsAdded`."""
 
     area: str
-    headline: str
-    text: str
+    headline: Bilingual
+    text: Bilingual
     recipients: tuple[UUID, ...]
     severity: Severity = "minor"
     urgency: Urgency = "expected"
@@ -57,37 +76,43 @@ class AlertRaised(Event, frozen=True):
     source_type: str = ""
 
 
-class DeliveryQueued(Event, frozen=True):
-    """It will be sent to a subscription; recorded before the first attempt."""
+class RecipientsAdded(Event, frozen=True):
+    """More recipients of the same alert, recorded together with it."""
 
-    alert_id: UUID
-    subscription_id: UUID
-    channel: Channel
-    area: str
+    recipients: tuple[UUID, ...]
 
 
 class DeliverySent(Event, frozen=True):
-    """The channel took it, at the n-th attempt."""
+    """The channel took it, at the n-th attempt. What was sent is an alert or, without one, the code that confirms."""
 
+    area: str
+    subscription_id: UUID
     attempt: int
+    alert_id: UUID | None = None
 
 
 class DeliveryFailed(Event, frozen=True):
-    """The n-th attempt failed; it is tried again later."""
+    """The n-th attempt failed; it is tried again later. `reason` never tells the contact."""
 
+    area: str
+    subscription_id: UUID
     attempt: int
     reason: str
+    alert_id: UUID | None = None
 
 
 class DeliveryGivenUp(Event, frozen=True):
-    """Tried often enough, or refused for good: parked for the operator, never dropped."""
+    """Tried often enough, or refused for good: parked for the operator, never dropped. `attempt` counts them."""
 
-    attempts: int
+    area: str
+    subscription_id: UUID
+    attempt: int
     reason: str
+    alert_id: UUID | None = None
 
 
-SubscriptionEvent = SubscriptionRequested | SubscriptionConfirmed | SubscriptionStopped
-AlertEvent = AlertRaised
-DeliveryEvent = DeliveryQueued | DeliverySent | DeliveryFailed | DeliveryGivenUp
+SubscriptionEvent = SubscriptionRequested | ConfirmationRefused | SubscriptionConfirmed | SubscriptionStopped
+AlertEvent = AlertRaised | RecipientsAdded
+DeliveryEvent = DeliverySent | DeliveryFailed | DeliveryGivenUp
 
-CODEC = Codec((*SubscriptionEvent.__args__, AlertRaised, *DeliveryEvent.__args__))
+CODEC = Codec((*SubscriptionEvent.__args__, *AlertEvent.__args__, *DeliveryEvent.__args__))

@@ -1,0 +1,231 @@
+"""The HTTP face of notifications: a request becomes a command, an outcome becomes an answer.
+
+A subscription's id is made of 122 random bits and is all it takes to confirm (with the code), read and stop it: who
+was given it is its owner. No answer tells it to anybody else.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from contextlib import suppress
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import MediaType, Response, delete, get, post
+from litestar.params import Parameter
+from rembuk.contracts.notifications import SubscriptionRequested
+from rembuk.decider import Refused
+from rembuk.event import Recorded as RecordedEvent
+from rembuk.event_log import EventLog
+from rembuk.handling import derive_id, handle
+from rembuk.vault import Erased, Tampered, Vault
+from rembuk.web.answers import Answer
+from rembuk.web.commands import Json, Recorded, known_area, recorded
+from rembuk.web.problem_details import documented
+from rembuk.web.reading import AtLeast, Cursor, Limit, found
+from rembuk.web.requests import Intent
+
+from notifications.commands import (
+    Confirmation,
+    ConfirmSubscription,
+    Contact,
+    Notice,
+    RaiseAlert,
+    RequestSubscription,
+    StopSubscription,
+    SubscriptionRequest,
+    is_reachable_form,
+)
+from notifications.domain import ALERT, SUBSCRIPTION
+from notifications.queries import (
+    Alert,
+    AlertPage,
+    DeliveryPage,
+    DeliveryState,
+    NotificationQueries,
+    Subscription,
+)
+
+CODE_DIGITS = 8
+STOP_PAGE = """<!doctype html><html lang="id"><meta charset="utf-8"><title>Rembuk</title>
+<form method="post"><p>Berhenti menerima pemberitahuan? / Stop these alerts?</p>
+<button>Berhenti / Stop</button></form></html>"""
+STOPPED_PAGE = """<!doctype html><html lang="id"><meta charset="utf-8"><title>Rembuk</title>
+<p>Anda tidak akan menerima pemberitahuan lagi. / You will receive no more alerts.</p></html>"""
+
+
+class Subscribed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The subscription waits for its code. `secret` is what a webhook's messages are signed with: it is told here
+    alone, and to whoever repeats this request under the same idempotency key while the subscription lasts."""
+
+    id: UUID
+    position: int
+    secret: str | None = None
+
+
+class Raised(msgspec.Struct, frozen=True):
+    """The alert is recorded at this position, for so many subscriptions as it then was known to have."""
+
+    id: UUID
+    position: int
+
+
+def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[Any]:
+    """Every route of the service but those that all services share."""
+
+    async def contact_of(requested: RecordedEvent[SubscriptionRequested]) -> Contact | None:
+        """The opened contact of a subscription; None once it was erased."""
+        with suppress(Erased, Tampered):  # sealed anew after an erasure, an old contact does not authenticate
+            sealed = await vault.open(requested.event.contact, requested.id)
+            return msgspec.json.decode(sealed, type=Contact)
+        return None
+
+    @post("/v1/subscriptions", summary="Subscribe to an area", responses=documented(400, 413, 415, 422, 503))
+    async def subscribe(request: Json, data: SubscriptionRequest) -> Answer[Subscribed]:
+        known_area(data.area)
+        if not is_reachable_form(data.channel, data.contact):
+            raise Refused("invalid-contact", f"not a contact for the channel {data.channel}", field="contact")
+        intent = Intent(request, data)
+        subscription_id = derive_id("subscription", intent.key)
+        contact = Contact(data.contact, _new_code(), _new_secret() if data.channel == "webhook" else "")
+        sealed = await vault.seal(subscription_id, derive_id(intent.key, 0), msgspec.json.encode(contact))
+        command = RequestSubscription(data.area, data.channel, sealed, data.categories, data.language)
+        outcome = await handle(log, SUBSCRIPTION, subscription_id, command, intent.key, intent.metadata, new=True)
+        secret = contact.secret
+        if outcome.repeated:  # what was sealed just now went nowhere; the first one holds
+            first = await contact_of((await log.read_stream(subscription_id))[0])
+            secret = first.secret if first else ""
+        body = Subscribed(subscription_id, outcome.position, secret or None)
+        return Answer(body, outcome.version, f"/v1/subscriptions/{subscription_id}")
+
+    @post(
+        "/v1/subscriptions/{id:uuid}/confirm",
+        status_code=200,
+        summary="Confirm by the code that was sent",
+        responses=documented(400, 404, 409, 412, 413, 415, 422, 503),
+    )
+    async def confirm(request: Json, id: UUID, data: Confirmation) -> Answer[Recorded]:
+        intent = Intent(request, data, id)
+        history = await log.read_stream(id)
+        if not history or not isinstance(history[0].event, SubscriptionRequested):
+            raise Refused("unknown-subscription")
+        contact = await contact_of(history[0])
+        right = contact is not None and secrets.compare_digest(contact.code, data.code)
+        outcome = await handle(
+            log,
+            SUBSCRIPTION,
+            id,
+            ConfirmSubscription(right),
+            intent.key,
+            intent.metadata,
+            expected_version=intent.expected_version,
+        )
+        if not right:
+            raise Refused("wrong-code", field="code")
+        return recorded(outcome)
+
+    async def stop(request: Json, id: UUID) -> None:
+        command = StopSubscription()
+        intent = Intent(request, command, id)
+        await handle(log, SUBSCRIPTION, id, command, intent.key, intent.metadata)
+        await vault.erase(id)  # nothing is left to send there, so nobody needs to know where it was
+
+    @delete(
+        "/v1/subscriptions/{id:uuid}",
+        summary="Stop, and have the contact forgotten",
+        responses=documented(404, 503),
+    )
+    async def stop_subscription(request: Json, id: UUID) -> None:
+        await stop(request, id)
+
+    @get("/v1/subscriptions/{id:uuid}/stop", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
+    def ask_to_stop(id: UUID) -> str:  # noqa: ARG001 - a page that looks the same for every id
+        """The page an e-mail links to: mail scanners follow links, so stopping takes a press of its button."""
+        return STOP_PAGE
+
+    @post(
+        "/v1/subscriptions/{id:uuid}/stop",
+        status_code=200,
+        include_in_schema=False,
+        media_type=MediaType.HTML,
+        opt={"any_body": True},
+    )
+    async def stop_by_mail(request: Json, id: UUID) -> str:
+        """One click in a mail program (RFC 8058) or on the page."""
+        await stop(request, id)
+        return STOPPED_PAGE
+
+    @get("/v1/subscriptions/{id:uuid}", summary="One subscription", responses=documented(400, 404, 503))
+    async def read_subscription(id: UUID, at_least: AtLeast = None) -> Response[Subscription]:
+        return found(await queries.subscription(id, at_least), "unknown-subscription")
+
+    @post("/v1/alerts", summary="Raise an alert", responses=documented(400, 413, 415, 422, 503))
+    async def raise_alert(request: Json, data: Notice) -> Answer[Raised]:
+        known_area(data.area)
+        intent = Intent(request, data)
+        alert_id = derive_id("alert", intent.key)
+        category = data.category or ""
+        command = RaiseAlert(
+            data.area,
+            data.headline,
+            data.text,
+            await queries.recipients(data.area, category),
+            data.severity,
+            data.urgency,
+            data.certainty,
+            category,
+            data.about,
+        )
+        outcome = await handle(log, ALERT, alert_id, command, intent.key, intent.metadata, new=True)
+        return Answer(Raised(alert_id, outcome.position), outcome.version, f"/v1/alerts/{alert_id}")
+
+    @get("/v1/alerts", summary="Alerts, newest first", responses=documented(400, 422, 503))
+    async def list_alerts(
+        area: Annotated[str | None, Parameter(max_length=13)] = None,
+        category: Annotated[str | None, Parameter(max_length=40)] = None,
+        cursor: Cursor = None,
+        limit: Limit = 50,
+        at_least: AtLeast = None,
+    ) -> AlertPage:
+        return await queries.alerts(area=area, category=category, cursor=cursor, limit=limit, at_least=at_least)
+
+    @get("/v1/alerts/{id:uuid}", summary="One alert", responses=documented(400, 404, 503))
+    async def read_alert(id: UUID, at_least: AtLeast = None) -> Response[Alert]:
+        return found(await queries.alert(id, at_least), "unknown-alert")
+
+    @get("/v1/alerts/{id:uuid}/deliveries", summary="What became of it", responses=documented(400, 404, 422, 503))
+    async def list_deliveries(
+        id: UUID,
+        state: DeliveryState | None = None,
+        cursor: Cursor = None,
+        limit: Limit = 50,
+        at_least: AtLeast = None,
+    ) -> DeliveryPage:
+        page = await queries.deliveries(id, state=state, cursor=cursor, limit=limit, at_least=at_least)
+        if page is None:
+            raise Refused("unknown-alert")
+        return page
+
+    return [
+        subscribe,
+        confirm,
+        stop_subscription,
+        ask_to_stop,
+        stop_by_mail,
+        read_subscription,
+        raise_alert,
+        list_alerts,
+        read_alert,
+        list_deliveries,
+    ]
+
+
+def _new_code() -> str:
+    return f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}d}"
+
+
+def _new_secret() -> str:
+    """A signing secret in the form of Standard Webhooks: 32 bytes in base64."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"

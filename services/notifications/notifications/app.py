@@ -1,0 +1,32 @@
+"""The API process of notifications, put together by hand. Accepting needs PostgreSQL alone."""
+
+from litestar import Litestar
+from rembuk import database, streams
+from rembuk.areas import areas
+from rembuk.contracts.notifications import CODEC
+from rembuk.event_log import EventLog
+from rembuk.settings import Settings
+from rembuk.vault import RegionKey, Vault
+from rembuk.web.app import build as build_app
+from rembuk.web.reading import ReadModel
+
+from notifications import projection
+from notifications.api import routes
+from notifications.queries import NotificationQueries
+
+
+def build(settings: Settings) -> Litestar:
+    areas()  # loaded before the first request
+    log = EventLog(settings.database_url, CODEC, settings.name)
+    vault = Vault(settings.database_url, RegionKey.load(settings.region_key), settings.name)
+    engine = database.engine(settings.database_url, f"{settings.name} queries")
+    stream = streams.stream_name(settings.region, settings.service)
+    queries = NotificationQueries(ReadModel(engine, projection.NAME, stream))
+    return build_app(
+        settings,
+        log,
+        routes(log, vault, queries),
+        title="Rembuk notifications: who is told what, and proof that they were",
+        start=[vault.start],
+        stop=[vault.stop, engine.dispose],
+    )

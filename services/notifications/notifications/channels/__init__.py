@@ -1,0 +1,43 @@
+"""How a message leaves: what it says, where it goes, and what a channel answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+import msgspec
+
+from notifications.commands import Contact
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message to one subscriber. `id` is that of its delivery, the same however often it has to be sent; `data`
+    is what a program wants to know of it."""
+
+    id: UUID
+    type: Literal["alert.raised", "subscription.confirm"]
+    at: datetime
+    headline: str
+    text: str
+    stop_url: str
+    data: dict[str, Any]
+
+
+class Undelivered(Exception):
+    """The channel did not take it. `reason` never tells the contact, because it is recorded for ever.
+
+    `final`: another attempt would be refused as well; `gone`: so would be every other message.
+    """
+
+    def __init__(self, reason: str, *, final: bool = False, gone: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.final, self.gone = reason, final or gone, gone
+
+
+class Channel(Protocol):
+    """One way to reach subscribers."""
+
+    async def send(self, contact: Contact, message: Message) -> None:
+        """Hand the message over; raises Undelivered."""
+        ...

@@ -1,0 +1,153 @@
+"""What can be asked of subscriptions, alerts and deliveries: one struct a wish, validated as it is decoded."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+from rembuk.contracts.notifications import (
+    Bilingual,
+    Certainty,
+    Channel,
+    Language,
+    Severity,
+    StopReason,
+    Urgency,
+)
+from rembuk.wording import AreaCode, Text, Title
+
+_NO_NUL = r"^[^\x00]*$"
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?=.{4,189}\Z)([A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63}")
+
+CategoryCode = Annotated[str, Meta(pattern="^[a-z_]{1,40}$", examples=["theft"])]
+
+
+class SubscriptionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A subscription as it is asked for, its contact in clear: an e-mail address, or the http(s) URL of a webhook.
+    Without categories it is for all of them."""
+
+    area: AreaCode
+    channel: Channel
+    contact: Annotated[str, Meta(min_length=3, max_length=500, examples=["warga@example.org"])]
+    categories: Annotated[tuple[CategoryCode, ...], Meta(max_length=50)] = ()
+    language: Language = "id"
+
+
+class Contact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is sealed of a subscription: where it goes, the code that confirms it, a webhook's signing secret."""
+
+    to: str
+    code: str
+    secret: str = ""
+
+
+class RequestSubscription(msgspec.Struct, frozen=True):
+    """A subscription to be recorded, its `Contact` sealed."""
+
+    area: str
+    channel: Channel
+    contact: str
+    categories: tuple[str, ...]
+    language: Language
+
+
+class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The code, as its receiver shows it."""
+
+    code: Annotated[str, Meta(pattern=r"^\d{8}$", examples=["04711815"])]
+
+
+class ConfirmSubscription(msgspec.Struct, frozen=True):
+    """A code was shown, and it is the one that was sent, or not."""
+
+    right: bool
+
+
+class StopSubscription(msgspec.Struct, frozen=True):
+    reason: StopReason = "asked"
+
+
+class Headline(Bilingual, frozen=True, forbid_unknown_fields=True):
+    id: Title
+    en: Annotated[str, Meta(max_length=200, pattern=_NO_NUL)] = ""
+
+
+class Body(Bilingual, frozen=True, forbid_unknown_fields=True):
+    id: Text
+    en: Annotated[str, Meta(max_length=4000, pattern=_NO_NUL)] = ""
+
+
+class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An alert as an officer words it; without a category it reaches every subscriber of the area."""
+
+    area: AreaCode
+    headline: Headline
+    text: Body
+    severity: Severity = "minor"
+    urgency: Urgency = "expected"
+    certainty: Certainty = "likely"
+    category: CategoryCode | None = None
+    about: UUID | None = None
+
+
+class RaiseAlert(msgspec.Struct, frozen=True):
+    """An alert to be recorded, for these subscriptions."""
+
+    area: str
+    headline: Bilingual
+    text: Bilingual
+    recipients: tuple[UUID, ...]
+    severity: Severity = "minor"
+    urgency: Urgency = "expected"
+    certainty: Certainty = "likely"
+    category: str = ""
+    about: UUID | None = None
+    source_id: UUID | None = None
+    source_type: str = ""
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """What a delivery delivers to whom: an alert or, without one, the code that confirms the subscription."""
+
+    area: str
+    subscription_id: UUID
+    alert_id: UUID | None = None
+
+
+class MarkSent(msgspec.Struct, frozen=True):
+    parcel: Parcel
+    attempt: int
+
+
+class MarkFailed(msgspec.Struct, frozen=True):
+    parcel: Parcel
+    attempt: int
+    reason: str
+
+
+class GiveUp(msgspec.Struct, frozen=True):
+    parcel: Parcel
+    attempt: int
+    reason: str
+
+
+SubscriptionCommand = RequestSubscription | ConfirmSubscription | StopSubscription
+DeliveryCommand = MarkSent | MarkFailed | GiveUp
+
+
+def is_reachable_form(channel: Channel, contact: str) -> bool:
+    """Whether the contact has the form its channel needs; whether it can be reached shows the confirmation."""
+    if channel == "email":
+        return _ADDRESS.fullmatch(contact) is not None
+    if not contact.isascii() or not contact.isprintable() or " " in contact:
+        return False
+    try:
+        url = urlsplit(contact)
+        _ = url.port
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname) and "@" not in url.netloc and not url.fragment

@@ -1,0 +1,1 @@
+"""The shape of the database of `notifications`, step by step."""

@@ -1,0 +1,75 @@
+"""What subscribers read, in Indonesian and English. Never what somebody wrote in a report, never a person: an
+unchecked report is not spread, and who wants to know more finds the problem by its id."""
+
+from __future__ import annotations
+
+from rembuk.areas import areas
+from rembuk.contracts.categories import CATEGORIES
+from rembuk.contracts.forums import ForumHeld
+from rembuk.contracts.notifications import Bilingual, Language
+from rembuk.contracts.reports import SolutionApplied
+
+
+def place(area: str) -> str:
+    """'Gubeng, Kota Surabaya, Jawa Timur'; the code itself where this release does not know it."""
+    return areas().full_name(area) if area in areas() else area
+
+
+def problem_reported(area: str, category: str) -> tuple[Bilingual, Bilingual]:
+    kind, where = CATEGORIES[category], place(area)
+    return (
+        Bilingual(f"Laporan baru: {kind.id}, {where}", f"New report: {kind.en}, {where}"),
+        Bilingual(
+            f"Sebuah masalah dilaporkan di {where}: {kind.id}. Laporan ini belum diperiksa. "
+            "Dalam keadaan darurat hubungi 110.",
+            f"A problem was reported in {where}: {kind.en}. It has not been verified yet. In an emergency call 110.",
+        ),
+    )
+
+
+def solution_applied(area: str, category: str, solution: SolutionApplied) -> tuple[Bilingual, Bilingual]:
+    kind, where = CATEGORIES[category], place(area)
+    since, until = solution.since.isoformat(), solution.until.isoformat()
+    return (
+        Bilingual(f"Masalah ditangani: {kind.id}, {where}", f"Action taken: {kind.en}, {where}"),
+        Bilingual(
+            f"Polisi dan masyarakat menangani masalah di {where}: {kind.id} ({since} sampai {until}). "
+            "Hasilnya akan dinilai.",
+            f"Police and community acted on a problem in {where}: {kind.en} ({since} to {until}). "
+            "Whether it worked is yet to be assessed.",
+        ),
+    )
+
+
+def forum_held(held: ForumHeld) -> tuple[Bilingual, Bilingual]:
+    where, agreed, promised = place(held.area), len(held.agreements), len(held.promises)
+    return (
+        Bilingual(f"Forum kemitraan bermusyawarah: {where}", f"Partnership forum met: {where}"),
+        Bilingual(
+            f"Forum kemitraan polisi dan masyarakat di {where} bermusyawarah: "
+            f"{agreed} kesepakatan, {promised} janji tindak lanjut.",
+            f"The police and community partnership forum of {where} met: "
+            f"{agreed} agreed solutions, {promised} commitments.",
+        ),
+    )
+
+
+def confirmation(language: Language, area: str, code: str) -> tuple[str, str]:
+    """Headline and text of the message that carries the code."""
+    where = place(area)
+    if language == "en":
+        return (
+            "Your confirmation code",
+            f"Somebody asked for alerts about {where} to be sent here. The code that confirms it: {code}\n\n"
+            "If it was not you, do nothing: nothing more will be sent.",
+        )
+    return (
+        "Kode konfirmasi Anda",
+        f"Seseorang meminta pemberitahuan tentang {where} dikirim ke sini. Kode konfirmasinya: {code}\n\n"
+        "Bila bukan Anda, abaikan saja: tidak ada lagi yang akan dikirim.",
+    )
+
+
+def stop_hint(language: Language, url: str) -> str:
+    """The last line of every alert by e-mail."""
+    return f"Stop these alerts: {url}" if language == "en" else f"Berhenti menerima pemberitahuan: {url}"

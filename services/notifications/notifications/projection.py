@@ -1,0 +1,163 @@
+"""Facts become rows: one fact, its named statements and their parameters; the projector runs them in bulk.
+
+A row of the ledger is spoken of by two aggregates, the alert that queues it and the delivery itself, whose events
+may come to the rows in either order within a batch. So both statements make the row where it is missing, and
+neither takes back what the other said: a delivery that was sent or given up stays so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+from uuid import UUID
+
+import msgspec
+from rembuk.bulk import Change, Statement, change, insert_into, update
+from rembuk.contracts.notifications import (
+    AlertEvent,
+    AlertRaised,
+    ConfirmationRefused,
+    DeliveryEvent,
+    DeliveryFailed,
+    DeliveryGivenUp,
+    DeliverySent,
+    RecipientsAdded,
+    SubscriptionConfirmed,
+    SubscriptionEvent,
+    SubscriptionRequested,
+    SubscriptionStopped,
+)
+from rembuk.event import Recorded
+from rembuk.handling import derive_id
+
+from notifications.domain import RECIPIENTS
+from notifications.tables import alert, subscription
+
+NAME = "projection"
+Ours = SubscriptionEvent | AlertEvent | DeliveryEvent
+
+ADD_SUBSCRIPTION = insert_into(subscription, *subscription.columns.keys())
+REFUSED = update(subscription, "version", "changed_at")
+CONFIRMED = update(subscription, "version", "status", "confirmed_at", "changed_at")
+STOPPED = update(subscription, "version", "status", "changed_at")
+ADD_ALERT = insert_into(alert, *alert.columns.keys())
+RECIPIENTS_ADDED = update(alert, "version", "recipients")
+QUEUE = Statement(
+    "queue_deliveries",
+    """insert into delivery
+           (id, alert_id, subscription_id, number, state, attempts, reason, queued_at, changed_at, due_at)
+       select (one->>0)::uuid, new.alert_id, (one->>1)::uuid, new.above + n, 'queued', 0, '', at, at, at
+       from unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::json[]) as new (alert_id, above, at, deliveries),
+            json_array_elements(new.deliveries) with ordinality as each (one, n)
+       on conflict (id) do update set number = excluded.number, queued_at = excluded.queued_at""",
+    ("alert_id", "above", "queued_at", "deliveries"),
+)
+"""`deliveries` is a JSON list of [delivery id, subscription id]: thousands of rows by one change."""
+SETTLE = Statement(
+    "settle_deliveries",
+    """insert into delivery
+           (id, alert_id, subscription_id, number, state, attempts, reason, queued_at, changed_at, due_at)
+       select id, alert_id, subscription_id, 0, state, attempts, reason, at, at, at
+       from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::timestamptz[])
+            as new (id, alert_id, subscription_id, state, attempts, reason, at)
+       on conflict (id) do update
+       set state = excluded.state, attempts = excluded.attempts, reason = excluded.reason,
+           changed_at = excluded.changed_at
+       where delivery.state in ('queued', 'failed')""",
+    ("id", "alert_id", "subscription_id", "state", "attempts", "reason", "at"),
+)
+
+
+def project(fact: Recorded[Ours]) -> Sequence[Change]:
+    """What an event of ours changes in the rows."""
+    row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
+    match fact.event:
+        case SubscriptionRequested() as event:
+            return (
+                change(
+                    ADD_SUBSCRIPTION,
+                    **row,
+                    area=event.area,
+                    channel=event.channel,
+                    categories=_json(event.categories),
+                    language=event.language,
+                    status="requested",
+                    requested_at=fact.recorded_at,
+                    confirmed_at=None,
+                ),
+                _queued(None, 0, fact, (fact.stream_id,)),
+            )
+        case ConfirmationRefused():
+            return (change(REFUSED, **row),)
+        case SubscriptionConfirmed():
+            return (change(CONFIRMED, **row, status="confirmed", confirmed_at=fact.recorded_at),)
+        case SubscriptionStopped():
+            return (change(STOPPED, **row, status="stopped"),)
+        case AlertRaised() as event:
+            return (
+                change(
+                    ADD_ALERT,
+                    id=fact.stream_id,
+                    version=fact.version,
+                    position=fact.position,
+                    area=event.area,
+                    category=event.category,
+                    headline=_json(event.headline),
+                    text=_json(event.text),
+                    severity=event.severity,
+                    urgency=event.urgency,
+                    certainty=event.certainty,
+                    about=event.about,
+                    source_id=event.source_id,
+                    source_type=event.source_type,
+                    recipients=len(event.recipients),
+                    raised_at=fact.recorded_at,
+                ),
+                _queued(fact.stream_id, 0, fact, event.recipients),
+            )
+        case RecipientsAdded() as event:
+            above = RECIPIENTS * (fact.version - 1)
+            return (
+                change(
+                    RECIPIENTS_ADDED,
+                    id=fact.stream_id,
+                    version=fact.version,
+                    recipients=above + len(event.recipients),
+                ),
+                _queued(fact.stream_id, above, fact, event.recipients),
+            )
+        case DeliverySent() as event:
+            return (_settled(fact, event, "sent", ""),)
+        case DeliveryFailed() as event:
+            return (_settled(fact, event, "failed", event.reason),)
+        case DeliveryGivenUp() as event:
+            return (_settled(fact, event, "given_up", event.reason),)
+        case event:
+            assert_never(event)
+
+
+def delivery_id(alert_id: UUID | None, subscription_id: UUID) -> UUID:
+    """The one delivery of an alert (None: of the code that confirms) to a subscription, wherever it is named."""
+    return derive_id("delivery", alert_id or "confirmation", subscription_id)
+
+
+def _queued(alert_id: UUID | None, above: int, fact: Recorded[Ours], recipients: Iterable[UUID]) -> Change:
+    pairs = [(delivery_id(alert_id, recipient), recipient) for recipient in recipients]
+    return change(QUEUE, alert_id=alert_id, above=above, queued_at=fact.recorded_at, deliveries=_json(pairs))
+
+
+def _settled(fact: Recorded[Ours], event: DeliveryEvent, state: str, reason: str) -> Change:
+    return change(
+        SETTLE,
+        id=fact.stream_id,
+        alert_id=event.alert_id,
+        subscription_id=event.subscription_id,
+        state=state,
+        attempts=event.attempt,
+        reason=reason,
+        at=fact.recorded_at,
+    )
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

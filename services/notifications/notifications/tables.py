@@ -1,0 +1,68 @@
+"""The read model of subscriptions and alerts, and the ledger of deliveries, as SQLAlchemy tables; migrations/ makes
+them. What the log says is authoritative: the sender asks it before each message."""
+
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+subscription = Table(
+    "subscription",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("area", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("categories", JSONB, nullable=False),  # a list of codes; [] for all
+    Column("language", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("requested_at", DateTime(timezone=True), nullable=False),
+    Column("confirmed_at", DateTime(timezone=True)),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Index("subscription_area", "area", postgresql_where=text("status = 'confirmed'")),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("position", BigInteger, nullable=False, unique=True),  # of its AlertRaised
+    Column("version", Integer, nullable=False),
+    Column("area", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("headline", JSONB, nullable=False),
+    Column("text", JSONB, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("urgency", Text, nullable=False),
+    Column("certainty", Text, nullable=False),
+    Column("about", Uuid),
+    Column("source_id", Uuid),
+    Column("source_type", Text, nullable=False),
+    Column("recipients", Integer, nullable=False),
+    Column("raised_at", DateTime(timezone=True), nullable=False),
+    Index("alert_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("alert_id", Uuid),  # none: it delivers the code that confirms the subscription
+    Column("subscription_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),  # among the deliveries of its alert, from 1
+    Column("state", Text, nullable=False),  # queued, failed (to be tried again), sent, given_up
+    Column("attempts", Integer, nullable=False),
+    Column("reason", Text, nullable=False),  # why the last attempt failed
+    Column("queued_at", DateTime(timezone=True), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Column("due_at", DateTime(timezone=True), nullable=False),  # the sender's own: when it may be taken (again)
+    Index("delivery_due", "due_at", postgresql_where=text("state in ('queued', 'failed')")),
+    Index("delivery_of_alert", "alert_id", "number"),
+)
+
+known_problem = Table(
+    "known_problem",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("category", Text, nullable=False),
+)

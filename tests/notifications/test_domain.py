@@ -1,0 +1,243 @@
+"""The rules of subscriptions, alerts and deliveries, each as a test that names it."""
+
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import given as examples
+from hypothesis import strategies as st
+from notifications.channels.webhook import is_public
+from notifications.commands import (
+    ConfirmSubscription,
+    GiveUp,
+    MarkFailed,
+    MarkSent,
+    Parcel,
+    RaiseAlert,
+    RequestSubscription,
+    StopSubscription,
+    is_reachable_form,
+)
+from notifications.delivery import LONGEST_PAUSE_S, Patience
+from notifications.domain import (
+    ALERT,
+    DELIVERY,
+    RECIPIENTS,
+    SUBSCRIPTION,
+    WRONG_CODES,
+    area_and_above,
+    reaches,
+)
+from notifications.reactions import draft
+from rembuk.codec import MAX_EVENT_BYTES
+from rembuk.contracts.forums import ForumHeld
+from rembuk.contracts.notifications import (
+    CODEC,
+    AlertRaised,
+    Bilingual,
+    ConfirmationRefused,
+    DeliveryFailed,
+    DeliveryGivenUp,
+    DeliverySent,
+    RecipientsAdded,
+    SubscriptionConfirmed,
+    SubscriptionRequested,
+    SubscriptionStopped,
+)
+from rembuk.contracts.reports import ProblemReported, SolutionApplied
+from rembuk.event import Event, Metadata, Recorded
+from rembuk.testing.scenario import Scenario
+
+AREA = "35.78.08"
+WORDS = Bilingual("Awas", "Beware")
+SUBSCRIPTION_ID, ALERT_ID = UUID(int=1), UUID(int=2)
+PARCEL = Parcel(AREA, SUBSCRIPTION_ID, ALERT_ID)
+
+subscription = Scenario(SUBSCRIPTION)
+alert = Scenario(ALERT)
+delivery = Scenario(DELIVERY)
+requested = SubscriptionRequested(AREA, "email", "sealed", ("theft",), "id")
+failed = DeliveryFailed(AREA, SUBSCRIPTION_ID, 1, "HTTP 503", ALERT_ID)
+
+
+def test_a_subscription_begins_by_being_requested() -> None:
+    wish = RequestSubscription(AREA, "email", "sealed", ("theft",), "id")
+    subscription.given().when(wish).then(requested)
+    subscription.given(requested).when(wish).refused("already-requested")
+
+
+def test_nobody_subscribes_to_a_category_that_there_is_not() -> None:
+    wish = RequestSubscription(AREA, "email", "sealed", ("sorcery",), "id")
+    subscription.given().when(wish).refused("unknown-category", "categories")
+
+
+def test_the_right_code_confirms() -> None:
+    subscription.given(requested).when(ConfirmSubscription(True)).then(SubscriptionConfirmed())
+
+
+def test_a_wrong_code_is_recorded_and_the_right_one_may_follow() -> None:
+    subscription.given(requested).when(ConfirmSubscription(False)).then(ConfirmationRefused())
+    refused = [ConfirmationRefused()] * (WRONG_CODES - 1)
+    subscription.given(requested, *refused).when(ConfirmSubscription(True)).then(SubscriptionConfirmed())
+
+
+def test_after_five_wrong_codes_not_even_the_right_one_is_taken() -> None:
+    guessed = subscription.given(requested, *[ConfirmationRefused()] * WRONG_CODES)
+    guessed.when(ConfirmSubscription(True)).refused("too-many-wrong-codes")
+
+
+def test_what_is_confirmed_or_stopped_is_not_confirmed_again() -> None:
+    confirmed = subscription.given(requested, SubscriptionConfirmed())
+    confirmed.when(ConfirmSubscription(True)).refused("already-confirmed")
+    stopped = subscription.given(requested, SubscriptionStopped())
+    stopped.when(ConfirmSubscription(True)).refused("already-stopped")
+    subscription.given().when(ConfirmSubscription(True)).refused("unknown-subscription")
+
+
+def test_a_subscription_is_stopped_once_confirmed_or_not() -> None:
+    subscription.given(requested).when(StopSubscription()).then(SubscriptionStopped())
+    confirmed = subscription.given(requested, SubscriptionConfirmed())
+    confirmed.when(StopSubscription("gone")).then(SubscriptionStopped("gone"))
+    subscription.given(requested, SubscriptionStopped()).when(StopSubscription()).then()
+    subscription.given().when(StopSubscription()).refused("unknown-subscription")
+
+
+def test_an_alert_is_raised_once_and_each_recipient_named_once() -> None:
+    wish = RaiseAlert(AREA, WORDS, WORDS, (SUBSCRIPTION_ID, SUBSCRIPTION_ID), category="theft")
+    raised = AlertRaised(AREA, WORDS, WORDS, (SUBSCRIPTION_ID,), category="theft")
+    alert.given().when(wish).then(raised)
+    alert.given(raised).when(wish).refused("already-raised")
+
+
+def test_an_alert_names_a_category_that_there_is() -> None:
+    alert.given().when(RaiseAlert(AREA, WORDS, WORDS, (), category="sorcery")).refused("unknown-category", "category")
+
+
+def test_an_alert_for_many_is_still_one_alert_and_every_event_fits_the_log() -> None:
+    many = tuple(UUID(int=2**127 + n) for n in range(2 * RECIPIENTS + 1))
+    events = ALERT.decide(RaiseAlert(AREA, WORDS, WORDS, many), ALERT.initial)
+    assert [type(event) for event in events] == [AlertRaised, RecipientsAdded, RecipientsAdded]
+    assert tuple(one for event in events for one in event.recipients) == many
+    assert max(len(CODEC.encode(event)) for event in events) < MAX_EVENT_BYTES / 2
+
+
+def test_a_delivery_fails_until_it_is_sent() -> None:
+    delivery.given().when(MarkFailed(PARCEL, 1, "HTTP 503")).then(failed)
+    sent = DeliverySent(AREA, SUBSCRIPTION_ID, 2, ALERT_ID)
+    delivery.given(failed).when(MarkSent(PARCEL, 2)).then(sent)
+
+
+def test_what_was_sent_or_given_up_stays_so() -> None:
+    for last in (DeliverySent(AREA, SUBSCRIPTION_ID, 1, ALERT_ID), DeliveryGivenUp(AREA, SUBSCRIPTION_ID, 1, "x")):
+        for wish in (MarkSent(PARCEL, 2), MarkFailed(PARCEL, 2, "x"), GiveUp(PARCEL, 2, "x")):
+            delivery.given(last).when(wish).refused("already-settled")
+
+
+def test_attempts_are_recorded_in_their_order() -> None:
+    delivery.given(failed).when(MarkSent(PARCEL, 1)).refused("not-the-next-attempt")
+    delivery.given(failed).when(MarkFailed(PARCEL, 3, "x")).refused("not-the-next-attempt")
+
+
+def test_an_area_lies_in_everything_above_it() -> None:
+    assert area_and_above("35.78.08.1004") == ["35", "35.78", "35.78.08", "35.78.08.1004"]
+
+
+@examples(st.lists(st.sampled_from(["theft", "noise"])).map(tuple), st.sampled_from(["", "theft", "noise"]))
+def test_categories_only_ever_narrow_what_a_subscriber_hears(categories: tuple[str, ...], category: str) -> None:
+    assert reaches(categories, category) == (category == "" or categories == () or category in categories)
+
+
+def test_pauses_grow_and_are_capped() -> None:
+    patience = Patience(8, 1.0)
+    assert [patience.pause(n) for n in (1, 2, 3)] == [1, 4, 16]
+    assert patience.pause(10_000) == LONGEST_PAUSE_S
+
+
+def recorded(event: Event) -> Recorded[Event]:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    return Recorded(1, UUID(int=7), UUID(int=8), 1, AREA, now, event, Metadata())
+
+
+def report(category: str = "theft", disclosure: str = "public") -> ProblemReported:
+    return ProblemReported(AREA, category, "Pak Budi maling", "Saya lihat sendiri", disclosure, reporter="sealed")  # type: ignore[arg-type]
+
+
+SOLUTION = SolutionApplied("Pak Budi dibina", ("partnership",), ("officer",), (), date(2026, 3, 1), date(2026, 3, 2))
+
+
+def test_an_alert_never_repeats_what_somebody_wrote_in_a_report() -> None:
+    for event in (report(), SOLUTION):
+        raised = draft(recorded(event), {UUID(int=8): "theft"})
+        assert raised is not None
+        said = str((raised.headline, raised.text))
+        assert "Pencurian" in said
+        assert "Theft" in said
+        assert "Gubeng" in said
+        assert "Budi" not in said
+        assert raised.about == UUID(int=8)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        report("domestic_violence"),
+        report("narcotics"),
+        report("inter_group_conflict"),
+        report(disclosure="officer"),
+        report(disclosure="commander"),
+        report("a_category_of_the_future"),
+        SOLUTION,
+    ],
+)
+def test_the_public_is_not_told_of_what_is_sensitive_confidential_or_unknown(event: Event) -> None:
+    assert draft(recorded(event), {}) is None
+
+
+def test_a_forum_that_met_is_told_to_everybody_of_its_area() -> None:
+    raised = draft(recorded(ForumHeld(UUID(int=9), AREA, (), ())), {})
+    assert raised is not None
+    assert (raised.area, raised.category) == (AREA, "")
+
+
+@pytest.mark.parametrize(
+    ("channel", "contact", "good"),
+    [
+        ("email", "warga@example.org", True),
+        ("email", "warga.rt-05+polmas@kel.surabaya.go.id", True),
+        ("email", "warga@example", False),
+        ("email", "warga@example.org\r\nBcc: all@example.org", False),
+        ("email", "Warga <warga@example.org>", False),
+        ("email", "a@example.org,b@example.org", False),
+        ("webhook", "https://hooks.example.org/rembuk?key=1", True),
+        ("webhook", "http://127.0.0.1:8080/", True),
+        ("webhook", "ftp://example.org/", False),
+        ("webhook", "https://user:secret@example.org/", False),
+        ("webhook", "https://example.org:port/", False),
+        ("webhook", "https:///nowhere", False),
+        ("webhook", "https://example.org/a b", False),
+    ],
+)
+def test_a_contact_has_the_form_its_channel_needs(channel: str, contact: str, good: bool) -> None:
+    assert is_reachable_form(channel, contact) is good  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("2002:7f00:1::", False),
+        ("fd00::1", False),
+        ("fe80::1%eth0", False),
+    ],
+)
+def test_a_webhook_never_leads_into_our_own_network(address: str, public: bool) -> None:
+    assert is_public(address) is public
