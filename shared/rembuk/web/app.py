@@ -28,10 +28,11 @@ _NOT_JSON = (
 
 
 def json_bodies_only(app: ASGIApp) -> ASGIApp:
-    """Refuse a POST whose body is not declared as JSON, before anything is read."""
+    """Refuse a POST whose body is not declared as JSON, before anything is read; a route handler with the opt
+    `any_body` takes what comes."""
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and scope["method"] == "POST":
+        if scope["type"] == ScopeType.HTTP and scope["method"] == "POST" and "any_body" not in scope["route_handler"].opt:
             for name, value in scope["headers"]:
                 if name == b"content-type":
                     if value.partition(b";")[0].strip().lower() == b"application/json":
