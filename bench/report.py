@@ -1,0 +1,79 @@
+"""The results as a table (results.md), as data (results.json) and as a chart (results.svg), in bench/."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+from bench.work import Figures, Result
+
+HERE = Path(__file__).parent
+
+
+def load() -> dict[str, Result]:
+    """What earlier runs left, by measure."""
+    path = HERE / "results.json"
+    if not path.exists():
+        return {}
+    return {
+        line["measure"]: Result(
+            line["measure"], Figures(**line["ours"]), [Figures(**peer) for peer in line["peers"]],
+            [(text, reached) for text, reached in line["goals"]], line["notes"],
+        )
+        for line in json.loads(path.read_text())
+    }  # fmt: skip
+
+
+def write(results: list[Result]) -> str:
+    """Keep the results beside those of measures that were not run now; returns the table."""
+    kept = {**load(), **{result.measure: result for result in results}}
+    (HERE / "results.json").write_text(json.dumps([asdict(result) for result in kept.values()], indent=1) + "\n")
+    table = _table(list(kept.values()))
+    (HERE / "results.md").write_text(
+        f"# Measured\n\n`make bench`, {date.today().isoformat()}, {platform.machine()}, {_cores()} cores, "
+        f"Python {platform.python_version()}; min / median / max of the runs; fsync on everywhere.\n\n"
+        f"{table}\n![ratios](results.svg)\n"
+    )
+    _chart(list(kept.values()))
+    return table
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0))
+
+
+def _table(results: list[Result]) -> str:
+    lines = ["| measure | Rembuk | peers | against the goals |", "|---|---|---|---|"]
+    for result in results:
+        peers = "<br>".join(f"{peer.name}: {peer}" for peer in result.peers)
+        goals = "<br>".join(f"{'✓' if reached else '✗'} {text}" for text, reached in result.goals)
+        notes = "".join(f"<br>{note}" for note in result.notes)
+        lines.append(f"| {result.measure} | {result.ours.name}: {result.ours}{notes} | {peers} | {goals} |")
+    return "\n".join(lines) + "\n"
+
+
+def _chart(results: list[Result]) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    matplotlib.rcParams["svg.hashsalt"] = "rembuk"
+    compared = [(result.measure, peer, result.ours) for result in results for peer in result.peers]
+    figure, axes = plt.subplots(figsize=(9, 1 + 0.55 * len(compared)))
+    labels = [f"{measure}\nvs {peer.name}" for measure, peer, _ in compared]
+    ratios = [ours.median / peer.median for _, peer, ours in compared]
+    bars = axes.barh(labels, ratios, color="#2a6f97")
+    axes.bar_label(bars, [f"{ratio:.1f} x" for ratio in ratios], padding=4)
+    axes.axvline(1, color="#888888", linewidth=1)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel("Rembuk's median over the peer's, same servers, same run")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(HERE / "results.svg", metadata={"Date": None})

@@ -1,0 +1,186 @@
+"""Log to fsynced stream, and stream to rows: our relay against bare nats-py publishes at 64 in flight, our projector
+through FastStream against bare nats-py fetches with the same upsert."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import msgspec
+import nats
+import uvloop
+from faststream.nats import NatsBroker
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig
+from rembuk import nats_wire, streams
+from rembuk.checkpoints import Checkpoint
+from rembuk.contracts.reports import CODEC, ProblemReported
+from rembuk.event import Metadata
+from rembuk.event_log import EventLog
+from rembuk.following import Follower
+from rembuk.projector import Projector
+from rembuk.relay import Relay
+from reports import projection
+from reports.tables import metadata as tables
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from bench.work import EVENT, Figures, Result, Servers
+
+EVENTS = 50_000
+PUBLISHED_BY_PEER = 10_000
+STREAM = streams.stream_name("bench", "reports")
+
+
+def run(servers: Servers, runs: int) -> list[Result]:
+    url = servers.database()
+    uvloop.run(_fill(url))
+    relay = Figures("Rembuk relay", "events/s")
+    publish = Figures("(d) bare nats-py publish, 64 in flight", "events/s")
+    project = Figures("Rembuk projector", "events/s")
+    fetch = Figures("(e) bare nats-py fetch + upsert", "events/s")
+    for _ in range(runs):
+        relay.runs.append(uvloop.run(_relay(url, servers.nats_url)))
+        publish.runs.append(uvloop.run(_publish(url, servers.nats_url)))
+        project.runs.append(uvloop.run(_project(url, servers.nats_url)))
+        fetch.runs.append(uvloop.run(_fetch(url, servers.nats_url)))
+    relayed, projected = Result("relay", relay, [publish]), Result("projector catch-up", project, [fetch])
+    relayed.at_least(4, publish)
+    projected.at_least(0.7, fetch)
+    projected.over(10_000)
+    return [relayed, projected]
+
+
+async def _fill(url: str) -> None:
+    log = EventLog(url, CODEC)
+    await log.start()
+
+    async def write() -> None:
+        for _ in range(EVENTS // 250):
+            await log.append(uuid4(), 0, [uuid4()], [EVENT], EVENT.area, Metadata(correlation_id=str(uuid4())))
+
+    await asyncio.gather(*(write() for _ in range(250)))
+    await log.stop()
+    engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
+    async with engine.begin() as connection:
+        await connection.run_sync(tables.create_all)
+    await engine.dispose()
+
+
+async def _forget(jetstream: JetStreamContext, name: str) -> None:
+    try:
+        await jetstream.delete_stream(name)
+    except nats.js.errors.NotFoundError:
+        pass
+
+
+async def _relay(url: str, nats_url: str) -> float:
+    client = await nats.connect(nats_url)
+    jetstream = client.jetstream()
+    await _forget(jetstream, STREAM)
+    started = time.perf_counter()
+    relaying = asyncio.create_task(Relay(url, client, "bench", "reports").run())
+    while True:
+        await asyncio.sleep(0.02)
+        try:
+            if (await jetstream.stream_info(STREAM)).state.last_seq == EVENTS:
+                break
+        except nats.js.errors.NotFoundError:
+            pass
+    elapsed = time.perf_counter() - started
+    relaying.cancel()
+    await asyncio.gather(relaying, return_exceptions=True)
+    await client.close()
+    return EVENTS / elapsed
+
+
+async def _publish(url: str, nats_url: str) -> float:
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("select * from log.event order by position limit $1", PUBLISHED_BY_PEER)
+    await connection.close()
+    client = await nats.connect(nats_url)
+    jetstream = client.jetstream()
+    await _forget(jetstream, "PEER")
+    await jetstream.add_stream(name="PEER", subjects=["peer.>"])
+    in_flight = asyncio.Semaphore(64)
+
+    async def publish(row: asyncpg.Record) -> None:
+        header = nats_wire.parse_header_lines(streams.header_lines("bench", "reports", row).encode())
+        async with in_flight:
+            await jetstream.publish("peer.ProblemReported.35.78.08", row["data"].encode(), headers=header, timeout=30)
+
+    started = time.perf_counter()
+    await asyncio.gather(*map(publish, rows))
+    elapsed = time.perf_counter() - started
+    await _forget(jetstream, "PEER")
+    await client.close()
+    return PUBLISHED_BY_PEER / elapsed
+
+
+async def _clean(url: str) -> asyncpg.Connection[Any]:
+    connection = await asyncpg.connect(url)
+    await connection.execute("truncate problem, checkpoint")
+    return connection
+
+
+async def _project(url: str, nats_url: str) -> float:
+    connection = await _clean(url)
+    broker = NatsBroker(nats_url, apply_types=False, logger=None)
+    nats_wire.quicken(await broker.connect())
+    projector = Projector(Checkpoint(url, "bench", STREAM), CODEC, projection.project)
+    follower = Follower(broker, STREAM, "bench_projector", projector.checkpoint.position, projector.process)
+    started = time.perf_counter()
+    await follower.start()
+    while await connection.fetchval("select coalesce(max(position), 0) from checkpoint") < EVENTS:
+        await asyncio.sleep(0.02)
+    elapsed = time.perf_counter() - started
+    assert await connection.fetchval("select count(*) from problem") == EVENTS
+    await follower.stop()
+    await broker.stop()
+    projector.checkpoint.connection.drop()
+    await connection.close()
+    return EVENTS / elapsed
+
+
+async def _fetch(url: str, nats_url: str) -> float:
+    connection = await _clean(url)
+    await connection.execute("insert into checkpoint (follower, stream) values ('peer', 'peer')")
+    client = await nats.connect(nats_url)
+    jetstream = client.jetstream()
+    subscription = await jetstream.pull_subscribe(
+        f"{streams.subject_prefix('bench', 'reports')}.>", durable="peer", stream=STREAM,
+        config=ConsumerConfig(ack_policy=AckPolicy.ALL, max_ack_pending=20_000),
+    )  # fmt: skip
+    decode = msgspec.json.Decoder(ProblemReported).decode
+    done = 0
+    started = time.perf_counter()
+    while done < EVENTS:
+        messages = await subscription.fetch(min(500, EVENTS - done), timeout=5)
+        rows = []
+        for message in messages:
+            header = message.headers or {}
+            event = decode(message.data)
+            at = datetime.fromisoformat(header["ce-time"])
+            position = message.metadata.sequence.stream
+            values = {
+                "id": UUID(header["ce-subject"]), "position": position, "version": int(header["ce-version"]),
+                "area": event.area, "category": event.category, "title": event.title,
+                "description": event.description, "disclosure": event.disclosure, "lat": None, "lon": None,
+                "reporter": event.reporter, "status": "reported", "priority": None, "root_cause": None,
+                "proposal": None, "rejection": None, "reported_at": at, "changed_at": at,
+            }  # fmt: skip
+            rows.append([values[name] for name in projection.ADD.parameters])
+        async with connection.transaction():
+            await connection.execute(projection.ADD.sql, *map(list, zip(*rows, strict=True)))
+            await connection.execute("update checkpoint set position = $1 where follower = 'peer'", position)
+        await messages[-1].ack()
+        done += len(messages)
+    elapsed = time.perf_counter() - started
+    assert await connection.fetchval("select count(*) from problem") == EVENTS
+    await jetstream.delete_consumer(STREAM, "peer")
+    await client.close()
+    await connection.close()
+    return EVENTS / elapsed

@@ -1,0 +1,120 @@
+"""What every measure shares: the servers, the piece of work, and the figures of several runs."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+from rembuk.contracts.reports import ProblemReported
+from rembuk.embedded import EmbeddedNats, EmbeddedPostgres, free_port
+from rembuk.migrations import KERNEL_SCRIPTS
+
+DESCRIPTION = (
+    "Motor hilang di depan rumah pada malam hari, sekitar jam dua. Gang gelap dan portal tidak dijaga. "
+    "Warga sudah mencari di sekitar kampung tetapi tidak ketemu."
+)
+REPORT: dict[str, Any] = {
+    "area": "35.78.08.1004",
+    "category": "theft",
+    "title": "Motor hilang di gang belakang pasar",
+    "description": DESCRIPTION,
+    "location": {"lat": -7.27, "lon": 112.75},
+}
+EVENT = ProblemReported(REPORT["area"], REPORT["category"], REPORT["title"], DESCRIPTION, "public")
+
+
+@dataclass(frozen=True)
+class Servers:
+    """One PostgreSQL and one nats-server (sync_interval: always) for all measures of a run."""
+
+    postgres_url: str
+    nats_url: str
+    pids: tuple[int, int]
+
+    def database(self, scripts: Sequence[str] = KERNEL_SCRIPTS) -> str:
+        """The URL of a new database with the kernel's tables."""
+        name = f"bench_{uuid4().hex[:12]}"
+
+        async def create() -> str:
+            admin = await asyncpg.connect(self.postgres_url)
+            await admin.execute(f'create database "{name}"')
+            await admin.close()
+            url = f"{self.postgres_url.rpartition('/')[0]}/{name}"
+            connection = await asyncpg.connect(url)
+            from importlib.resources import files
+
+            for script in scripts:
+                await connection.execute(files("rembuk").joinpath(script).read_text())
+            await connection.close()
+            return url
+
+        return asyncio.run(create())
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """Start both in a new directory; gone afterwards."""
+    data = Path(tempfile.mkdtemp(prefix="rembuk-bench-"))
+    postgres, nats = EmbeddedPostgres(data / "postgres", free_port()), EmbeddedNats(data / "nats", free_port())
+    try:
+        postgres.start()
+        nats.start()
+        assert postgres.pid is not None
+        assert nats.pid is not None
+        yield Servers(postgres.url, nats.url, (postgres.pid, nats.pid))
+    finally:
+        nats.stop()
+        postgres.stop()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+@dataclass
+class Figures:
+    """What several runs gave, in `unit`."""
+
+    name: str
+    unit: str
+    runs: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.runs)
+
+    def __str__(self) -> str:
+        low, high = min(self.runs), max(self.runs)
+        return f"{_short(low)} / {_short(self.median)} / {_short(high)} {self.unit}"
+
+
+@dataclass
+class Result:
+    """One line of the table: ours, the peers', and the goals as (text, reached)."""
+
+    measure: str
+    ours: Figures
+    peers: list[Figures] = field(default_factory=list)
+    goals: list[tuple[str, bool]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def at_least(self, times: float, peer: Figures) -> None:
+        """Goal: our median is at least `times` that of a peer."""
+        ratio = self.ours.median / peer.median
+        self.goals.append((f"{ratio:.2f} x {peer.name} (goal {times:g})", ratio >= times))
+
+    def over(self, least: float) -> None:
+        self.goals.append((f"median {_short(self.ours.median)} (goal at least {_short(least)})", self.ours.median >= least))
+
+    def under(self, most: float, value: float, what: str) -> None:
+        self.goals.append((f"{what} {_short(value)} (goal under {_short(most)})", value < most))
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
