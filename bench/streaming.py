@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -71,10 +72,8 @@ async def _fill(url: str) -> None:
 
 
 async def _forget(jetstream: JetStreamContext, name: str) -> None:
-    try:
+    with suppress(nats.js.errors.NotFoundError):
         await jetstream.delete_stream(name)
-    except nats.js.errors.NotFoundError:
-        pass
 
 
 async def _relay(url: str, nats_url: str) -> float:
@@ -85,11 +84,9 @@ async def _relay(url: str, nats_url: str) -> float:
     relaying = asyncio.create_task(Relay(url, client, "bench", "reports").run())
     while True:
         await asyncio.sleep(0.02)
-        try:
+        with suppress(nats.js.errors.NotFoundError):
             if (await jetstream.stream_info(STREAM)).state.last_seq == EVENTS:
                 break
-        except nats.js.errors.NotFoundError:
-            pass
     elapsed = time.perf_counter() - started
     relaying.cancel()
     await asyncio.gather(relaying, return_exceptions=True)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -50,8 +51,6 @@ class Servers:
             await admin.close()
             url = f"{self.postgres_url.rpartition('/')[0]}/{name}"
             connection = await asyncpg.connect(url)
-            from importlib.resources import files
-
             for script in scripts:
                 await connection.execute(files("rembuk").joinpath(script).read_text())
             await connection.close()
@@ -110,7 +109,8 @@ class Result:
         self.goals.append((f"{ratio:.2f} x {peer.name} (goal {times:g})", ratio >= times))
 
     def over(self, least: float) -> None:
-        self.goals.append((f"median {_short(self.ours.median)} (goal at least {_short(least)})", self.ours.median >= least))
+        reached = self.ours.median
+        self.goals.append((f"median {_short(reached)} (goal at least {_short(least)})", reached >= least))
 
     def under(self, most: float, value: float, what: str) -> None:
         self.goals.append((f"{what} {_short(value)} (goal under {_short(most)})", value < most))

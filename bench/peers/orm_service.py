@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID, uuid4
 
@@ -71,7 +71,7 @@ app = FastAPI(lifespan=lifespan)
 async def report_problem(report: Report) -> Reported:
     problem = Problem(
         id=uuid4(),
-        reported_at=datetime.now(timezone.utc),
+        reported_at=datetime.now(UTC),
         lat=report.location.lat if report.location else None,
         lon=report.location.lon if report.location else None,
         **report.model_dump(exclude={"location"}),

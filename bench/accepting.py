@@ -1,0 +1,95 @@
+"""Reports accepted durably over HTTP, 64 connections: one reports process alone, and with the whole region running
+behind it, against an ordinary FastAPI + SQLAlchemy ORM insert service under uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rembuk.embedded import free_port
+
+from bench.running import LagWatch, Load, RunningRegion, level, region, wait_until_answers, wrk
+from bench.work import Figures, Result, Servers
+
+SECONDS = 8
+LAG_S = 1.0
+DELAYS_MS = (8, 10, 12, 14, 16, 20, 24, 30)
+"""Pauses of each of the 64 connections, tried from the shortest on until no projection falls 1 s behind."""
+
+
+def run(servers: Servers, runs: int) -> list[Result]:
+    alone = Figures("Rembuk, API process alone", "requests/s")
+    p99 = Figures("Rembuk p99", "ms")
+    whole = Figures("Rembuk, whole region", "requests/s")
+    lags = Figures("worst lag", "s")
+    peer = Figures("(a) FastAPI + SQLAlchemy ORM", "requests/s")
+    peer_p50 = Figures("(a) median", "ms")
+    with orm_service(servers) as peer_url, region(servers, {"reports": ("api",)}) as ours:
+        url = ours.region.url("reports")
+        for each in (peer_url, url):
+            wrk(each, 2)
+        for _ in range(runs):
+            load = _clean(wrk(peer_url, SECONDS))
+            peer.runs.append(load.rate)
+            peer_p50.runs.append(load.p50)
+            load = _clean(wrk(url, SECONDS))
+            alone.runs.append(load.rate)
+            p99.runs.append(load.p99)
+    with orm_service(servers) as peer_url, region(servers) as ours:
+        url = ours.region.url("reports")
+        delay = _sustainable(ours, url)
+        again = Figures("(a) FastAPI + SQLAlchemy ORM", "requests/s")
+        for _ in range(runs):
+            again.runs.append(_clean(wrk(peer_url, SECONDS)).rate)
+            watch = LagWatch(ours.region)
+            watch.start()
+            whole.runs.append(_clean(wrk(url, SECONDS, delay)).rate)
+            lags.runs.append(watch.end())
+            asyncio.run(level(ours.region))
+    by_itself = Result("accept, the process alone", alone, [peer], notes=[f"p99 {p99}; (a)'s median {peer_p50}"])
+    by_itself.at_least(8, peer)
+    by_itself.under(peer_p50.median, p99.median, "p99, ms,")
+    with_all = Result("accept, whole region running", whole, [again], notes=[f"worst lag of any projection {lags}"])
+    with_all.at_least(4.5, again)
+    with_all.under(LAG_S, max(lags.runs), "worst lag, s,")
+    return [by_itself, with_all]
+
+
+def _sustainable(ours: RunningRegion, url: str) -> int:
+    """The shortest pause at which every projection stays less than half the allowed lag behind."""
+    for delay in DELAYS_MS:
+        watch = LagWatch(ours.region)
+        watch.start()
+        wrk(url, SECONDS, delay)
+        worst = watch.end()
+        asyncio.run(level(ours.region))
+        if worst < LAG_S / 2:
+            return delay
+    return DELAYS_MS[-1]
+
+
+def _clean(load: Load) -> Load:
+    if load.failed:
+        raise RuntimeError(f"{load.failed} requests failed: the figure would not count")
+    return load
+
+
+@contextmanager
+def orm_service(servers: Servers) -> Iterator[str]:
+    """Peer (a) on a database of its own; its URL."""
+    port = free_port()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "bench.peers.orm_service:app", "--loop", "uvloop", "--http", "httptools",
+         "--port", str(port), "--no-access-log", "--log-level", "warning"],
+        env={**os.environ, "BENCH_DATABASE_URL": servers.database()},
+    )  # fmt: skip
+    try:
+        wait_until_answers(f"http://127.0.0.1:{port}/openapi.json")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        child.terminate()
+        child.wait()

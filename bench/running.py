@@ -1,0 +1,190 @@
+"""A region's processes for a measure, how far behind its followers are, and wrk to load it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from uuid import uuid4
+
+import asyncpg
+import msgspec
+from rembuk.embedded import free_port
+from rembuk.provisioning import SERVICES
+from rembuk.region import PROCESSES, Region
+
+from bench.work import REPORT, Servers
+
+CONNECTIONS = 64
+
+
+@dataclass
+class Load:
+    """What wrk saw: requests per second, latency at the median and the 99th percentile in ms, answers not 2xx."""
+
+    rate: float
+    p50: float
+    p99: float
+    failed: int
+
+
+@contextmanager
+def region(servers: Servers, processes: dict[str, tuple[str, ...]] | None = None) -> Iterator[RunningRegion]:
+    """A new region with the named processes of each service (all by default), ready; ended afterwards."""
+    running = RunningRegion(servers, processes or dict.fromkeys(SERVICES, PROCESSES))
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+class RunningRegion:
+    """Processes of one region on the shared servers."""
+
+    def __init__(self, servers: Servers, processes: dict[str, tuple[str, ...]]) -> None:
+        self._processes = processes
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.region = Region(
+            name=f"b{uuid4().hex[:10]}",
+            postgres_url=servers.postgres_url,
+            nats_url=servers.nats_url,
+            password="bench",
+            region_key="YmVuY2ggYmVuY2ggYmVuY2ggYmVuY2ggYmVuY2ggYmU=",
+            ports={service: free_port() for service in SERVICES},
+        )
+
+    def start(self) -> None:
+        asyncio.run(self.region.provision())
+        self.region.migrate()
+        for service, processes in self._processes.items():
+            for process in processes:
+                self.children[f"{service} {process}"] = self.region.spawn(service, process, subprocess.DEVNULL)
+        for service, processes in self._processes.items():
+            if "api" in processes:
+                wait_until_answers(f"{self.region.url(service)}/health/ready")
+
+    def stop(self) -> None:
+        for child in self.children.values():
+            child.terminate()
+        for child in self.children.values():
+            child.wait()
+
+
+def wait_until_answers(url: str, within: float = 60) -> None:
+    """Poll until a GET is answered 200."""
+    deadline = time.monotonic() + within
+    while True:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
+            if answer.status == 200:
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{url} does not answer")
+        time.sleep(0.02)
+
+
+def wrk(url: str, seconds: float, delay_ms: int = 0) -> Load:
+    """Load POST /v1/problems at `url` through 64 connections; with `delay_ms` each pauses so long between requests."""
+    program = shutil.which("wrk")
+    if program is None:
+        raise SystemExit("make bench needs wrk (apt-get install wrk): a load generator light enough to share two cores")
+    body = msgspec.json.encode({**REPORT, "title": "TITLE"}).decode().replace("TITLE", "Motor hilang ' .. n .. '")
+    script = (
+        'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nlocal n = 0\n'
+        f"request = function() n = n + 1; return wrk.format(nil, nil, nil, '{body}') end\n"
+    )
+    if delay_ms:
+        script += f"delay = function() return math.random({delay_ms // 2}, {delay_ms + delay_ms // 2}) end\n"
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        said = subprocess.run(
+            [program, "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", "-s", file.name, f"{url}/v1/problems"],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    return Load(
+        rate=float(_found(r"Requests/sec:\s+([\d.]+)", said)),
+        p50=_milliseconds(_found(r"50%\s+(\S+)", said)),
+        p99=_milliseconds(_found(r"99%\s+(\S+)", said)),
+        failed=int(failed[1]) if failed else 0,
+    )
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    if match is None:
+        raise ValueError(f"wrk said: {text}")
+    return match[1]
+
+
+def _milliseconds(text: str) -> float:
+    for unit, factor in (("us", 1e-3), ("ms", 1.0), ("s", 1e3)):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    raise ValueError(text)
+
+
+class LagWatch(threading.Thread):
+    """Looks five times a second how old the oldest event is that some follower of the reports stream has not done."""
+
+    FOLLOWERS = "select follower, position from checkpoint where stream = $1"
+    AGE = "select extract(epoch from clock_timestamp() - recorded_at) from log.event where position = $1"
+
+    def __init__(self, region: Region) -> None:
+        super().__init__(daemon=True)
+        self._region = region
+        self._ended = threading.Event()
+        self.worst: dict[str, float] = {}
+
+    def run(self) -> None:
+        asyncio.run(self._watch())
+
+    def end(self) -> float:
+        """Stop looking; the worst lag seen, in seconds."""
+        self._ended.set()
+        self.join()
+        return max(self.worst.values(), default=float("inf"))
+
+    async def _watch(self) -> None:
+        stream = f"{self._region.name}_reports".upper()
+        databases = {service: await asyncpg.connect(self._region.database(service).service_url) for service in SERVICES}
+        log = databases["reports"]
+        while not self._ended.is_set():
+            for service, database in databases.items():
+                for row in await database.fetch(self.FOLLOWERS, stream):
+                    age = await log.fetchval(self.AGE, row["position"] + 1)
+                    name = f"{service} {row['follower']}"
+                    self.worst[name] = max(self.worst.get(name, 0.0), float(age or 0))
+            await asyncio.sleep(0.2)
+        for database in databases.values():
+            await database.close()
+
+
+async def level(region: Region, within: float = 120) -> None:
+    """Wait until every follower of the reports stream has reached the log's head."""
+    stream = f"{region.name}_reports".upper()
+    deadline = time.monotonic() + within
+    for service in SERVICES:
+        database = await asyncpg.connect(region.database(service).service_url)
+        log = await asyncpg.connect(region.database("reports").service_url)
+        while True:
+            head = await log.fetchval("select position from log.head")
+            behind = await database.fetchval(
+                "select count(*) from checkpoint where stream = $1 and position < $2", stream, head
+            )
+            if not behind:
+                break
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{service} does not catch up")
+            await asyncio.sleep(0.1)
+        await database.close()
+        await log.close()
