@@ -32,9 +32,12 @@ class Change:
 
 def change(statement: Statement, **values: Any) -> Change:
     """A change with the statement's parameters by name; a missing or unknown one is an error here and now."""
-    if len(values) != len(statement.parameters):
-        raise TypeError(f"{statement.name} takes {statement.parameters}, got {tuple(values)}")
-    return Change(statement, tuple(values[name] for name in statement.parameters))
+    try:
+        if len(values) == len(statement.parameters):
+            return Change(statement, tuple([values[name] for name in statement.parameters]))
+    except KeyError:
+        pass
+    raise TypeError(f"{statement.name} takes {statement.parameters}, got {tuple(values)}")
 
 
 def _array(column: Column[Any]) -> str:

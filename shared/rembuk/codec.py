@@ -64,5 +64,7 @@ class Codec:
             for step in range(version, event.schema_version):
                 lifted = self._upcasters[name, step](lifted)
             return msgspec.convert(lifted, event)
-        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError) as error:
+        except Undecodable:
+            raise
+        except Exception as error:  # whatever msgspec or an upcaster stumbled over, the data is at fault
             raise Undecodable(f"{name} version {version}: {error}") from error
