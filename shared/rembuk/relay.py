@@ -136,6 +136,7 @@ class Relay:
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.execute(LOCK)
         await connection.add_listener("event_log", lambda *_: self._news.set())
+        connection.add_termination_listener(lambda *_: self._news.set())  # news, too: no more will come this way
 
     async def _publish(self, rows: list[asyncpg.Record], tail: int) -> int:
         """Publish rows as one atomic batch behind `tail`; the new tail.

@@ -1,10 +1,12 @@
-"""For each test that asks: a region of tallies, its log, and its relay and followers."""
+"""For each test that asks: a region of tallies, its log, and the broker its stream is on."""
 
 from collections.abc import AsyncIterator
 
 import pytest
+from nats.aio.client import Client
 from rembuk.event_log import EventLog
 from rembuk.testing.tallies import CODEC, TallyRegion, tally_region
+from rembuk.worker import connect
 
 
 @pytest.fixture
@@ -20,3 +22,11 @@ async def log(region: TallyRegion) -> AsyncIterator[EventLog]:
     await log.start()
     yield log
     await log.stop()
+
+
+@pytest.fixture
+async def broker(nats_url: str) -> AsyncIterator[Client]:
+    """A connection to the shared nats-server."""
+    client = await connect(nats_url, "test")
+    yield client
+    await client.close()

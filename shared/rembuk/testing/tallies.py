@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, Uuid
 
 from rembuk.bulk import Change, add_to, change, insert_into, update
@@ -21,7 +25,7 @@ from rembuk.event import Event, Recorded
 from rembuk.event_log import EventLog
 from rembuk.migrations import GRANTS, KERNEL_SCRIPTS
 from rembuk.provisioning import provision
-from rembuk.streams import stream_name, subject_prefix
+from rembuk.streams import recorded, stream_name, subject_prefix
 
 T = TypeVar("T")
 SERVICE = "tallies"
@@ -172,3 +176,54 @@ async def eventually(check: Callable[[], Awaitable[T]], within: float = 20.0, re
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.02)
+
+
+async def count_up(log: EventLog, events: int, tallies: int = 50, note: str = "") -> None:
+    """Append `events` events to some new tallies, many at once."""
+    ids = [uuid4() for _ in range(tallies)]
+    shares = [len(range(n, events, tallies)) for n in range(tallies)]
+
+    async def fill(tally: UUID, share: int) -> None:
+        for version in range(0, share, 20):
+            facts: list[TallyEvent] = [Counted(n, note) for n in range(version, min(version + 20, share))]
+            if version == 0:
+                facts[0] = TallyOpened("35.78")
+            await log.append(tally, version, [uuid4() for _ in facts], facts, "35.78")
+
+    await asyncio.gather(*(fill(tally, share) for tally, share in zip(ids, shares, strict=True) if share))
+
+
+async def messages(broker: Client, stream: str) -> list[Msg]:
+    """All that a stream holds, in order, as a consumer gets it."""
+    jetstream = broker.jetstream()
+    count = (await jetstream.stream_info(stream)).state.messages
+    config = ConsumerConfig(ack_policy=AckPolicy.NONE, deliver_policy=DeliverPolicy.ALL)
+    name = (await jetstream.add_consumer(stream, config)).name
+    pull = await jetstream.pull_subscribe_bind(name, stream)
+    found: list[Msg] = []
+    while len(found) < count:
+        found += await pull.fetch(min(500, count - len(found)), 5)
+    await pull.unsubscribe()
+    await jetstream.delete_consumer(stream, name)
+    return found
+
+
+async def level(log: EventLog, broker: Client, stream: str) -> None:
+    """The stream holds the log: every event once, its sequence its position."""
+    events = await everything(log)
+    held = [recorded(CODEC, message) for message in await messages(broker, stream)]
+    assert [event.position for event in held] == list(range(1, len(held) + 1))
+    assert [event.id for event in held] == [event.id for event in events]
+    assert held == events
+
+
+@asynccontextmanager
+async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `work` beside the block and cancels it at its end; what it failed with is raised there."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
