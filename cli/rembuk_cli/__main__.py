@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from rembuk_cli.down import down
+from rembuk_cli.simulate import simulate
 from rembuk_cli.up import up
 
 app = typer.Typer(
@@ -14,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (up, down):
+for command in (up, down, simulate):
     app.command()(command)
 
 if __name__ == "__main__":

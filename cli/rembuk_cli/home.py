@@ -188,9 +188,7 @@ def choose_ports(port_base: int | None) -> dict[str, int]:
 def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
     """What of our environment the services are told, beside what the region itself tells them."""
     return {
-        name: value
-        for name, value in environment.items()
-        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIX)
+        name: value for name, value in environment.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIX)
     }
 
 

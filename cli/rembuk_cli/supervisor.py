@@ -253,9 +253,7 @@ class Supervisor:
     def _stop(self) -> None:
         self._stopping = True
         _say("region stops")
-        running = [
-            child.popen for child in self._services if child.popen is not None and child.pid is not None
-        ]
+        running = [child.popen for child in self._services if child.popen is not None and child.pid is not None]
         for popen in running:
             popen.terminate()
         deadline = time.monotonic() + GRACE_S
@@ -305,9 +303,7 @@ class Supervisor:
                 nats_url=nats_url,
                 ports=plan.ports,
                 processes={
-                    child.name: Process.of(child.pid, child.restarts)
-                    for child in children
-                    if child.pid is not None
+                    child.name: Process.of(child.pid, child.restarts) for child in children if child.pid is not None
                 },
             )
         )

@@ -37,9 +37,7 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return when every service is ready.")] = False,
     port_base: Annotated[
         int | None,
-        typer.Option(
-            min=1024, max=65_000, help="Take P+1..P+3 for services, P+4 for NATS, P+5 for PostgreSQL."
-        ),
+        typer.Option(min=1024, max=65_000, help="Take P+1..P+3 for services, P+4 for NATS, P+5 for PostgreSQL."),
     ] = None,
 ) -> None:
     """Run a region: PostgreSQL, NATS, and an API and a worker of reports, forums and notifications.
@@ -116,9 +114,7 @@ def follow_progress(supervisor: subprocess.Popen[bytes], plan: Plan) -> None:
                     raise CannotStart(why)
                 case _:
                     return
-    raise CannotStart(
-        f"the supervisor ended while starting; see {Path(plan.data) / 'logs' / 'supervisor.log'}"
-    )
+    raise CannotStart(f"the supervisor ended while starting; see {Path(plan.data) / 'logs' / 'supervisor.log'}")
 
 
 def already(home: Home, running: Running) -> None:
@@ -127,15 +123,11 @@ def already(home: Home, running: Running) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not all(answers_ready(running.ports[service]) for service in SERVICES):
             if time.monotonic() > deadline or home.running() is None:
-                err.print(
-                    f"[red]{running.region} runs, but not every service is ready[/]; see: rembuk status"
-                )
+                err.print(f"[red]{running.region} runs, but not every service is ready[/]; see: rembuk status")
                 raise typer.Exit(WRONG)
             time.sleep(POLL_S)
     pid = running.supervisor.pid
-    out.print(
-        f"{running.region} already runs in {home.data} (pid {pid}); stop it with: rembuk down", soft_wrap=True
-    )
+    out.print(f"{running.region} already runs in {home.data} (pid {pid}); stop it with: rembuk down", soft_wrap=True)
 
 
 def tell(home: Home, running: Running) -> None:
