@@ -10,6 +10,7 @@ from rembuk.decider import Refused
 from rembuk.event_log import EventLog
 from rembuk.handling import derive_id, handle, state_of
 from rembuk.vault import Vault
+from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, action, known_area, recorded
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AtLeast, Cursor, Limit, found
@@ -69,7 +70,7 @@ def routes(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
 
 def _commands(log: EventLog, vault: Vault) -> list[Any]:
     @post("/v1/forums", summary="Found a forum", responses=documented(400, 409, 413, 415, 422, 503))
-    async def found_forum(request: Json, data: FoundForum) -> Response[Recorded]:
+    async def found_forum(request: Json, data: FoundForum) -> Answer[Recorded]:
         known_area(data.area)
         intent = Intent(request, data)
         forum_id = derive_id("forum", intent.key)
@@ -81,7 +82,7 @@ def _commands(log: EventLog, vault: Vault) -> list[Any]:
         summary="Join a forum",
         responses=documented(400, 404, 409, 412, 413, 415, 422, 503),
     )
-    async def join_forum(request: Json, id: UUID, data: NewMember) -> Response[Joined]:
+    async def join_forum(request: Json, id: UUID, data: NewMember) -> Answer[Joined]:
         intent = Intent(request, data, id)
         member_id = derive_id("member", intent.key)
         name = await vault.seal(member_id, derive_id(intent.key, 0), data.name)
@@ -90,10 +91,10 @@ def _commands(log: EventLog, vault: Vault) -> list[Any]:
             log, FORUM, id, command, intent.key, intent.metadata, expected_version=intent.expected_version
         )
         body = Joined(id, member_id, outcome.version, outcome.position)
-        return Response(body, headers={"ETag": f'"{outcome.version}"', "Location": f"/v1/forums/{id}/members"})
+        return Answer(body, outcome.version, f"/v1/forums/{id}/members")
 
     @post("/v1/meetings", summary="Schedule a meeting", responses=documented(400, 409, 413, 415, 422, 503))
-    async def schedule_meeting(request: Json, data: MeetingPlan) -> Response[Recorded]:
+    async def schedule_meeting(request: Json, data: MeetingPlan) -> Answer[Recorded]:
         forum = await _founded(log, data.forum_id, "forum_id")
         intent = Intent(request, data)
         meeting_id = derive_id("meeting", intent.key)
