@@ -4,8 +4,6 @@ A subscription's id is made of 122 random bits and is all it takes to confirm (w
 was given it is its owner. No answer tells it to anybody else.
 """
 
-from __future__ import annotations
-
 import base64
 import secrets
 from contextlib import suppress
@@ -198,12 +196,12 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
     @get("/v1/alerts/{id:uuid}/deliveries", summary="What became of it", responses=documented(400, 404, 422, 503))
     async def list_deliveries(
         id: UUID,
-        state: DeliveryState | None = None,
+        in_state: Annotated[DeliveryState | None, Parameter(query="state")] = None,
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
     ) -> DeliveryPage:
-        page = await queries.deliveries(id, state=state, cursor=cursor, limit=limit, at_least=at_least)
+        page = await queries.deliveries(id, state=in_state, cursor=cursor, limit=limit, at_least=at_least)
         if page is None:
             raise Refused("unknown-alert")
         return page

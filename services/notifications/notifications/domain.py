@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import assert_never
+from uuid import UUID
 
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.notifications import (
@@ -21,6 +22,7 @@ from rembuk.contracts.notifications import (
     SubscriptionStopped,
 )
 from rembuk.decider import Decider, Refused
+from rembuk.handling import derive_id
 
 from notifications.commands import (
     ConfirmSubscription,
@@ -264,6 +266,11 @@ DELIVERY: Decider[DeliveryCommand, Delivery, DeliveryEvent] = Decider(Due(), dec
 def reaches(categories: tuple[str, ...], category: str) -> bool:
     """Whether an alert of `category` ("": of none, for everybody) is for a subscription to these (none: all)."""
     return not category or not categories or category in categories
+
+
+def delivery_id(alert_id: UUID | None, subscription_id: UUID) -> UUID:
+    """The one delivery of an alert (None: of the code that confirms) to a subscription, wherever it is named."""
+    return derive_id("delivery", alert_id or "confirmation", subscription_id)
 
 
 def area_and_above(area: str) -> list[str]:

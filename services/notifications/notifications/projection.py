@@ -28,9 +28,8 @@ from rembuk.contracts.notifications import (
     SubscriptionStopped,
 )
 from rembuk.event import Recorded
-from rembuk.handling import derive_id
 
-from notifications.domain import RECIPIENTS
+from notifications.domain import RECIPIENTS, delivery_id
 from notifications.tables import alert, subscription
 
 NAME = "projection"
@@ -134,11 +133,6 @@ def project(fact: Recorded[Ours]) -> Sequence[Change]:
             return (_settled(fact, event, "given_up", event.reason),)
         case event:
             assert_never(event)
-
-
-def delivery_id(alert_id: UUID | None, subscription_id: UUID) -> UUID:
-    """The one delivery of an alert (None: of the code that confirms) to a subscription, wherever it is named."""
-    return derive_id("delivery", alert_id or "confirmation", subscription_id)
 
 
 def _queued(alert_id: UUID | None, above: int, fact: Recorded[Ours], recipients: Iterable[UUID]) -> Change:

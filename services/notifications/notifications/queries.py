@@ -18,8 +18,7 @@ from rembuk.contracts.notifications import (
 from rembuk.web.reading import ReadModel, lies_in
 from sqlalchemy import Row, func, literal, or_, select
 
-from notifications.domain import area_and_above
-from notifications.projection import delivery_id
+from notifications.domain import area_and_above, delivery_id
 from notifications.tables import alert, delivery, subscription
 
 DeliveryState = Literal["queued", "failed", "sent", "given_up"]
