@@ -5,7 +5,9 @@ from __future__ import annotations
 import typer
 
 from rembuk_cli.down import down
+from rembuk_cli.events import events
 from rembuk_cli.simulate import simulate
+from rembuk_cli.status import status
 from rembuk_cli.up import up
 
 app = typer.Typer(
@@ -15,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (up, down, simulate):
+for command in (up, down, status, events, simulate):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -62,11 +62,12 @@ class Process(msgspec.Struct, frozen=True):
     restarts: int = 0
 
     @classmethod
-    def of(cls, pid: int, restarts: int = 0) -> Process:
+    def of(cls, pid: int | None, restarts: int = 0) -> Process:
+        """The process with this number now; one that is never found for None."""
         created = 0.0
         with suppress(psutil.Error):
-            created = psutil.Process(pid).create_time()
-        return cls(pid, created, restarts)
+            created = psutil.Process(pid or 0).create_time()
+        return cls(pid or 0, created, restarts)
 
     def find(self) -> psutil.Process | None:
         """The running process; None when it has ended."""

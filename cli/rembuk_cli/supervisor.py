@@ -302,9 +302,7 @@ class Supervisor:
                 postgres_url=without_credentials(postgres_url),
                 nats_url=nats_url,
                 ports=plan.ports,
-                processes={
-                    child.name: Process.of(child.pid, child.restarts) for child in children if child.pid is not None
-                },
+                processes={child.name: Process.of(child.pid, child.restarts) for child in children},
             )
         )
 

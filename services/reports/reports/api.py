@@ -9,6 +9,7 @@ import msgspec
 from litestar import Response, get, post
 from litestar.params import Parameter
 from rembuk.areas import Area, areas
+from rembuk.cloud_events import cloud_event
 from rembuk.contracts.categories import CATEGORIES, Category
 from rembuk.decider import Refused
 from rembuk.event_log import EventLog
@@ -16,7 +17,6 @@ from rembuk.handling import derive_id, handle
 from rembuk.vault import Vault
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, action, known_area
-from rembuk.web.events_feed import cloud_event
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AtLeast, Cursor, Limit, found
 from rembuk.web.requests import Intent

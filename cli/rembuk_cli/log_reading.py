@@ -1,0 +1,143 @@
+"""Events of a region for whoever reads along: from the services' logs, or from their streams as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import nats
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerConfig, DeliverPolicy
+from rembuk import streams
+from rembuk.cloud_events import cloud_event
+from rembuk.codec import Codec, Undecodable
+from rembuk.contracts import forums, notifications, reports
+from rembuk.event import Metadata, Recorded
+from rembuk.region import Region
+
+CODECS: dict[str, Codec] = {"reports": reports.CODEC, "forums": forums.CODEC, "notifications": notifications.CODEC}
+PAGE = 500
+ABSENT_S = 1.0
+
+_SELECT = """select position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at
+             from log.event
+             where ($1 = '' or area = $1 or starts_with(area, $1 || '.')) and ($2 = '' or type = $2)
+               and ($3::timestamptz is null or recorded_at >= $3)
+             order by position"""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which events: of these services, about an area and below ("" for all), of a type ("" for all), since then."""
+
+    services: tuple[str, ...]
+    area: str = ""
+    event_type: str = ""
+    since: datetime | None = None
+
+
+class Told(msgspec.Struct, frozen=True):
+    """An event and where it comes from."""
+
+    region: str
+    service: str
+    recorded: Recorded[Any]
+
+    def json(self) -> str:
+        """As a CloudEvent."""
+        return msgspec.json.encode(cloud_event(self.region, self.service, self.recorded)).decode()
+
+
+async def read_logs(region: Region, wanted: Wanted) -> AsyncIterator[Told]:
+    """What the logs hold, merged by time; within a service by position."""
+    sources = [_read_log(region, service, wanted) for service in wanted.services]
+    heads = [(head, source) for source in sources if (head := await anext(source, None)) is not None]
+    while heads:
+        first, source = min(heads, key=lambda pair: pair[0].recorded.recorded_at)
+        yield first
+        heads.remove((first, source))
+        if (following := await anext(source, None)) is not None:
+            heads.append((following, source))
+
+
+async def follow_streams(region: Region, wanted: Wanted) -> AsyncIterator[Told]:
+    """What comes on NATS from now on, or from `since`: an ordered consumer a stream, its filter NATS's own."""
+    wanted = wanted if wanted.since else msgspec.structs.replace(wanted, since=datetime.now(UTC))
+    arrived: asyncio.Queue[Told | Exception] = asyncio.Queue()
+    client = await nats.connect(region.nats_url, name="rembuk events", max_reconnect_attempts=-1)
+    subscribing = [
+        asyncio.create_task(_subscribe(client.jetstream(), region, service, wanted, arrived))
+        for service in wanted.services
+    ]
+    try:
+        while True:
+            if isinstance(told := await arrived.get(), Exception):
+                raise told
+            yield told
+    finally:
+        for task in subscribing:
+            task.cancel()
+        await client.close()
+
+
+async def _read_log(region: Region, service: str, wanted: Wanted) -> AsyncIterator[Told]:
+    connection = await asyncpg.connect(region.database(service).service_url, timeout=5)
+    try:
+        async with connection.transaction(readonly=True):
+            rows = connection.cursor(_SELECT, wanted.area, wanted.event_type, wanted.since, prefetch=PAGE)
+            async for row in rows:
+                yield Told(region.name, service, _recorded(CODECS[service], row))
+    finally:
+        connection.terminate()
+
+
+def _recorded(codec: Codec, row: asyncpg.Record) -> Recorded[Any]:
+    return Recorded(
+        position=row["position"],
+        id=UUID(str(row["id"])),
+        stream_id=UUID(str(row["stream_id"])),
+        version=row["version"],
+        area=row["area"],
+        recorded_at=row["recorded_at"],
+        event=codec.decode(row["type"], row["schema_version"], row["data"]),
+        metadata=msgspec.json.decode(row["metadata"], type=Metadata),
+    )
+
+
+async def _subscribe(
+    jetstream: Any, region: Region, service: str, wanted: Wanted, arrived: asyncio.Queue[Told | Exception]
+) -> None:
+    async def take(message: Msg) -> None:
+        try:
+            told = Told(region.name, service, streams.recorded(CODECS[service], message))
+        except Undecodable as error:
+            arrived.put_nowait(error)
+            return
+        if _within(told.recorded.area, wanted.area):  # subjects end at the district
+            arrived.put_nowait(told)
+
+    prefix = streams.subject_prefix(region.name, service)
+    while True:
+        try:
+            await jetstream.subscribe(
+                streams.area_filter(prefix, wanted.area, wanted.event_type or "*"),
+                stream=streams.stream_name(region.name, service),
+                ordered_consumer=True,
+                config=ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=wanted.since),
+                cb=take,
+            )
+        except nats.js.errors.NotFoundError:  # its relay has not made the stream yet
+            await asyncio.sleep(ABSENT_S)
+        except Exception as error:
+            return arrived.put_nowait(error)
+        else:
+            return None
+
+
+def _within(area: str, above: str) -> bool:
+    return not above or area == above or area.startswith(above + ".")

@@ -1,0 +1,249 @@
+"""How a region stands: read from the services' databases, from NATS and from the processes themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import msgspec
+import nats
+import nats.errors
+import nats.js.errors
+import psutil  # type: ignore[import-untyped]
+from nats.js import JetStreamContext
+from rembuk.database import UNREACHABLE
+from rembuk.provisioning import SERVICES
+from rembuk.region import Region
+from rembuk.streams import stream_name
+
+from rembuk_cli.home import Home, Running
+from rembuk_cli.supervisor import answers_ready
+
+LATE_S = 10.0
+"""Whoever is further behind than this is reported as wrong."""
+CONNECT_S = 3.0
+
+_HEAD = "select position from log.head"
+_CHECKPOINTS = "select follower, stream, position from checkpoint order by follower, stream"
+_QUARANTINE = (
+    "select follower, stream, count(distinct stream_id) as aggregates, count(*) as events, min(position) as first "
+    "from quarantine group by follower, stream order by follower, stream"
+)
+_EVENT = "select id, recorded_at, clock_timestamp() as now from log.event where position = $1"
+
+
+class Follower(msgspec.Struct):
+    """Where a follower stands in a stream; `behind_s` is the age of the first event that it has not taken."""
+
+    name: str
+    stream: str
+    position: int
+    behind: int = 0
+    behind_s: float = 0.0
+
+
+class Quarantine(msgspec.Struct, frozen=True):
+    """What a follower has set aside of a stream, the first of it at position `first`."""
+
+    follower: str
+    stream: str
+    aggregates: int
+    events: int
+    first: int
+
+
+class Service(msgspec.Struct):
+    """One service; None where it could not be read. A negative `relay_behind` is a stream ahead of its log."""
+
+    name: str
+    url: str
+    ready: bool
+    log: int | None = None
+    stream: int | None = None
+    relay_behind: int | None = None
+    relay_behind_s: float = 0.0
+    followers: list[Follower] = []
+    quarantine: list[Quarantine] = []
+
+
+class ProcessStanding(msgspec.Struct, frozen=True):
+    """A process of ours with its children; `memory_mb` is its share of memory (PSS), where the system tells."""
+
+    name: str
+    pid: int
+    restarts: int
+    memory_mb: float | None
+
+
+class Standing(msgspec.Struct):
+    """The whole region; `wrong` says in words what is, and is empty when all is well."""
+
+    region: str
+    services: list[Service]
+    processes: list[ProcessStanding]
+    wrong: list[str]
+
+
+async def look(home: Home, running: Running) -> Standing:
+    """Read everything. Streams and checkpoints are read before heads, so that none of them seems ahead in passing."""
+    region = home.running_region(running)
+    services = [
+        Service(name, running.urls[name], await asyncio.to_thread(answers_ready, running.ports[name]))
+        for name in SERVICES
+    ]
+    wrong = [f"{one.name} is not ready: {one.url}/health/ready" for one in services if not one.ready]
+    last_ids: dict[str, str] = {}
+    wrong += await _read_streams(region, services, last_ids)
+    databases: dict[str, asyncpg.Connection[Any]] = {}
+    try:
+        for service in services:
+            try:
+                databases[service.name] = await asyncpg.connect(
+                    region.database(service.name).service_url, timeout=CONNECT_S, command_timeout=30
+                )
+            except UNREACHABLE as error:
+                wrong.append(f"{service.name}: its database does not answer: {error!r}")
+        for service in services:
+            if service.name in databases:
+                await _read_flow(databases[service.name], service)
+        for service in services:
+            if service.name in databases:
+                service.log = await databases[service.name].fetchval(_HEAD)
+        for service in services:
+            wrong += await _compare(service, databases, services, region, last_ids)
+    finally:
+        for connection in databases.values():
+            connection.terminate()
+    return Standing(running.region, services, _processes(running), wrong + _missing(running))
+
+
+async def _read_streams(region: Region, services: list[Service], last_ids: dict[str, str]) -> list[str]:
+    async def silent(_: Exception) -> None:
+        pass
+
+    try:
+        client = await nats.connect(
+            region.nats_url,
+            connect_timeout=int(CONNECT_S),
+            allow_reconnect=False,
+            error_cb=silent,
+            name="rembuk status",
+        )
+    except (OSError, nats.errors.Error, TimeoutError) as error:
+        return [f"NATS does not answer: {error!r}"]
+    try:
+        return [
+            why
+            for one in services
+            if (why := await _read_stream(client.jetstream(), region, one, last_ids)) is not None
+        ]
+    finally:
+        await client.close()
+
+
+async def _read_stream(
+    jetstream: JetStreamContext, region: Region, service: Service, last_ids: dict[str, str]
+) -> str | None:
+    name = stream_name(region.name, service.name)
+    try:
+        state = (await jetstream.stream_info(name)).state
+        service.stream = state.last_seq
+        if state.last_seq and state.messages:
+            last = await jetstream.get_msg(name, seq=state.last_seq)
+            last_ids[service.name] = (last.headers or {}).get("Nats-Msg-Id", "")
+    except nats.js.errors.NotFoundError:
+        service.stream = 0  # made by the relay when it first runs
+    except (nats.errors.Error, nats.js.errors.Error) as error:
+        return f"{service.name}: its stream cannot be read: {error!r}"
+    return None
+
+
+async def _read_flow(database: asyncpg.Connection[Any], service: Service) -> None:
+    service.followers = [
+        Follower(row["follower"], row["stream"], row["position"]) for row in await database.fetch(_CHECKPOINTS)
+    ]
+    service.quarantine = [Quarantine(**row) for row in await database.fetch(_QUARANTINE)]
+
+
+async def _compare(
+    service: Service,
+    databases: dict[str, asyncpg.Connection[Any]],
+    services: list[Service],
+    region: Region,
+    last_ids: dict[str, str],
+) -> list[str]:
+    """Set how far the relay and the followers of one service are behind; what of it is wrong."""
+    wrong: list[str] = []
+    own = databases.get(service.name)
+    if own is not None and service.log is not None and service.stream is not None:
+        service.relay_behind = service.log - service.stream
+        if service.relay_behind < 0:
+            wrong.append(
+                f"STREAM AHEAD: {stream_name(region.name, service.name)} is at {service.stream:,}, its log at "
+                f"{service.log:,}: the log was restored from an older state; restore it before anything is reported"
+            )
+        else:
+            service.relay_behind_s = await _age(own, service.stream + 1) if service.relay_behind else 0.0
+            at_tail = await own.fetchrow(_EVENT, service.stream)
+            if service.name in last_ids and at_tail is not None and str(at_tail["id"]) != last_ids[service.name]:
+                wrong.append(f"STREAM DIVERGED: {service.name} at {service.stream:,} is another event than in the log")
+        if service.relay_behind_s > LATE_S:
+            wrong.append(f"{service.name}: its relay is {service.relay_behind:,} events behind")
+    sources = {stream_name(region.name, one.name): one for one in services}
+    for follower in service.followers:
+        source = sources.get(follower.stream)
+        if source is None or source.log is None:
+            continue
+        follower.behind = max(0, source.log - follower.position)
+        if follower.behind:
+            follower.behind_s = await _age(databases[source.name], follower.position + 1)
+        if follower.behind_s > LATE_S:
+            wrong.append(
+                f"{service.name}: {follower.name} is {follower.behind:,} events of {follower.stream} behind, "
+                f"{follower.behind_s:.0f} s"
+            )
+    wrong += [
+        f"{service.name}: {held.follower} has {held.aggregates} aggregates ({held.events} events) of {held.stream} in "
+        f"quarantine, the first at {held.first:,}"
+        for held in service.quarantine
+    ]
+    return wrong
+
+
+async def _age(database: asyncpg.Connection[Any], position: int) -> float:
+    """How long ago the event at a position was recorded, in seconds."""
+    row = await database.fetchrow(_EVENT, position)
+    if row is None:
+        return 0.0
+    age: timedelta = row["now"] - row["recorded_at"]
+    return max(0.0, age.total_seconds())
+
+
+def _processes(running: Running) -> list[ProcessStanding]:
+    everything = {"supervisor": running.supervisor, **running.processes}
+    return [
+        ProcessStanding(name, process.pid, process.restarts, _memory(process.pid, children=name == "postgres"))
+        for name, process in everything.items()
+        if process.find() is not None
+    ]
+
+
+def _missing(running: Running) -> list[str]:
+    return [
+        f"{name} does not run; it is being started again, see its log"
+        for name, process in running.processes.items()
+        if process.find() is None
+    ]
+
+
+def _memory(pid: int, children: bool) -> float | None:
+    """Of a process, or with all its children: the supervisor's are told one by one."""
+    with suppress(psutil.Error, AttributeError):
+        process = psutil.Process(pid)
+        family = [process, *(process.children(recursive=True) if children else ())]
+        bytes_: int = sum(one.memory_full_info().pss for one in family)
+        return round(bytes_ / 1e6, 1)
+    return None

@@ -1,0 +1,86 @@
+"""`rembuk status`: is everything well, and if not, what stands where."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+import typer
+
+from rembuk_cli.home import Running
+from rembuk_cli.options import WRONG, Data, Json, RegionName, err, home_of, out, require_running
+
+if TYPE_CHECKING:
+    from rembuk_cli.standing import Follower, Service, Standing
+
+
+def status(region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
+    """Services, relays, every follower's checkpoint, what is in quarantine; exit code 1 when something is wrong.
+
+    Reads the databases and NATS themselves, so that a service that does not answer is no riddle.
+
+    Example: rembuk status --json
+    """
+    from rembuk_cli.standing import look
+
+    home = home_of(region, data)
+    running = require_running(home)
+    with err.status("looking"):
+        standing = asyncio.run(look(home, running))
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(standing)).decode())
+    else:
+        show(running, standing)
+    if standing.wrong:
+        raise typer.Exit(WRONG)
+
+
+def show(running: Running, standing: Standing) -> None:
+    """For people: what is wrong comes last, where the eye is."""
+    from rich.table import Table
+
+    services = Table("service", "ready", "log", "stream", "relay", "quarantine", title=f"region {running.region}")
+    for one in standing.services:
+        services.add_row(one.name, _yes(one.ready), _number(one.log), _number(one.stream), _relay(one), _held(one))
+    out.print(services)
+    followers = Table("follower", "of", "position", "behind by")
+    for service in standing.services:
+        for follower in service.followers:
+            name = f"{service.name} {follower.name}"
+            followers.add_row(name, follower.stream, f"{follower.position:,}", _behind(follower))
+    out.print(followers)
+    processes = Table("process", "pid", "restarts", "PSS MB")
+    for process in standing.processes:
+        memory = "" if process.memory_mb is None else f"{process.memory_mb:.0f}"
+        processes.add_row(process.name, str(process.pid), str(process.restarts), memory)
+    out.print(processes)
+    for why in standing.wrong:
+        out.print(f"[red]{why}[/]", soft_wrap=True)
+    if not standing.wrong:
+        out.print("[green]all is well[/]")
+
+
+def _yes(ready: bool) -> str:
+    return "yes" if ready else "[red]no[/]"
+
+
+def _number(position: int | None) -> str:
+    return "[red]?[/]" if position is None else f"{position:,}"
+
+
+def _relay(service: Service) -> str:
+    if service.relay_behind is None:
+        return "[red]?[/]"
+    if service.relay_behind < 0:
+        return f"[bold red]STREAM AHEAD by {-service.relay_behind:,}[/]"
+    return f"behind by {service.relay_behind:,}" if service.relay_behind else "up to date"
+
+
+def _held(service: Service) -> str:
+    held = sum(one.aggregates for one in service.quarantine)
+    return f"[red]{held} aggregates[/]" if held else "empty"
+
+
+def _behind(follower: Follower) -> str:
+    return f"{follower.behind:,} events, {follower.behind_s:.1f} s" if follower.behind else "nothing"
