@@ -83,7 +83,9 @@ class House:
         return eventually(raised)
 
     def deliveries(self, alert: dict[str, Any]) -> dict[str, Any]:
-        page: dict[str, Any] = self.http.get(f"/v1/alerts/{alert['id']}/deliveries").raise_for_status().json()
+        answer = self.http.get(f"/v1/alerts/{alert['id']}/deliveries")
+        assert answer.status_code == 200, answer.text
+        page: dict[str, Any] = answer.json()
         return page
 
 

@@ -1,0 +1,256 @@
+"""What reaches subscribers, by real channels and through real crashes: everything once, and nothing that is secret."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import httpx
+import pytest
+from rembuk.testing.receivers import only
+from rembuk.testing.services import eventually
+
+if TYPE_CHECKING:
+    from conftest import House
+
+AREA = "35.78.08.1004"
+
+
+def test_a_report_is_told_once_by_each_channel_in_the_subscribers_language(house: House) -> None:
+    house.confirmed("once@example.org", area="35.78", language="en")
+    hook = house.confirmed(f"{house.sink.url}/once", area=AREA)
+    problem = house.report()
+    alert = house.alert_about(problem)
+    eventually(lambda: _is(house.deliveries(alert)["states"], {"sent": 2}))
+
+    mail = only(house.mailbox.to("once@example.org")[1:])
+    assert mail["Subject"] == "New report: Theft, Kertajaya, Gubeng, Kota Surabaya, Jawa Timur"
+    assert f"@{house.region.region.name}.rembuk>" in mail["Message-ID"]
+    posted = only(house.sink.at("/once"))
+    told = hook.verified(posted)
+    assert told["type"] == "alert.raised"
+    assert (told["data"]["about"], told["data"]["category"]) == (problem, "theft")
+    assert told["data"]["headline"].startswith("Laporan baru: Pencurian")
+    assert {one["id"] for one in house.deliveries(alert)["items"]} == {
+        posted.id,
+        str(mail["Message-ID"]).strip("<>").partition("@")[0],
+    }
+    _stop_both(house, hook.id)
+
+
+def test_what_is_sensitive_confidential_or_elsewhere_alerts_nobody(house: House) -> None:
+    hook = house.confirmed(f"{house.sink.url}/discreet", area="35.05")
+    house.report("35.05.01", "narcotics")
+    house.report("35.05.01", disclosure="officer")
+    house.report("35.06.01")
+    house.report("35.05.01", title="Pak Budi maling", reporter={"name": "Siti", "phone": "08123456789"})
+    eventually(lambda: _is(len(house.sink.at("/discreet")), 1))
+    last = house.report("35.05.01", "noise")
+    house.alert_about(last)
+    eventually(lambda: _is(len(house.sink.at("/discreet")), 2))
+    said = [hook.verified(one)["data"] for one in house.sink.at("/discreet")]
+    assert [one["category"] for one in said] == ["theft", "noise"]
+    assert "Budi" not in str(said)
+    assert "Siti" not in str(said)
+
+
+def test_an_applied_solution_is_told_by_the_category_of_its_problem(house: House) -> None:
+    thefts = house.confirmed(f"{house.sink.url}/thefts", area="35.07", categories=["theft"])
+    house.confirmed(f"{house.sink.url}/noises", area="35.07", categories=["noise"])
+    problem, secret = house.report("35.07.01"), house.report("35.07.01", disclosure="commander")
+    for one in (secret, problem):
+        _solve(house, one)
+    eventually(lambda: _is(len(house.sink.at("/thefts")), 2))
+    kinds = [thefts.verified(one)["data"]["source_type"] for one in house.sink.at("/thefts")]
+    assert kinds == ["ProblemReported", "SolutionApplied"]
+    assert house.sink.at("/noises") == []
+
+
+def test_a_failing_sink_is_tried_again_then_parked_and_visible(house: House) -> None:
+    url = f"{house.sink.url}/failing"
+    house.confirmed(url, area="35.09")
+    house.sink.status["/failing"] = 503
+    alert = house.alert_about(house.report("35.09.01"))
+
+    def parked() -> dict[str, Any]:
+        delivery: dict[str, Any] = only(house.deliveries(alert)["items"])
+        assert (delivery["state"], delivery["attempts"], delivery["reason"]) == ("given_up", 4, "HTTP 503")
+        return delivery
+
+    delivery = eventually(parked)
+    attempts = house.sink.at("/failing")
+    assert [one.id for one in attempts] == [delivery["id"]] * 4
+    assert len({one.body for one in attempts}) == 1
+
+
+def test_a_mail_server_that_is_busy_is_asked_again(house: House) -> None:
+    house.confirmed("patient@example.org", area="35.10")
+    house.mailbox.answers += ["451 busy", "451 busy"]
+    alert = house.alert_about(house.report("35.10.01"))
+    eventually(lambda: _is(only(house.deliveries(alert)["items"])["attempts"], 3))
+    eventually(lambda: _is(house.deliveries(alert)["states"], {"sent": 1}))
+    assert len(house.mailbox.to("patient@example.org")) == 2
+
+
+def test_a_refusal_is_not_argued_with_and_who_is_gone_is_left_alone(house: House) -> None:
+    house.confirmed(f"{house.sink.url}/refusing", area="35.11")
+    gone = house.confirmed(f"{house.sink.url}/gone", area="35.11")
+    house.sink.status |= {"/refusing": 403, "/gone": 410}
+    alert = house.alert_about(house.report("35.11.01"))
+    eventually(lambda: _is(house.deliveries(alert)["states"], {"given_up": 2}))
+    assert {one["attempts"] for one in house.deliveries(alert)["items"]} == {1}
+    eventually(lambda: _is(house.http.get(f"/v1/subscriptions/{gone.id}").json()["status"], "stopped"))
+
+
+def test_a_stop_counts_for_what_is_still_being_tried(house: House) -> None:
+    subscriber = house.confirmed(f"{house.sink.url}/stopping", area="35.12")
+    house.sink.status["/stopping"] = 503
+    house.sink.hold = Event()
+    alert = house.alert_about(house.report("35.12.01"))
+    eventually(lambda: _is(len(house.sink.at("/stopping")), 1))
+    house.http.delete(f"/v1/subscriptions/{subscriber.id}").raise_for_status()
+    house.sink.hold.set()
+    house.sink.hold = None
+    eventually(lambda: _is(only(house.deliveries(alert)["items"])["reason"], "no longer wanted"))
+    assert len(house.sink.at("/stopping")) == 1
+
+
+def test_a_webhook_into_our_own_network_is_refused(start_house: Callable[..., House]) -> None:
+    house = start_house("notifications", REMBUK_WEBHOOK_PRIVATE="")
+    subscription = house.subscribe(f"{house.sink.url}/inside")
+    seen = eventually(lambda: _given_up(house, subscription["id"]))
+    assert seen["code_failure"] == "HTTP: the address is not public"
+    assert [one for one in house.sink.posted if one.path == "/inside"] == []
+
+
+def test_without_a_mail_server_a_mail_is_parked_with_the_reason(start_house: Callable[..., House]) -> None:
+    house = start_house("notifications", REMBUK_SMTP_URL="")
+    subscription = house.subscribe("nobody@example.org")
+    seen = eventually(lambda: _given_up(house, subscription["id"]))
+    assert seen["code_failure"] == "no SMTP server is configured"
+
+
+def test_a_worker_killed_while_it_sends_loses_nothing_and_repeats_only_under_the_same_id(
+    start_house: Callable[..., House],
+) -> None:
+    house = start_house()
+    paths = [f"/killed-{n}" for n in range(30)]
+    for path in paths:
+        house.confirmed(f"{house.sink.url}{path}")
+    house.sink.hold = Event()
+    alert = house.alert_about(house.report())
+    eventually(lambda: _is(sum(len(house.sink.at(path)) for path in paths), 20))  # all it may send at a time
+    house.region.kill("notifications", "worker")
+    house.sink.hold.set()
+    house.sink.hold = None
+    _lapse_leases(house)
+    house.region.start("notifications", "worker")
+    eventually(lambda: _is(house.deliveries(alert)["states"], {"sent": 30}), 40)
+    for path in paths:
+        assert len({one.id for one in house.sink.at(path)}) == 1
+    assert len({house.sink.at(path)[0].id for path in paths}) == 30
+    assert max(Counter(path for path in paths for _ in house.sink.at(path)).values()) == 2
+
+
+def test_streams_read_again_and_a_ledger_built_anew_send_nothing(start_house: Callable[..., House]) -> None:
+    house = start_house()
+    house.confirmed("again@example.org")
+    alert = house.alert_about(house.report())
+    eventually(lambda: _is(house.deliveries(alert)["states"], {"sent": 1}))
+    head = len(house.http.get("/v1/events").json())
+    house.confirmed("later@example.org")  # was not yet a subscriber then
+
+    house.region.stop("notifications", "worker")
+    _sql(house, "delete from checkpoint", "truncate reaction, delivery, alert, subscription, known_problem")
+    house.region.start("notifications", "worker")
+    eventually(lambda: _is(house.deliveries(alert)["states"], {"sent": 1}), 30)
+    second = house.report(category="noise")
+    house.alert_about(second)
+    eventually(lambda: _is(len(house.mailbox.to("later@example.org")), 2))
+    eventually(lambda: _is(len(house.mailbox.to("again@example.org")), 3))
+    assert ["Pencurian" in str(mail["Subject"]) for mail in house.mailbox.to("later@example.org")] == [False, False]
+    events = house.http.get("/v1/events", params={"after": head, "limit": 500}).json()
+    assert Counter(one["type"] for one in events) == {
+        "SubscriptionRequested": 1,
+        "SubscriptionConfirmed": 1,
+        "AlertRaised": 1,
+        "DeliverySent": 3,
+    }
+
+
+@pytest.mark.timeout(180)
+def test_two_workers_share_the_work_and_send_nothing_twice(start_house: Callable[..., House]) -> None:
+    house = start_house("notifications")
+    paths = [f"/shared-{n}" for n in range(40)]
+    for path in paths:
+        house.confirmed(f"{house.sink.url}{path}", area="35.13")
+    second = house.region.region.spawn("notifications", "worker")
+    try:
+        for n in range(5):
+            notice = {"area": "35.13", "headline": {"id": f"Awas {n}"}, "text": {"id": "Hati-hati."}}
+            house.http.post("/v1/alerts", json=notice).raise_for_status()
+        eventually(lambda: _is({len(house.sink.at(path)) for path in paths}, {5}), 60)
+        alerts = house.http.get("/v1/alerts").json()["items"]
+        for alert in alerts:
+            eventually(lambda alert=alert: _is(house.deliveries(alert)["states"], {"sent": 40}))  # type: ignore[misc]
+        assert len({one.id for path in paths for one in house.sink.at(path)}) == 200
+        assert sum(len(house.sink.at(path)) for path in paths) == 200
+    finally:
+        second.terminate()
+        second.wait(20)
+
+
+def _is(actual: Any, expected: Any) -> None:
+    assert actual == expected
+
+
+def _given_up(house: House, subscription_id: str) -> dict[str, Any]:
+    seen: dict[str, Any] = house.http.get(f"/v1/subscriptions/{subscription_id}").json()
+    assert seen.get("code_delivery") == "given_up"
+    return seen
+
+
+def _stop_both(house: House, hook: str) -> None:
+    """So that what later tests report in this area goes to nobody."""
+    house.http.delete(f"/v1/subscriptions/{hook}").raise_for_status()
+
+
+def _solve(house: House, problem: str) -> None:
+    path = f"{house.region.url('reports')}/v1/problems/{problem}"
+    strategies = ["partnership"]
+    done = {
+        "verify": {},
+        "propose-solution": {"proposal": "Ronda malam", "strategies": strategies},
+        "apply-solution": {
+            "done": "Ronda setiap malam",
+            "strategies": strategies,
+            "partners": ["officer", "residents"],
+            "since": "2026-03-01",
+            "until": "2026-03-31",
+        },
+    }
+    for action, wish in done.items():
+        httpx.post(f"{path}/{action}", json=wish).raise_for_status()
+
+
+def _sql(house: House, *statements: str) -> None:
+    """Run statements on the service's own database, as its owner."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(house.region.region.database("notifications").owner_url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def _lapse_leases(house: House) -> None:
+    """Have a minute pass for the ledger."""
+    _sql(house, "update delivery set due_at = now() where state = 'queued'")
