@@ -57,9 +57,15 @@ def derive_id(*parts: object) -> UUID:
     return uuids.uuid5(NAMESPACE, "\x1f".join(map(str, parts)))
 
 
-def fingerprint(command: object) -> str:
-    """A 128-bit digest of a command's content (BLAKE2b), independent of key order."""
-    return blake2b(_fingerprint_encoder.encode(command), digest_size=16).hexdigest()
+def fingerprint(command: object, key: str) -> str:
+    """A 128-bit digest of a command's content (BLAKE2b), independent of key order.
+
+    The client's idempotency key, which is not recorded, is part of it: whoever reads the log cannot confirm a guess
+    at what was sealed or erased.
+    """
+    digest = blake2b(key.encode(), digest_size=16)
+    digest.update(b"\x1f" + _fingerprint_encoder.encode(command))
+    return digest.hexdigest()
 
 
 async def handle(

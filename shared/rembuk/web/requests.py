@@ -37,7 +37,7 @@ class Intent:
         self.metadata = Metadata(
             correlation_id=_matching(_CORRELATION, headers.get(b"x-correlation-id")) or self.key,
             traceparent=_matching(_TRACEPARENT, headers.get(b"traceparent")),
-            fingerprint="" if given is None else fingerprint(command),
+            fingerprint="" if given is None else fingerprint(command, given),
         )
         self.expected_version = _expected_version(_text(headers.get(b"if-match")))
 
