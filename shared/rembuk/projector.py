@@ -33,10 +33,17 @@ class Projector:
         try:
             await self._in_bulk(connection, messages)
         except Exception as error:
-            if is_unreachable(error) or connection.is_closed():
-                self.checkpoint.connection.drop()
+            if not self._blames_events(error, connection):
                 raise
             await self._one_by_one(connection, messages)
+
+    def _blames_events(self, error: Exception, connection: asyncpg.Connection[Any]) -> bool:
+        """Whether an event may be the cause: not where PostgreSQL is away, nor where it knows no such table or gives
+        us no right to it, which is a migration's fault and would set every event aside."""
+        if is_unreachable(error) or connection.is_closed():
+            self.checkpoint.connection.drop()
+            return False
+        return not isinstance(error, asyncpg.SyntaxOrAccessError)
 
     async def _in_bulk(self, connection: asyncpg.Connection[Any], messages: list[Msg]) -> None:
         async with connection.transaction():
@@ -67,7 +74,7 @@ class Projector:
                         await bulk.execute(connection, bulk.grouped([(fact.stream_id, self._project(fact))]))
                         last = fact.recorded_at
                 except Exception as error:
-                    if is_unreachable(error) or connection.is_closed():
+                    if not self._blames_events(error, connection):
                         raise
                     await quarantine.set_aside(connection, self.checkpoint, message, error)
                     held.add(quarantine.aggregate_of(message))

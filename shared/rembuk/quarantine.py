@@ -24,7 +24,12 @@ _quarantined = Counter("rembuk_quarantined_events_total", "Events set aside", ["
 
 def aggregate_of(message: Msg) -> str:
     """The aggregate a message says it is about; a message that names none is an aggregate of its own."""
-    return (message.headers or {}).get("ce-subject") or f"sequence {sequence(message)}"
+    return _text((message.headers or {}).get("ce-subject", "")) or f"sequence {sequence(message)}"
+
+
+def _text(value: str) -> str:
+    """As PostgreSQL can hold it: what has gone wrong before may well have a NUL in it."""
+    return value.replace("\0", "\\0")
 
 
 async def held(connection: asyncpg.Connection[Any], checkpoint: Checkpoint) -> set[str]:
@@ -40,7 +45,7 @@ async def set_aside(
     header = message.headers or {}
     await connection.execute(
         _ADD, checkpoint.follower, checkpoint.stream, sequence(message), aggregate_of(message),
-        header.get("ce-type", ""), reason, msgspec.json.encode(header).decode(), message.data,
+        _text(header.get("ce-type", "")), _text(reason), msgspec.json.encode(header).decode(), message.data,
     )  # fmt: skip
     _quarantined.labels(checkpoint.follower).inc()
     if error is not None:

@@ -18,17 +18,24 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, Uuid
 
+from rembuk import nats_wire
 from rembuk.bulk import Change, add_to, change, insert_into, update
+from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec
+from rembuk.database import UNREACHABLE, Unavailable
 from rembuk.decider import Decider, Refused
 from rembuk.event import Event, Recorded
 from rembuk.event_log import EventLog
+from rembuk.following import Follower
 from rembuk.migrations import GRANTS, KERNEL_SCRIPTS
+from rembuk.projector import Projector
 from rembuk.provisioning import provision
 from rembuk.streams import recorded, stream_name, subject_prefix
+from rembuk.worker import broker
 
 T = TypeVar("T")
 SERVICE = "tallies"
+FOLLOWER = "projection"
 
 
 class TallyOpened(Event, frozen=True):
@@ -128,6 +135,10 @@ class TallyRegion:
         return stream_name(self.name, SERVICE)
 
     @property
+    def consumer(self) -> str:
+        return f"{self.role}_{FOLLOWER}"
+
+    @property
     def prefix(self) -> str:
         return subject_prefix(self.name, SERVICE)
 
@@ -193,9 +204,9 @@ async def count_up(log: EventLog, events: int, tallies: int = 50, note: str = ""
     await asyncio.gather(*(fill(tally, share) for tally, share in zip(ids, shares, strict=True) if share))
 
 
-async def messages(broker: Client, stream: str) -> list[Msg]:
+async def messages(client: Client, stream: str) -> list[Msg]:
     """All that a stream holds, in order, as a consumer gets it."""
-    jetstream = broker.jetstream()
+    jetstream = client.jetstream()
     count = (await jetstream.stream_info(stream)).state.messages
     config = ConsumerConfig(ack_policy=AckPolicy.NONE, deliver_policy=DeliverPolicy.ALL)
     name = (await jetstream.add_consumer(stream, config)).name
@@ -208,10 +219,10 @@ async def messages(broker: Client, stream: str) -> list[Msg]:
     return found
 
 
-async def level(log: EventLog, broker: Client, stream: str) -> None:
+async def level(log: EventLog, client: Client, stream: str) -> None:
     """The stream holds the log: every event once, its sequence its position."""
     events = await everything(log)
-    held = [recorded(CODEC, message) for message in await messages(broker, stream)]
+    held = [recorded(CODEC, message) for message in await messages(client, stream)]
     assert [event.position for event in held] == list(range(1, len(held) + 1))
     assert [event.id for event in held] == [event.id for event in events]
     assert held == events
@@ -227,3 +238,42 @@ async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@asynccontextmanager
+async def projecting(region: TallyRegion, nats_url: str, change_process: Any = None) -> AsyncIterator[None]:
+    """A follower that projects the region's stream into the table `tally`, as a service's worker runs it.
+
+    `change_process` may wrap what is done with a batch.
+    """
+    faststream = broker(nats_url, f"{region.name} followers")
+    nats_wire.quicken(await faststream.connect())
+    projector = Projector(Checkpoint(region.url, FOLLOWER, region.stream), CODEC, project)
+    process = projector.process if change_process is None else change_process(projector.process)
+    follower = Follower(faststream, region.stream, region.consumer, projector.checkpoint.position, process)
+    try:
+        async with background(follower.start()):
+            yield
+            await follower.stop()
+    finally:
+        await faststream.stop()
+        projector.checkpoint.connection.drop()
+
+
+async def rows(region: TallyRegion) -> dict[UUID, tuple[int, int, str]]:
+    """The table `tally`: version, total and last note of each."""
+    connection = await asyncpg.connect(region.url, timeout=5)
+    try:
+        found = await connection.fetch("select id, version, total, note from tally")
+        return {row["id"]: (row["version"], row["total"], row["note"]) for row in found}
+    finally:
+        await connection.close()
+
+
+async def shown(region: TallyRegion, log: EventLog) -> None:
+    """Within 40 s the rows are what a fresh replay of the whole log would make of them."""
+
+    async def check() -> None:
+        assert await rows(region) == rows_of(await everything(log))
+
+    await eventually(check, 40, (AssertionError, *UNREACHABLE, Unavailable))

@@ -1,0 +1,205 @@
+"""The projector: rows are what a replay makes of the log, whatever is delivered twice, late, or cannot be borne."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from rembuk.checkpoints import Checkpoint
+from rembuk.codec import Codec
+from rembuk.event import Event
+from rembuk.event_log import EventLog
+from rembuk.following import Hole
+from rembuk.projector import Projector
+from rembuk.relay import Relay
+from rembuk.testing.tallies import (
+    CODEC,
+    FOLLOWER,
+    SERVICE,
+    Counted,
+    TallyOpened,
+    TallyRegion,
+    background,
+    count_up,
+    eventually,
+    everything,
+    level,
+    messages,
+    project,
+    rows,
+    rows_of,
+)
+
+
+class FromTheFuture(Event, frozen=True):
+    """An event of a release that the projection does not know."""
+
+    text: str = ""
+
+
+@pytest.fixture
+async def projector(region: TallyRegion) -> AsyncIterator[Projector]:
+    projector = Projector(Checkpoint(region.url, FOLLOWER, region.stream), CODEC, project)
+    yield projector
+    projector.checkpoint.connection.drop()
+
+
+async def published(log: EventLog, broker: Client, region: TallyRegion) -> list[Msg]:
+    """Every event of the log as its message."""
+    async with background(Relay(region.url, broker, region.name, SERVICE).run()):
+        await eventually(lambda: level(log, broker, region.stream), retry=Exception)
+    return await messages(broker, region.stream)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(deliveries=st.lists(st.tuples(st.integers(0, 119), st.integers(1, 60), st.booleans()), max_size=15))
+async def test_rows_equal_a_replay_whatever_is_delivered_in_which_order(
+    log: EventLog,
+    broker: Client,
+    region: TallyRegion,
+    projector: Projector,
+    deliveries: list[tuple[int, int, bool]],
+) -> None:
+    if not await log.head():
+        await count_up(log, 120, tallies=7)
+        await published(log, broker, region)
+    all_messages = await messages(broker, region.stream)
+    events = await everything(log)
+    connection = await projector.checkpoint.connection.get()
+    await connection.execute("delete from tally; update checkpoint set position = 0")
+    position = 0
+    for start, count, shuffled in [*deliveries, (position, 120, False)]:
+        batch = all_messages[start : start + count]
+        if start > position:
+            with pytest.raises(Hole) as hole:
+                await projector.process(batch)
+            assert hole.value.expected == position + 1
+        else:
+            await projector.process(batch[::-1] if shuffled else batch)
+            position = max(position, min(start + count, 120))
+        assert await projector.checkpoint.position() == position
+        assert await rows(region) == rows_of(events[:position])
+    assert position == 120
+
+
+POISON: dict[str, Event] = {
+    "the projection raises": Counted(1, "poison"),
+    "the projection raises with NUL in its words": Counted(1, "poison \x00 \U0001f480"),
+    "the row would break a constraint": Counted(10**9),
+    "the parameter is of another type": Counted(1, "wrong type"),
+    "PostgreSQL cannot hold the text": Counted(1, "NUL \x00"),
+    "the number is too large": Counted(2**63 - 1),
+    "nobody here knows the event": FromTheFuture("x"),
+}
+
+
+@pytest.mark.parametrize("at", [1, 9])
+@pytest.mark.parametrize("what", POISON)
+async def test_a_poison_event_holds_back_its_own_aggregate_and_no_other(
+    region: TallyRegion, broker: Client, projector: Projector, what: str, at: int
+) -> None:
+    log = EventLog(region.url, Codec([TallyOpened, Counted, FromTheFuture]))
+    await log.start()
+    ill, well = uuid4(), uuid4()
+    for version in range(10):
+        good = TallyOpened() if version == 0 else Counted(version)
+        await log.append(ill, version, [uuid4()], [POISON[what] if version == at else good])
+        await log.append(well, version, [uuid4()], [good])
+    events = await everything(log)
+    async with background(Relay(region.url, broker, region.name, SERVICE).run()):
+        await eventually(lambda: _reached(broker, region.stream, 20), retry=Exception)
+    batch = await messages(broker, region.stream)
+    await projector.process(batch[:15])
+    await projector.process(batch[15:])
+
+    good_ones = [event for event in events if event.stream_id == well or event.version <= at]
+    assert await rows(region) == rows_of(good_ones)
+    assert await projector.checkpoint.position() == 20
+    connection = await projector.checkpoint.connection.get()
+    aside = await connection.fetch("select * from quarantine order by position")
+    assert [row["position"] for row in aside] == [e.position for e in events if e.stream_id == ill and e.version > at]
+    assert {row["stream_id"] for row in aside} == {str(ill)}
+    assert "behind" not in aside[0]["error"]
+    assert all("behind" in row["error"] for row in aside[1:])
+    assert CODEC.encode(Counted(5)) in [row["data"] for row in aside] or at > 5
+    await log.stop()
+
+
+async def _reached(broker: Client, stream: str, position: int) -> None:
+    assert (await broker.jetstream().stream_info(stream)).state.last_seq == position
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"ce-subject": "not an id", "ce-position": "1"},
+        {"ce-subject": "a\x00b", "ce-type": "\x00"},
+        {"ce-subject": "\x1b[31m\U0001f480", "ce-position": "١"},
+        {"ce-id": str(UUID(int=1)), "ce-subject": str(UUID(int=1)), "ce-type": "Counted", "ce-position": "1"},
+    ],
+)
+async def test_a_message_that_no_relay_published_is_set_aside(
+    log: EventLog, region: TallyRegion, broker: Client, projector: Projector, headers: dict[str, str]
+) -> None:
+    jetstream = broker.jetstream()
+    await jetstream.add_stream(name=region.stream, subjects=[f"{region.prefix}.>"])
+    await jetstream.publish(f"{region.prefix}.x", b"\xff\x00garbage", headers=headers)
+    await projector.process(await messages(broker, region.stream))
+    assert await projector.checkpoint.position() == 1
+    connection = await projector.checkpoint.connection.get()
+    assert await connection.fetchval("select data from quarantine where position = 1") == b"\xff\x00garbage"
+
+
+async def test_a_read_model_without_its_table_waits_and_sets_nothing_aside(
+    log: EventLog, region: TallyRegion, broker: Client, projector: Projector
+) -> None:
+    await count_up(log, 20, tallies=3)
+    batch = await published(log, broker, region)
+    owner = await asyncpg.connect(region.owner_url)
+    await owner.execute("alter table tally rename to not_yet_migrated")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await projector.process(batch)
+    assert await owner.fetchval("select count(*) from quarantine") == 0
+    await owner.execute("alter table not_yet_migrated rename to tally")
+    await projector.process(batch)
+    assert await rows(region) == rows_of(await everything(log))
+    await owner.close()
+
+
+async def test_a_deadlock_is_tried_again_and_sets_nothing_aside(
+    log: EventLog, region: TallyRegion, broker: Client, projector: Projector, postgres_url: str
+) -> None:
+    await log.append(one := UUID(int=1), 0, [uuid4(), uuid4()], [TallyOpened(), Counted(1)])
+    await log.append(two := UUID(int=2), 0, [uuid4(), uuid4()], [TallyOpened(), Counted(1)])
+    batch = await published(log, broker, region)
+    await projector.process(batch)
+    for tally in (one, two):
+        await log.append(tally, 2, [uuid4()], [Counted(1)])
+    batch = await published(log, broker, region)
+    owner = await asyncpg.connect(region.owner_url)
+    admin = await asyncpg.connect(postgres_url)
+    transaction = owner.transaction()
+    await transaction.start()
+    await owner.execute("update tally set note = note where id = $1", two)
+    projecting = asyncio.create_task(projector.process(batch))
+
+    async def waits() -> None:
+        query = "select count(*) from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'"
+        assert await admin.fetchval(query, region.role) == 1
+
+    await eventually(waits)
+    await owner.execute("update tally set note = note where id = $1", one)
+    with pytest.raises(asyncpg.DeadlockDetectedError):
+        await projecting
+    await admin.close()
+    await transaction.rollback()
+    await projector.process(batch)
+    assert await rows(region) == rows_of(await everything(log))
+    assert await owner.fetchval("select count(*) from quarantine") == 0
+    await owner.close()
