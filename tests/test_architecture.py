@@ -1,0 +1,94 @@
+"""The architecture as rules: import-linter keeps them, and each is broken here once to show that it bites."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SERVICES = ("reports", "forums", "notifications")
+PACKAGES = {
+    "rembuk": "shared",
+    "reports": "services/reports",
+    "forums": "services/forums",
+    "notifications": "services/notifications",
+    "rembuk_cli": "cli",
+}
+ROOMS = {
+    "__init__", "__main__", "api", "app", "commands", "domain", "migrations", "projection", "queries", "reactions",
+    "tables", "worker",
+}  # fmt: skip
+OWN_ROOMS = {"notifications": {"channels", "delivery", "phrases"}}
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The packages and their import rules, to be broken."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package, folder in PACKAGES.items():
+        shutil.copytree(ROOT / folder / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+        cwd=folder, env={"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_rules_of_imports_are_kept(copy: Path) -> None:
+    said = lint(copy)
+    assert said.returncode == 0, said.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "rule"),
+    [
+        ("reports/reactions.py", "import forums.domain", "none imports another"),
+        ("notifications/queries.py", "import reports.tables", "none imports another"),
+        ("rembuk/relay.py", "import reports.domain", "knows no service"),
+        ("rembuk/handling.py", "import rembuk_cli.up", "knows no service"),
+        ("rembuk_cli/up.py", "import forums.api", "it imports none"),
+        ("reports/commands.py", "import reports.domain", "run one way"),
+        ("forums/tables.py", "import forums.api", "run one way"),
+        ("notifications/projection.py", "import notifications.reactions", "run one way"),
+        ("reports/domain.py", "import time", "is pure"),
+        ("forums/domain/meeting.py", "import asyncpg", "is pure"),
+        ("notifications/domain.py", "import secrets", "is pure"),
+    ],
+)
+def test_a_breach_is_found(copy: Path, file: str, line: str, rule: str) -> None:
+    with (copy / file).open("a") as source:
+        source.write(f"\n{line}\n")
+    said = lint(copy)
+    assert said.returncode != 0
+    assert rule in said.stdout.partition("Broken contracts")[2], said.stdout
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_siblings_have_the_same_rooms(service: str) -> None:
+    folder = ROOT / PACKAGES[service] / service
+    rooms = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert rooms == ROOMS | OWN_ROOMS.get(service, set())
+
+
+def sources() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    return [ROOT / line for line in listed.splitlines() if (ROOT / line).exists()]
+
+
+def test_every_file_opens_with_a_sentence_that_says_what_it_is_for() -> None:
+    silent = [path for path in sources() if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert silent == []
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    vague = {"util", "utils", "helper", "helpers", "common", "misc", "manager"}
+    assert [path for path in sources() if path.stem in vague] == []
