@@ -46,6 +46,7 @@ from rembuk.contracts.notifications import (
 )
 from rembuk.contracts.reports import ProblemReported, SolutionApplied
 from rembuk.event import Event, Metadata, Recorded
+from rembuk.settings import MissingSetting
 from rembuk.testing.scenario import Scenario
 
 AREA = "35.78.08"
@@ -151,6 +152,14 @@ def test_pauses_grow_and_are_capped() -> None:
     patience = Patience(8, 1.0)
     assert [patience.pause(n) for n in (1, 2, 3)] == [1, 4, 16]
     assert patience.pause(10_000) == LONGEST_PAUSE_S
+
+
+def test_patience_is_told_by_the_environment() -> None:
+    assert Patience.load({}) == Patience(8, 1.0)
+    told = {"REMBUK_DELIVERY_ATTEMPTS": "3", "REMBUK_DELIVERY_BACKOFF_S": "0.5"}
+    assert Patience.load(told) == Patience(3, 0.5)
+    with pytest.raises(MissingSetting):
+        Patience.load({"REMBUK_DELIVERY_ATTEMPTS": "many"})
 
 
 def recorded(event: Event) -> Recorded[Event]:

@@ -70,16 +70,16 @@ _bilingual = msgspec.json.Decoder(Bilingual).decode
 class Patience(msgspec.Struct, frozen=True):
     """How often a failing channel is tried, and how long the first pause is; each further one is four times that."""
 
-    attempts: int = 8
-    backoff_s: float = 1.0
+    attempts: int
+    backoff_s: float
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Patience:
         """Read REMBUK_DELIVERY_ATTEMPTS and REMBUK_DELIVERY_BACKOFF_S. Raises MissingSetting for what is no number."""
         try:
             return cls(
-                int(environment.get("REMBUK_DELIVERY_ATTEMPTS", cls.attempts)),
-                float(environment.get("REMBUK_DELIVERY_BACKOFF_S", cls.backoff_s)),
+                int(environment.get("REMBUK_DELIVERY_ATTEMPTS", "8")),
+                float(environment.get("REMBUK_DELIVERY_BACKOFF_S", "1")),
             )
         except ValueError as error:
             raise MissingSetting(f"REMBUK_DELIVERY_ATTEMPTS and REMBUK_DELIVERY_BACKOFF_S: {error}") from error
