@@ -4,7 +4,7 @@ BIN := .venv/bin
 PACKAGES := shared services/reports services/forums services/notifications cli
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help setup lock areas test test-containers check bench format
+.PHONY: help setup lock areas test test-containers check bench docs format
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ check: setup  ## format, lint, types, import rules
 
 bench: setup  ## do the same work as the peers in one run: table and chart into bench/
 	$(BIN)/python -m bench
+
+docs: setup  ## write docs/events.md from the contracts
+	$(BIN)/python -m rembuk.contracts.document > docs/events.md
 
 format: setup  ## let ruff put the code in order
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
