@@ -74,6 +74,13 @@ def unseen(messages: list[Msg], position: int) -> list[Msg]:
     return follow
 
 
+def until_gap(messages: list[Msg]) -> list[Msg]:
+    """The messages in order up to the first that is missing: only these may be acknowledged together."""
+    by_sequence = {sequence(message): message for message in messages}
+    numbers = sorted(by_sequence)
+    return [by_sequence[number] for offset, number in enumerate(numbers) if number == numbers[0] + offset]
+
+
 class _PatientPull:
     """A pull subscription that waits long for the first message and then, busy, lingers as FastStream asks it to."""
 
@@ -91,7 +98,7 @@ class _PatientPull:
             if self._busy:
                 return await self._pull.fetch(batch, timeout)
             messages = await self._pull.fetch(1, PATIENCE_S)
-        except (nats.errors.TimeoutError, asyncio.TimeoutError):
+        except (TimeoutError, nats.errors.TimeoutError):
             self._busy = False
             raise nats.errors.TimeoutError from None
         except (nats.errors.Error, nats.js.errors.Error) as error:
@@ -121,6 +128,7 @@ class Follower:
         self._checkpoint, self._process = checkpoint, process
         self._subscriber: Any = None
         self._pull: _PatientPull | None = None
+        self._hole = 0
 
     async def start(self) -> None:
         """Wait for our turn and for the stream, then consume in the background."""
@@ -181,12 +189,12 @@ class Follower:
 
     async def _handle(self, messages: list[Msg]) -> None:
         pause = 0.1
+        whole = until_gap(messages)
         while True:
             try:
-                await self._process(messages)
+                await self._process(whole)
             except Hole as hole:
-                _log.warning("hole in the stream as delivered", follower=self.name, stream=self.stream, why=str(hole))
-                await self._rewind()
+                await self._go_back(hole)
                 return
             except Exception as error:
                 if not is_unreachable(error):
@@ -196,5 +204,15 @@ class Follower:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
             else:
-                await messages[-1].ack()
+                await whole[-1].ack()
+                if (last := sequence(whole[-1])) < (came := max(map(sequence, messages))):
+                    await self._go_back(Hole(last + 1, came))
                 return
+
+    async def _go_back(self, hole: Hole) -> None:
+        """Have it all delivered again from the checkpoint; a hole that stays is looked at once a second."""
+        _log.warning("hole in the stream as delivered", follower=self.name, stream=self.stream, why=str(hole))
+        if hole.expected == self._hole:
+            await asyncio.sleep(1.0)
+        self._hole = hole.expected
+        await self._rewind()
