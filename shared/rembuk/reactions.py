@@ -15,10 +15,10 @@ from nats.aio.msg import Msg
 from rembuk import quarantine, streams
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec, Undecodable
-from rembuk.database import Unavailable, is_unreachable
+from rembuk.database import is_unreachable
 from rembuk.decider import Decider, Refused
 from rembuk.event import Metadata, Recorded
-from rembuk.event_log import EventLog
+from rembuk.event_log import EventLog, VersionConflict
 from rembuk.following import unseen
 from rembuk.handling import handle
 
@@ -42,6 +42,16 @@ class Wish:
 
 React = Callable[[Sequence[Recorded[Any]], "asyncpg.Connection[Any]"], Awaitable[Sequence[Sequence[Wish]]]]
 """The wishes each of some events gives rise to, in the order of the events; may read our own database."""
+
+
+@dataclass(slots=True)
+class _Case:
+    """A message, what it says if we can read it, what that gives rise to, and what went wrong on the way."""
+
+    message: Msg
+    fact: Recorded[Any] | None = None
+    wishes: Sequence[Wish] = ()
+    error: Exception | None = None
 
 
 class Reactor:
@@ -70,45 +80,74 @@ class Reactor:
         if not new:
             return
         held = await quarantine.held(connection, self.checkpoint)
-        facts: list[tuple[Msg, Recorded[Any]]] = []
-        aside: list[tuple[Msg, Exception | None]] = []
-        for message in new:
-            try:
-                facts.append((message, streams.recorded(self._codec, message)))
-            except Undecodable as error:
-                aside.append((message, error))
-        wishes = await self._react([fact for _, fact in facts], connection)
-        ids = [fact.id for (_, fact), its in zip(facts, wishes, strict=True) if its]
+        cases = await self._cases(new, connection)
+        ids = [case.fact.id for case in cases if case.fact and case.wishes]
         done = {(row["event_id"], row["command"]) for row in await connection.fetch(_DONE, self._name, ids)} if ids else ()
         outcomes: list[tuple[str, UUID, str, str, str]] = []
-        by_aggregate: dict[UUID, list[tuple[Msg, Recorded[Any], Sequence[Wish]]]] = {}
-        for (message, fact), its_wishes in zip(facts, wishes, strict=True):
-            due = [wish for wish in its_wishes if (fact.id, wish.name) not in done]
-            if due:
-                by_aggregate.setdefault(fact.stream_id, []).append((message, fact, due))
+        aside: list[tuple[Msg, Exception | None]] = []
+        by_aggregate: dict[str, list[_Case]] = {}
+        for case in cases:
+            if case.fact:
+                case.wishes = [wish for wish in case.wishes if (case.fact.id, wish.name) not in done]
+            if case.wishes or case.error:
+                by_aggregate.setdefault(quarantine.aggregate_of(case.message), []).append(case)
 
-        async def one_aggregate(work: list[tuple[Msg, Recorded[Any], Sequence[Wish]]]) -> None:
-            stopped = str(work[0][1].stream_id) in held
-            for message, fact, due in work:
+        async def one_aggregate(aggregate: str, its_cases: list[_Case]) -> None:
+            stopped = aggregate in held
+            for case in its_cases:
                 if stopped:
-                    aside.append((message, None))
+                    aside.append((case.message, None))
                     continue
                 try:
-                    for wish in due:
-                        outcomes.append(await self._grant(fact, wish))
+                    if case.error or not case.fact:
+                        raise case.error or Undecodable()
+                    for wish in case.wishes:
+                        outcomes.append(await self._grant(case.fact, wish))
                 except Exception as error:
-                    if isinstance(error, Unavailable) or is_unreachable(error):
-                        raise
-                    aside.append((message, error))
+                    if isinstance(error, VersionConflict) or is_unreachable(error):
+                        raise  # contended, or away: it passes
+                    aside.append((case.message, error))
                     stopped = True
 
-        await asyncio.gather(*map(one_aggregate, by_aggregate.values()))
+        ended = await asyncio.gather(*(one_aggregate(*one) for one in by_aggregate.items()), return_exceptions=True)
+        for error in filter(None, ended):
+            raise error
         async with connection.transaction():
             for message, reason in aside:
                 await quarantine.set_aside(connection, self.checkpoint, message, reason)
             if outcomes:
                 await connection.executemany(_ADD, outcomes)
-            await self.checkpoint.move(connection, streams.sequence(new[-1]), facts[-1][1].recorded_at if facts else None)
+            last = next((case.fact.recorded_at for case in reversed(cases) if case.fact), None)
+            await self.checkpoint.move(connection, streams.sequence(new[-1]), last)
+
+    async def _cases(self, messages: list[Msg], connection: asyncpg.Connection[Any]) -> list[_Case]:
+        """What each message gives rise to; where `react` fails on them together, each is asked about by itself."""
+        cases = [_Case(message) for message in messages]
+        for case in cases:
+            try:
+                case.fact = streams.recorded(self._codec, case.message)
+            except Undecodable as error:
+                case.error = error
+        facts = [case.fact for case in cases if case.fact]
+        try:
+            wishes = iter(await self._react(facts, connection))
+            for case in cases:
+                case.wishes = next(wishes) if case.fact else ()
+        except Exception as error:
+            if is_unreachable(error) or connection.is_closed():
+                raise
+            for case in cases:
+                if case.fact:
+                    await self._ask_alone(case, case.fact, connection)
+        return cases
+
+    async def _ask_alone(self, case: _Case, fact: Recorded[Any], connection: asyncpg.Connection[Any]) -> None:
+        try:
+            [case.wishes] = await self._react([fact], connection)
+        except Exception as error:
+            if is_unreachable(error) or connection.is_closed():
+                raise
+            case.error, case.wishes = error, ()
 
     @property
     def _name(self) -> str:
@@ -126,6 +165,6 @@ class Reactor:
         try:
             await handle(self._log, wish.decider, wish.stream_id, wish.command, key, metadata, new=wish.new)
         except Refused as refusal:
-            _log.info("reaction refused", reaction=self._name, event=str(fact.id), rule=refusal.rule)
+            _log.info("reaction refused", reaction=self._name, event_id=str(fact.id), rule=refusal.rule)
             return (self._name, fact.id, wish.name, "refused", refusal.rule)
         return (self._name, fact.id, wish.name, "done", "")
