@@ -4,7 +4,7 @@ BIN := .venv/bin
 PACKAGES := shared services/reports services/forums services/notifications cli
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help setup lock areas test test-containers check bench docs format
+.PHONY: help setup lock areas demo up stop test test-containers check bench docs format
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -29,6 +29,15 @@ areas: setup  ## compile shared/rembuk/areas.bin again from npm's idn-area-data 
 	@from=$$(mktemp -d) && trap 'rm -rf "$$from"' EXIT && \
 	  npm pack --silent --pack-destination "$$from" idn-area-data@4.0.1 >/dev/null && \
 	  $(BIN)/python -m rembuk.areas_compile "$$from/idn-area-data-4.0.1.tgz"
+
+demo: setup  ## start a region and play the Polmas story on real areas; make stop ends it
+	@$(BIN)/rembuk demo
+
+up: setup  ## start a region without the story
+	@$(BIN)/rembuk up --detach
+
+stop: setup  ## stop the region; its data stays in .rembuk
+	@$(BIN)/rembuk down
 
 test: setup  ## run every test that needs no container engine
 	$(BIN)/pytest -n 4 --dist loadfile

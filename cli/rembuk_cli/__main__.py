@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from rembuk_cli.demo import demo
 from rembuk_cli.down import down
 from rembuk_cli.events import events
 from rembuk_cli.simulate import simulate
@@ -17,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (up, down, status, events, simulate):
+for command in (up, down, demo, simulate, status, events):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -23,7 +23,12 @@ SINK_OFFSET = 6
 """From the port base: where `rembuk demo` receives the e-mails it shows."""
 
 PLAN = "REMBUK_PLAN"
-PASSED_ON = ("REMBUK_SMTP_URL", "REMBUK_SMTP_FROM", "REMBUK_WEBHOOK_PRIVATE")
+PASSED_ON = (
+    "REMBUK_SMTP_URL",
+    "REMBUK_SMTP_FROM",
+    "REMBUK_WEBHOOK_PRIVATE",
+    "REMBUK_NOTIFICATIONS_PUBLIC_URL",
+)
 PASSED_ON_PREFIX = "REMBUK_DELIVERY_"
 _SAME_PROCESS_S = 2.0
 _LOG_BYTES = 8 << 20
@@ -80,7 +85,7 @@ class Process(msgspec.Struct, frozen=True):
 
 class Running(msgspec.Struct, frozen=True):
     """What region.json tells: no secrets in it. `ready` once every service was; `processes` by name
-    (`reports-api`, `nats`, `postgres`)."""
+    (`reports-api`, `nats`, `postgres`); `smtp_url` is where its e-mails go, without credentials."""
 
     region: str
     supervisor: Process
@@ -90,6 +95,7 @@ class Running(msgspec.Struct, frozen=True):
     nats_url: str
     ports: dict[str, int]
     processes: dict[str, Process] = {}
+    smtp_url: str = ""
 
 
 class Home:

@@ -302,6 +302,7 @@ class Supervisor:
                 postgres_url=without_credentials(postgres_url),
                 nats_url=nats_url,
                 ports=plan.ports,
+                smtp_url=without_credentials(plan.extra.get("REMBUK_SMTP_URL", "")),
                 processes={child.name: Process.of(child.pid, child.restarts) for child in children},
             )
         )

@@ -1,0 +1,114 @@
+"""`rembuk demo`: a region, one story of Polmas played in it, and a month of a city's reports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rembuk.embedded import HOST
+from rembuk.provisioning import SERVICES
+from rich.markup import escape
+
+from rembuk_cli import simulate
+from rembuk_cli.home import SINK_OFFSET, Home, Running, choose_ports
+from rembuk_cli.options import Data, RegionName, cannot_run, err, home_of, out
+from rembuk_cli.up import CannotStart, plan, start, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rembuk_cli.sink import Hook, Mail, Sink
+
+DAYS, SEED = 30, 1
+
+
+def demo(
+    region: RegionName = "jatim",
+    data: Data = None,
+    port_base: Annotated[
+        int | None, typer.Option(min=1024, max=65_000, help="As of rembuk up, where it is not running yet.")
+    ] = None,
+    problems: Annotated[int | None, typer.Option(min=0, help="How many problems are simulated; 67 a day.")] = None,
+) -> None:
+    """Bring a region up, play one story in Surabaya through the public APIs, show every event as another system sees
+    it on NATS, and every e-mail and webhook as it arrives; then simulate a month. The region is left running.
+
+    Example: rembuk demo
+    """
+    home = home_of(region, data)
+    running = home.running() or _started(home, region, port_base)
+    asyncio.run(_play(home, running))
+    out.print("\n[bold]A month of Kota Surabaya, simulated[/]")
+    simulate.run(running.urls["reports"], DAYS, SEED, problems, simulate.SURABAYA)
+    out.print("\n[bold]The region is left running[/]")
+    tell(home, running)
+    where = _where(home)
+    out.print(f"look at it:    rembuk status{where}   rembuk events --follow{where}", soft_wrap=True)
+    out.print(f"API:           {running.urls['reports']}/schema", soft_wrap=True)
+    out.print(f"stop it:       rembuk down{where}   (or: make stop)", soft_wrap=True)
+
+
+def _started(home: Home, region: str, port_base: int | None) -> Running:
+    """A region whose e-mails come to us; a server named by REMBUK_SMTP_URL goes before."""
+    sink = {"REMBUK_SMTP_URL": _sink_url(choose_ports(port_base)), "REMBUK_WEBHOOK_PRIVATE": "allow"}
+    extra = {name: value for name, value in sink.items() if name not in os.environ}
+    try:
+        start(plan(home, region, port_base, extra))
+    except CannotStart as error:
+        cannot_run(escape(str(error)))
+    running = home.running()
+    if running is None:
+        cannot_run(f"the region ended at once; see {home.logs / 'supervisor.log'}")
+    out.print(f"region {region} is up: {', '.join(SERVICES)}, NATS and PostgreSQL", soft_wrap=True)
+    return running
+
+
+async def _play(home: Home, running: Running) -> None:
+    import httpx
+
+    from rembuk_cli.log_reading import Wanted
+    from rembuk_cli.story import DISTRICT, Story
+    from rembuk_cli.watching import NotSeen, Watch
+
+    watch = Watch(home.running_region(running), Wanted(SERVICES, DISTRICT))
+    sink = await _sink(running, watch.arrived)
+    watch.start()
+    try:
+        await Story(running.urls, watch, sink).play()
+    except httpx.HTTPStatusError as refusal:
+        cannot_run(escape(f"{refusal.request.url}: {refusal.response.status_code} {refusal.response.text}"))
+    except (httpx.TransportError, NotSeen) as error:
+        cannot_run(escape(f"{error}; see: rembuk status{_where(home)}"))
+    finally:
+        await watch.stop()
+        if sink is not None:
+            await sink.stop()
+
+
+async def _sink(running: Running, arrived: Callable[[Mail | Hook], None]) -> Sink | None:
+    """Where messages arrive; None where this region sends them elsewhere."""
+    from rembuk_cli.sink import Sink
+
+    port = running.ports["console"] + SINK_OFFSET
+    if running.smtp_url != _sink_url(running.ports):
+        err.print(f"{running.region} was not started by the demo, so its e-mails and webhooks are left out")
+        return None
+    sink = Sink(arrived)
+    try:
+        await sink.start(port)
+    except OSError as error:
+        err.print(f"port {port} is taken, so e-mails and webhooks are left out: {error}", soft_wrap=True)
+        return None
+    return sink
+
+
+def _sink_url(ports: dict[str, int]) -> str:
+    return f"smtp://{HOST}:{ports['console'] + SINK_OFFSET}"
+
+
+def _where(home: Home) -> str:
+    """How a command is told of this region, where it is not the one in the usual place."""
+    usual = home_of("jatim", None)
+    return "" if usual.data == home.data else f" --data {home.data}"
