@@ -84,8 +84,13 @@ def until_gap(messages: list[Msg]) -> list[Msg]:
 class _PatientPull:
     """A pull subscription that waits long for the first message and then, busy, lingers as FastStream asks it to."""
 
-    def __init__(self, pull: JetStreamContext.PullSubscription, lost: Callable[[], Awaitable[None]]) -> None:
-        self._pull, self._lost = pull, lost
+    def __init__(
+        self,
+        pull: JetStreamContext.PullSubscription,
+        idle: Callable[[], Awaitable[None]],
+        lost: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._pull, self._idle, self._lost = pull, idle, lost
         self._busy = False
 
     async def replace(self, pull: JetStreamContext.PullSubscription) -> None:
@@ -99,6 +104,8 @@ class _PatientPull:
                 return await self._pull.fetch(batch, timeout)
             messages = await self._pull.fetch(1, PATIENCE_S)
         except (TimeoutError, nats.errors.TimeoutError):
+            if not self._busy:
+                await self._idle()
             self._busy = False
             raise nats.errors.TimeoutError from None
         except (nats.errors.Error, nats.js.errors.Error) as error:
@@ -144,7 +151,9 @@ class Follower:
         )
         self._subscriber(self._handle)
         await self._subscriber.start()
-        self._pull = self._subscriber.subscription = _PatientPull(self._subscriber.subscription, self._rewind)
+        self._pull = self._subscriber.subscription = _PatientPull(
+            self._subscriber.subscription, self._settle, self._rewind
+        )
 
     async def stop(self) -> None:
         """Finish the batch in hand and pull no more."""
@@ -153,7 +162,7 @@ class Follower:
 
     async def _rewind(self) -> None:
         """Have the consumer stand right behind the checkpoint, whatever it was before; retries until it does."""
-        jetstream = self._broker.config.broker_config.connection_state.stream
+        jetstream = self._jetstream
         while True:
             try:
                 position = await self._checkpoint()
@@ -175,6 +184,24 @@ class Follower:
                 _log.info("follower stands", follower=self.name, stream=self.stream, position=position)
                 return
 
+    @property
+    def _jetstream(self) -> JetStreamContext:
+        return self._broker.config.broker_config.connection_state.stream
+
+    async def _settle(self) -> None:
+        """On an idle stream nothing is under way: what the broker believes to have delivered got lost."""
+        try:
+            lost = (await self._jetstream.consumer_info(self.stream, self.name)).num_ack_pending
+        except nats.js.errors.NotFoundError:
+            await self._rewind()
+            return
+        except nats.errors.Error as error:
+            _log.info("follower waits", follower=self.name, stream=self.stream, error=repr(error))
+            return
+        if lost:
+            _log.warning("delivered, but never came", follower=self.name, stream=self.stream, messages=lost)
+            await self._rewind()
+
     def _consumer(self, start: int) -> ConsumerConfig:
         return ConsumerConfig(
             name=self.name,
@@ -185,6 +212,7 @@ class Follower:
             max_ack_pending=20_000,
             ack_wait=60,
             inactive_threshold=7 * 24 * 3600,
+            mem_storage=True,  # the checkpoint knows where we stand; the broker need not write it down too
         )
 
     async def _handle(self, messages: list[Msg]) -> None:
