@@ -1,0 +1,128 @@
+"""On the broker: subjects that can be filtered, headers that nothing breaks out of, events that come back whole."""
+
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from rembuk.codec import Undecodable
+from rembuk.event import Metadata
+from rembuk.event_log import EventLog
+from rembuk.relay import Relay
+from rembuk.streams import area_filter, header_lines, recorded, stream_config, stream_name, subject, subject_prefix
+from rembuk.testing.tallies import (
+    CODEC,
+    SERVICE,
+    Counted,
+    TallyRegion,
+    background,
+    eventually,
+    everything,
+    level,
+    messages,
+)
+
+AREAS = ["", "35", "35.78", "35.78.08", "35.78.08.1004"]
+PLAIN = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters='"\\'), max_size=60)
+
+
+def test_names_are_made_of_region_and_service() -> None:
+    assert stream_name("jatim", "reports") == "JATIM_REPORTS"
+    assert subject_prefix("jatim", "reports") == "polmas.jatim.reports"
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_every_subject_has_seven_tokens_none_of_them_empty(area: str) -> None:
+    tokens = subject("polmas.jatim.reports", "ProblemReported", area).split(".")
+    assert len(tokens) == 7
+    assert all(tokens)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("", AREAS),
+        ("35", AREAS[1:]),
+        ("35.78", AREAS[2:]),
+        ("35.78.08", AREAS[3:]),
+        ("35.78.08.1004", AREAS[3:]),
+        ("35.79", []),
+        ("3", []),
+    ],
+)
+async def test_the_filter_of_an_area_finds_it_and_what_is_below(
+    broker: Client, region: TallyRegion, wanted: str, found: list[str]
+) -> None:
+    subscription = await broker.subscribe(area_filter(region.prefix, wanted))
+    for area in AREAS:
+        await broker.publish(subject(region.prefix, "Counted", area), area.encode())
+    await broker.publish(subject(region.prefix + "x", "Counted", "35.78"), b"of another service")
+    await broker.flush()
+    heard = [(await subscription.next_msg(0.5)).data.decode() for _ in found]
+    assert heard == found
+    assert subscription.pending_msgs == 0
+    await subscription.unsubscribe()
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    area=st.sampled_from(AREAS),
+    metadata=st.builds(Metadata, PLAIN, PLAIN, PLAIN, PLAIN),
+    note=st.text(),
+)
+async def test_an_event_comes_back_from_the_stream_as_it_stands_in_the_log(
+    log: EventLog, broker: Client, region: TallyRegion, area: str, metadata: Metadata, note: str
+) -> None:
+    await log.append(uuid4(), 0, [uuid4()], [Counted(1, note)], area, metadata)
+    async with background(Relay(region.url, broker, region.name, SERVICE).run()):
+        await eventually(lambda: level(log, broker, region.stream), retry=Exception)
+
+
+@pytest.mark.parametrize("field", ["correlation_id", "causation_id", "actor", "traceparent"])
+@pytest.mark.parametrize("value", ["a\r\nNats-Rollup: all", "a\nb", "a\rb", "a\x00b", "\u2028", "é", "a" * 3_000])
+async def test_metadata_that_would_break_out_of_its_header_never_reach_the_log(
+    log: EventLog, field: str, value: str
+) -> None:
+    with pytest.raises(ValueError, match="no header"):
+        await log.append(uuid4(), 0, [uuid4()], [Counted(1)], "", Metadata(**{field: value}))
+    assert await everything(log) == []
+
+
+@pytest.mark.parametrize("value", ["a\r\nNats-Rollup: all", "a\nb", "a\rb"])
+def test_a_row_that_would_break_out_of_its_headers_is_not_published(value: str) -> None:
+    row = {
+        "id": uuid4(), "type": "Counted", "stream_id": uuid4(), "schema_version": 1, "position": 1, "version": 1,
+        "recorded_at": datetime(2026, 1, 2, tzinfo=UTC), "area": value, "metadata": "{}",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="line break"):
+        header_lines("jatim", "tallies", row)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        None,
+        {"ce-position": "1"},
+        {"ce-position": "2"},
+        {"ce-position": "one"},
+        {"ce-position": "1", "ce-id": "no id"},
+        {"ce-position": "1", "ce-id": str(UUID(int=1)), "ce-subject": str(UUID(int=2)), "ce-version": "1"},
+    ],
+)
+async def test_what_no_relay_published_is_undecodable(
+    broker: Client, region: TallyRegion, headers: dict[str, str] | None
+) -> None:
+    await broker.jetstream().add_stream(stream_config(region.name, SERVICE))
+    await broker.jetstream().publish(f"{region.prefix}.x", b"garbage", headers=headers)
+    [message] = await messages(broker, region.stream)
+    with pytest.raises(Undecodable):
+        recorded(CODEC, message)
+
+
+def test_a_message_of_another_position_than_it_says_is_undecodable() -> None:
+    message = Msg(None, reply="$JS.ACK.S.C.1.7.7.1.0", headers={"ce-position": "6"})  # type: ignore[arg-type]
+    with pytest.raises(Undecodable, match="position 6 stands at sequence 7"):
+        recorded(CODEC, message)
