@@ -1,0 +1,167 @@
+"""A whole region by one command: up, looked at, up again, down; and what is left when its supervisor is killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from rembuk.embedded import HOST, free_port
+from rembuk.region import PORT_OFFSETS
+from rembuk.testing.services import eventually
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class Command:
+    """`rembuk` for one data directory and one range of ports."""
+
+    def __init__(self, data: Path) -> None:
+        self.data, self.base = data, free_range()
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")}
+        command = [sys.executable, "-m", "rembuk_cli", *arguments, "--data", str(self.data)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        return self("up", "--detach", "--port-base", str(self.base))
+
+    def status(self) -> dict[str, Any]:
+        standing: dict[str, Any] = json.loads(self("status", "--json").stdout)
+        return standing
+
+    def note(self) -> dict[str, Any]:
+        note: dict[str, Any] = json.loads((self.data / "region.json").read_text())
+        return note
+
+    def pids(self) -> list[int]:
+        """Of everything that was running when last noted, the supervisor first."""
+        note = self.note()
+        return [note["supervisor"]["pid"], *(process["pid"] for process in note["processes"].values())]
+
+
+def free_range() -> int:
+    """A base of ports that are all free."""
+    while True:
+        base = free_port()
+        if all(is_free(base + offset) for offset in PORT_OFFSETS.values()):
+            return base
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0
+
+
+@pytest.fixture
+def rembuk(tmp_path: Path) -> Iterator[Command]:
+    command = Command(tmp_path / "region")
+    yield command
+    command("down")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """A region that runs for all tests that leave it as it is."""
+    command = Command(tmp_path_factory.mktemp("up") / "region")
+    started = command.up()
+    assert started.returncode == 0, started.stderr
+    yield command
+    assert command("down").returncode == 0
+
+
+def test_when_up_returns_every_service_is_ready_and_its_url_is_told(running: Command) -> None:
+    assert all(service["ready"] for service in running.status()["services"])
+    again = running.up()
+    assert (again.returncode, again.stdout.count("\n")) == (0, 1)
+    assert "already runs" in again.stdout
+
+
+def test_secrets_are_the_owners_alone(running: Command) -> None:
+    for name in ("password", "region.key"):
+        assert (running.data / name).stat().st_mode & 0o777 == 0o600
+    assert (running.data / "password").read_text() not in (running.data / "region.json").read_text()
+
+
+def test_what_is_simulated_shows_in_events_and_status_and_a_second_run_adds_nothing(running: Command) -> None:
+    asked = ("simulate", "--problems", "40", "--seed", "11", "--json")
+    first = json.loads(running(*asked).stdout)
+    second = json.loads(running(*asked).stdout)
+    assert first["problems"] == second["problems"] == 40
+    lines = running("events", "reports", "--json").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [event["position"] for event in events] == list(range(1, first["requests"] + 1))
+    assert {event["specversion"] for event in events} == {"1.0"}
+
+    def caught_up() -> None:
+        standing = running.status()
+        reports = next(service for service in standing["services"] if service["name"] == "reports")
+        assert reports["log"] == reports["stream"] == first["requests"]
+        assert all(one["behind"] == 0 for service in standing["services"] for one in service["followers"])
+        assert standing["wrong"] == []
+
+    eventually(caught_up, 60)
+    village = events[0]["area"]
+    there = [json.loads(line) for line in running("events", "--area", village, "--json").stdout.splitlines()]
+    assert there
+    assert {event["area"] for event in there} == {village}
+
+
+def test_a_process_that_dies_is_started_again(running: Command) -> None:
+    before = running.note()["processes"]["forums-worker"]["pid"]
+    os.kill(before, signal.SIGKILL)
+
+    def runs_again() -> None:
+        now = running.note()["processes"]["forums-worker"]
+        assert now["pid"] not in (0, before)
+        assert now["restarts"] >= 1
+
+    eventually(runs_again, 30)
+
+
+def test_a_taken_port_is_told_in_one_line_with_who_has_it_and_nothing_is_left(rembuk: Command) -> None:
+    with socket.create_server((HOST, rembuk.base + PORT_OFFSETS["forums"])) as server:
+        refused = rembuk.up()
+        assert refused.returncode == 2
+        assert f"port {server.getsockname()[1]} is taken (by pid {os.getpid()}" in refused.stderr
+        assert refused.stderr.strip().count("\n") == 0
+    assert not (rembuk.data / "region.json").exists()
+    assert is_free(rembuk.base + PORT_OFFSETS["postgres"])
+
+
+def test_a_name_that_cannot_be_a_regions_is_refused(rembuk: Command) -> None:
+    assert rembuk("up", "--detach", "--region", "Jawa Timur").returncode == 2
+
+
+def test_where_nothing_runs_down_is_harmless_and_status_cannot_run(rembuk: Command) -> None:
+    assert rembuk("down").returncode == 0
+    assert rembuk("status").returncode == 2
+    assert rembuk("events").returncode == 2
+
+
+def test_a_killed_supervisor_takes_all_with_it_and_up_starts_anew_with_the_same_data(rembuk: Command) -> None:
+    assert rembuk.up().returncode == 0
+    assert rembuk("simulate", "--problems", "5").returncode == 0
+    recorded = rembuk("events", "--json", "reports").stdout
+    pids = rembuk.pids()
+    os.kill(pids[0], signal.SIGKILL)
+    if sys.platform == "linux":
+
+        def gone() -> None:
+            alive = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+            assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+
+        eventually(gone, 60)
+    assert rembuk.up().returncode == 0
+    assert rembuk("events", "--json", "reports").stdout == recorded
+    os.kill(rembuk.note()["supervisor"]["pid"], signal.SIGKILL)
+    assert rembuk("down").returncode == 0
+    assert is_free(rembuk.base + PORT_OFFSETS["postgres"])
+    assert is_free(rembuk.base + PORT_OFFSETS["reports"])
