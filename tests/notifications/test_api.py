@@ -18,7 +18,7 @@ NOTICE = {"area": AREA, "headline": {"id": "Awas banjir", "en": "Flood"}, "text"
 
 
 def test_a_subscription_is_confirmed_by_the_code_that_was_sent_and_never_shows_its_contact(house: House) -> None:
-    subscription = house.subscribe("api-1@example.org", language="en", categories=["theft"])
+    subscription = house.subscribe("api-1@example.org", area="35.14", language="en", categories=["theft"])
     path = f"/v1/subscriptions/{subscription['id']}"
     seen = house.http.get(path, params={"at_least": subscription["position"]})
     assert (seen.json()["status"], seen.headers["etag"]) == ("requested", '"1"')
