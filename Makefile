@@ -15,7 +15,7 @@ setup: .venv/.ready  ## create .venv with everything in it, .venv/bin/rembuk inc
 	@command -v $(PYTHON) >/dev/null || { echo "make setup: $(PYTHON) is missing; install Python 3.11 or newer, or say PYTHON=python3.x"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-uv.txt
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
 	@touch $@
 
@@ -43,7 +43,8 @@ test: setup  ## run every test that needs no container engine
 	$(BIN)/pytest -n 4 --dist loadfile
 
 test-containers: setup  ## run the kernel's suite and one journey against PostgreSQL and NATS in containers
-	$(BIN)/pytest -m containers tests/containers
+	@timeout 10 docker info >/dev/null 2>&1 || { echo "make test-containers: no container engine answers; .ci/start-engine may bring one up"; exit 1; }
+	@images=$$(.ci/images) && export REMBUK_TEST_CONTAINERS=1 $$images && $(BIN)/pytest -m containers -n 2 --dist loadfile tests/containers tests/shared
 
 check: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

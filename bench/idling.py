@@ -26,7 +26,7 @@ def run(_: Servers, runs: int) -> list[Result]:
         subprocess.run([*rembuk, "up", "--detach", *where, "--port-base", str(free_port())], check=True)
         try:
             described = json.loads(Path(directory, "region", "region.json").read_text())
-            processes = with_children([described["supervisor"]])
+            processes = with_children([described["supervisor"]["pid"]])
             time.sleep(SETTLE_S)
             for _ in range(runs):
                 before = processor_seconds(processes)

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from rembuk_cli import simulate
 from rembuk_cli.home import SINK_OFFSET, Home, Running, choose_ports
-from rembuk_cli.options import Data, RegionName, cannot_run, err, home_of, out
+from rembuk_cli.options import Data, PortBase, RegionName, cannot_run, err, home_of, out
 from rembuk_cli.up import CannotStart, plan, start, tell
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ DAYS, SEED = 30, 1
 def demo(
     region: RegionName = "jatim",
     data: Data = None,
-    port_base: Annotated[
-        int | None, typer.Option(min=1024, max=65_000, help="As of rembuk up, where it is not running yet.")
-    ] = None,
+    port_base: PortBase = None,
     problems: Annotated[int | None, typer.Option(min=0, help="How many problems are simulated; 67 a day.")] = None,
 ) -> None:
     """Bring a region up, play one story in Surabaya through the public APIs, show every event as another system sees

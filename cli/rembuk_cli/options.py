@@ -18,6 +18,13 @@ Data = Annotated[
     Path | None,
     typer.Option("--data", help="Its directory; .rembuk/<region> unless said otherwise.", file_okay=False),
 ]
+PortBase = Annotated[
+    int | None,
+    typer.Option(
+        "--port-base", min=1024, max=65_000, envvar="REMBUK_PORT_BASE",
+        help="Take P+1..P+3 for services, P+4 for NATS, P+5 for PostgreSQL; without it 8001..8003, 4222, 5433.",
+    ),
+]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 
 out = Console(highlight=False)

@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from rembuk_cli.down import stop
 from rembuk_cli.home import Home, Plan, Running, choose_ports, passed_on
-from rembuk_cli.options import WRONG, Data, RegionName, cannot_run, err, home_of, out
+from rembuk_cli.options import WRONG, Data, PortBase, RegionName, cannot_run, err, home_of, out
 from rembuk_cli.supervisor import answers_ready
 
 PATIENCE_S = 30.0
@@ -35,10 +35,7 @@ def up(
     region: RegionName = "jatim",
     data: Data = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when every service is ready.")] = False,
-    port_base: Annotated[
-        int | None,
-        typer.Option(min=1024, max=65_000, help="Take P+1..P+3 for services, P+4 for NATS, P+5 for PostgreSQL."),
-    ] = None,
+    port_base: PortBase = None,
 ) -> None:
     """Run a region: PostgreSQL, NATS, and an API and a worker of reports, forums and notifications.
 

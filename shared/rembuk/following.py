@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import nats.errors
@@ -163,13 +164,12 @@ class Follower:
     async def _rewind(self) -> None:
         """Have the consumer stand right behind the checkpoint, whatever it was before; retries until it does."""
         jetstream = self._jetstream
+        pause = 0.1
         while True:
             try:
                 position = await self._checkpoint()
-                try:
+                with suppress(nats.js.errors.NotFoundError):
                     await jetstream.delete_consumer(self.stream, self.name)
-                except nats.js.errors.NotFoundError:
-                    pass
                 await jetstream.add_consumer(self.stream, self._consumer(position + 1))
                 if self._pull is not None:
                     await self._pull.replace(
@@ -179,7 +179,8 @@ class Follower:
                 if not (is_unreachable(error) or isinstance(error, nats.errors.Error)):
                     raise
                 _log.info("follower waits", follower=self.name, stream=self.stream, error=repr(error))
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 3.0)
             else:
                 _log.info("follower stands", follower=self.name, stream=self.stream, position=position)
                 return

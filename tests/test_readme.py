@@ -1,0 +1,84 @@
+"""The README is a promise to a newcomer: its commands are run here, in order, on a bare copy of the checkout."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rembuk.embedded import free_port
+from rembuk.region import PORT_OFFSETS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def port_base() -> int:
+    """So that a region somebody runs on the ports of the README is left alone."""
+    while True:
+        base = free_port()
+        if base % 10 == 0:
+            return base
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory, port_base: int) -> Iterator[Path]:
+    """What git would give a newcomer: no .venv, nothing running. Whatever was started there is stopped."""
+    folder = tmp_path_factory.mktemp("checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    yield folder
+    if (folder / ".venv/bin/rembuk").exists():
+        run(folder, ".venv/bin/rembuk down", port_base)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(folder: Path, command: str, port_base: int) -> subprocess.CompletedProcess[str]:
+    """The command as the README has it, but for the ports."""
+    for service in ("reports", "forums", "notifications"):
+        command = command.replace(f":{8000 + PORT_OFFSETS[service]}/", f":{port_base + PORT_OFFSETS[service]}/")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REMBUK_", "PYTEST_", "VIRTUAL"))}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, env={**kept, "REMBUK_PORT_BASE": str(port_base)},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+def test_the_two_commands_are_there() -> None:
+    assert COMMANDS[0] == "make demo\n"
+    assert "\nmake test\n" in README
+
+
+def test_what_it_points_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.timeout(600)
+def test_every_command_does_what_it_says_on_a_bare_checkout(bare: Path, port_base: int) -> None:
+    said: list[str] = []
+    for command in COMMANDS:
+        done = run(bare, command, port_base)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        said.append(done.stdout)
+    demo, status, reported, listed, found, feed, events, simulated, _ = said
+    for event in ("ProblemReported", "ForumHeld", "SolutionProposed", "SolutionApplied", "ProblemClosed"):
+        assert event in demo
+    assert "all is well" in status
+    assert '"reference":"JATIM-' in reported
+    assert "Lampu gang padam" in listed
+    assert "Gubeng" in found
+    assert '"specversion":"1.0"' in feed
+    assert "ProblemReported" in events
+    assert "50 problems" in simulated
