@@ -1,6 +1,7 @@
 """The HTTP face of reports, asked as a client would, with the real service behind it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -12,15 +13,130 @@ REPORT = {
     "title": "Motor hilang",
     "description": "Motor hilang di depan rumah, malam hari.",
 }
+LIFE: list[tuple[str, dict[str, object]]] = [
+    ("verify", {}),
+    ("analyse", {"root_cause": "Gang gelap"}),
+    ("prioritise", {"impact": 4, "urgency": 4, "reach": 3}),
+    ("propose-solution", {"proposal": "Memasang lampu", "strategies": ["problem_solving"]}),
+    (
+        "apply-solution",
+        {
+            "done": "Lampu dipasang",
+            "strategies": ["problem_solving", "dialogic_patrol"],
+            "partners": ["officer", "residents"],
+            "pillars": ["government"],
+            "since": "2026-11-01",
+            "until": "2026-11-07",
+        },
+    ),
+    ("assess", {"as_planned": True, "effective": True, "before": 5, "after": 0}),
+    ("close", {}),
+]
 
 
 @pytest.fixture(scope="module")
-def reports(start_region: Callable[..., RunningRegion]) -> httpx.Client:
-    return httpx.Client(base_url=start_region("reports").url("reports"), timeout=10)
+def reports(start_region: Callable[..., RunningRegion]) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=start_region("reports").url("reports"), timeout=10) as client:
+        yield client
+
+
+def accepted(answer: httpx.Response) -> dict[str, object]:
+    assert answer.is_success, answer.text
+    body: dict[str, object] = answer.json()
+    return body
 
 
 def test_a_report_is_accepted_and_can_be_read_at_its_position(reports: httpx.Client) -> None:
-    accepted = reports.post("/v1/problems", json=REPORT).raise_for_status().json()
-    problem = reports.get(f"/v1/problems/{accepted['id']}", params={"at_least": accepted["position"]})
+    answer = reports.post("/v1/problems", json=REPORT)
+    body = accepted(answer)
+    assert answer.status_code == 201
+    assert answer.headers["location"] == f"/v1/problems/{body['id']}"
+    problem = reports.get(answer.headers["location"], params={"at_least": body["position"]})
     assert problem.json()["title"] == "Motor hilang"
+    assert problem.json()["reference"] == body["reference"]
     assert problem.headers["etag"] == '"1"'
+
+
+def test_a_problem_lives_from_report_to_closing(reports: httpx.Client) -> None:
+    problem = accepted(reports.post("/v1/problems", json=REPORT))["id"]
+    for version, (action, body) in enumerate(LIFE, 2):
+        answer = reports.post(f"/v1/problems/{problem}/{action}", json=body)
+        last = accepted(answer)
+        assert last["version"] == version
+        assert answer.headers["etag"] == f'"{version}"'
+    row = reports.get(f"/v1/problems/{problem}", params={"at_least": last["position"]}).json()
+    assert (row["status"], row["priority"], row["root_cause"]) == ("closed", "high", "Gang gelap")
+    history = reports.get(f"/v1/problems/{problem}/history").json()
+    assert [event["version"] for event in history] == list(range(1, 9))
+    assert history[0]["type"] == "ProblemReported"
+    assert history[-1]["type"] == "ProblemClosed"
+
+
+def test_a_retry_with_its_key_returns_the_first_outcome(reports: httpx.Client) -> None:
+    key = {"Idempotency-Key": str(uuid4())}
+    first = reports.post("/v1/problems", json=REPORT, headers=key)
+    again = reports.post("/v1/problems", json=REPORT, headers=key)
+    assert (again.status_code, again.content) == (first.status_code, first.content)
+    assert again.headers["etag"] == first.headers["etag"]
+    path = f"{first.headers['location']}/verify"
+    verified = accepted(reports.post(path, json={}, headers=key))
+    assert accepted(reports.post(path, json={}, headers=key)) == verified
+    assert accepted(reports.post("/v1/problems", json=REPORT, headers=key)) == first.json()
+
+
+def test_a_key_used_for_something_else_is_refused(reports: httpx.Client) -> None:
+    key = {"Idempotency-Key": str(uuid4())}
+    accepted(reports.post("/v1/problems", json=REPORT, headers=key))
+    other = reports.post("/v1/problems", json={**REPORT, "title": "Mobil hilang"}, headers=key)
+    assert other.status_code == 422
+    assert other.json()["errors"] == [{"field": "Idempotency-Key", "rule": "reused"}]
+
+
+def test_whoever_acts_on_an_old_version_is_told(reports: httpx.Client) -> None:
+    location = reports.post("/v1/problems", json=REPORT).headers["location"]
+    assert reports.post(f"{location}/verify", json={}, headers={"If-Match": '"1"'}).status_code == 200
+    late = reports.post(f"{location}/analyse", json={"root_cause": "Gelap"}, headers={"If-Match": '"1"'})
+    assert late.status_code == 412
+    assert late.json()["errors"][0]["field"] == "If-Match"
+
+
+def test_a_reporter_is_sealed_and_never_shown(reports: httpx.Client) -> None:
+    reporter = {"name": "Siti Kenari", "phone": "+62 811 2222 3333"}
+    body = accepted(reports.post("/v1/problems", json={**REPORT, "reporter": reporter}))
+    shown = reports.get(f"/v1/problems/{body['id']}", params={"at_least": body["position"]})
+    assert shown.json()["anonymous"] is False
+    history = reports.get(f"/v1/problems/{body['id']}/history")
+    assert history.json()[0]["data"]["reporter"].startswith("sealed:v1:")
+    for answer in (shown, history):
+        assert "Kenari" not in answer.text
+        assert "2222" not in answer.text
+
+
+def test_problems_are_found_by_area_and_paged_without_loss(reports: httpx.Client) -> None:
+    village = {**REPORT, "area": "35.78.01.1001"}
+    made = [accepted(reports.post("/v1/problems", json=village)) for _ in range(5)]
+    seen: list[object] = []
+    query: dict[str, object] = {"area": "35.78.01", "limit": 2, "at_least": made[-1]["position"]}
+    while True:
+        page = reports.get("/v1/problems", params=query).raise_for_status().json()  # type: ignore[arg-type]
+        seen += [problem["id"] for problem in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert seen == [problem["id"] for problem in reversed(made)]
+    assert reports.get("/v1/problems", params={"area": "35.7"}).json()["items"] == []
+
+
+def test_areas_and_categories_are_looked_up(reports: httpx.Client) -> None:
+    assert reports.get("/v1/areas", params={"q": "gubeng"}).json()[0]["code"] == "35.78.08"
+    assert len(reports.get("/v1/categories").json()) == 35
+
+
+def test_the_log_is_read_from_any_position(reports: httpx.Client) -> None:
+    position = accepted(reports.post("/v1/problems", json=REPORT))["position"]
+    assert isinstance(position, int)
+    feed = reports.get("/v1/events", params={"after": position - 1, "limit": 1})
+    assert feed.headers["content-type"] == "application/cloudevents-batch+json"
+    (event,) = feed.json()
+    assert (event["specversion"], event["type"], event["position"]) == ("1.0", "ProblemReported", position)
+    assert event["data"]["title"] == "Motor hilang"
