@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rembuk.codec import MAX_EVENT_BYTES, EventTooLarge
 from rembuk.database import Unavailable
-from rembuk.embedded import EmbeddedPostgres
 from rembuk.event import Metadata
 from rembuk.event_log import AlreadyRecorded, Appended, EventLog, VersionConflict
+from rembuk.testing.servers import Server
 from rembuk.testing.tallies import (
     CODEC,
     Counted,
@@ -339,7 +339,7 @@ async def test_stopping_records_what_was_waiting_and_takes_no_more(region: Tally
 
 
 async def test_a_killed_postgres_loses_nothing_acknowledged(
-    own_postgres: Callable[[], EmbeddedPostgres],
+    own_postgres: Callable[[], Server],
 ) -> None:
     server = own_postgres()
     log = EventLog((await tally_region(server.url)).url, CODEC)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,10 +13,10 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk import following
-from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
 from rembuk.event_log import EventLog
 from rembuk.following import Hole, unseen
 from rembuk.relay import Relay
+from rembuk.testing.servers import Broker, Server
 from rembuk.testing.tallies import (
     CODEC,
     FOLLOWER,
@@ -216,7 +215,7 @@ async def test_poison_stops_one_aggregate_and_the_follower_goes_on(
     assert [tuple(row) for row in aside] == [(str(ill), 3), (str(ill), 104)]
 
 
-async def test_postgres_may_go_away_and_come_back(own_postgres: Callable[[], EmbeddedPostgres], nats_url: str) -> None:
+async def test_postgres_may_go_away_and_come_back(own_postgres: Callable[[], Server], nats_url: str) -> None:
     server = own_postgres()
     region = await tally_region(server.url)
     log = EventLog(region.url, CODEC)
@@ -235,7 +234,7 @@ async def test_postgres_may_go_away_and_come_back(own_postgres: Callable[[], Emb
 
 
 async def test_nats_may_go_away_and_come_back_with_or_without_its_disk(
-    log: EventLog, region: TallyRegion, own_nats: Callable[[], EmbeddedNats]
+    log: EventLog, region: TallyRegion, own_nats: Callable[[], Broker]
 ) -> None:
     server = own_nats()
     async with relaying(region, server.url), projecting(region, server.url):
@@ -245,7 +244,7 @@ async def test_nats_may_go_away_and_come_back_with_or_without_its_disk(
             await asyncio.to_thread(server.kill)
             await count_up(log, 300)
             if disk_lost:
-                shutil.rmtree(server.data / "jetstream")
+                await asyncio.to_thread(server.lose_disk)
             await asyncio.to_thread(server.start)
             await shown(region, log)
             await count_up(log, 10)

@@ -15,12 +15,12 @@ from nats.aio.msg import Msg
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec
 from rembuk.database import UNREACHABLE, Unavailable
-from rembuk.embedded import EmbeddedPostgres
 from rembuk.event import Event, Recorded
 from rembuk.event_log import EventLog
 from rembuk.handling import derive_id
 from rembuk.reactions import Reactor, Wish
 from rembuk.relay import Relay
+from rembuk.testing.servers import Server
 from rembuk.testing.tallies import (
     CODEC,
     SERVICE,
@@ -253,7 +253,7 @@ async def test_contention_is_tried_again_and_sets_nothing_aside(
 
 
 async def test_a_killed_postgres_makes_nothing_happen_twice_or_never(
-    theirs: EventLog, broker: Client, region: TallyRegion, own_postgres: Callable[[], EmbeddedPostgres]
+    theirs: EventLog, broker: Client, region: TallyRegion, own_postgres: Callable[[], Server]
 ) -> None:
     server = own_postgres()
     ours = await ours_in(server.url, region.stream)

@@ -1,7 +1,6 @@
 """The relay: the stream is the log, event for event, sequence for position, whatever fails in between."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -11,10 +10,10 @@ import nats.js.errors
 import pytest
 from nats.aio.client import Client
 from rembuk import relay as relay_module
-from rembuk.embedded import EmbeddedNats
 from rembuk.event_log import EventLog
 from rembuk.relay import Relay, StreamAhead, StreamDiverged
 from rembuk.streams import stream_config
+from rembuk.testing.servers import Broker
 from rembuk.testing.tallies import SERVICE, TallyRegion, background, count_up, eventually, level, messages
 from rembuk.worker import connect
 
@@ -204,7 +203,7 @@ async def test_relays_that_both_believe_to_lead_are_fenced_by_the_stream(
 
 
 async def test_a_broker_that_lost_its_disk_is_refilled_from_the_log(
-    log: EventLog, region: TallyRegion, own_nats: Callable[[], EmbeddedNats], impatient: None
+    log: EventLog, region: TallyRegion, own_nats: Callable[[], Broker], impatient: None
 ) -> None:
     server = own_nats()
     broker = await connect(server.url, "test")
@@ -212,7 +211,7 @@ async def test_a_broker_that_lost_its_disk_is_refilled_from_the_log(
     async with background(relay_of(region, broker).run()):
         await becomes_level(log, broker, region)
         await asyncio.to_thread(server.kill)
-        shutil.rmtree(server.data / "jetstream")
+        await asyncio.to_thread(server.lose_disk)
         await asyncio.to_thread(server.start)
         await becomes_level(log, broker, region)
         await count_up(log, 10)
@@ -221,7 +220,7 @@ async def test_a_broker_that_lost_its_disk_is_refilled_from_the_log(
 
 
 async def test_a_broker_killed_in_the_middle_of_batches_is_level_again(
-    log: EventLog, region: TallyRegion, own_nats: Callable[[], EmbeddedNats], impatient: None
+    log: EventLog, region: TallyRegion, own_nats: Callable[[], Broker], impatient: None
 ) -> None:
     server = own_nats()
     broker = await connect(server.url, "test")
