@@ -5,14 +5,26 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.aio.client import Client
 from rembuk.event_log import EventLog
-from rembuk.testing.tallies import CODEC, TallyRegion, tally_region
+from rembuk.testing.tallies import CODEC, TallyRegion, renewed, tally_region
 from rembuk.worker import connect
 
 
+@pytest.fixture(scope="session")
+async def databases(postgres_url: str) -> list[TallyRegion]:
+    """Two databases on the shared PostgreSQL, for all tests one after the other."""
+    return [await tally_region(postgres_url) for _ in range(2)]
+
+
 @pytest.fixture
-async def region(postgres_url: str) -> TallyRegion:
-    """A database of its own on the shared PostgreSQL."""
-    return await tally_region(postgres_url)
+async def region(databases: list[TallyRegion]) -> TallyRegion:
+    """A region with an empty log and a stream of its own."""
+    return await renewed(databases[0])
+
+
+@pytest.fixture
+async def other_region(databases: list[TallyRegion]) -> TallyRegion:
+    """Another region, to react to the first."""
+    return await renewed(databases[1])
 
 
 @pytest.fixture

@@ -318,7 +318,7 @@ async def test_a_follower_that_lost_its_turn_does_no_harm(
     """Two of one name; again and again whoever leads loses its connection, and the other has the lock."""
     admin = await asyncpg.connect(postgres_url)
     async with projecting(region, nats_url), projecting(region, nats_url):
-        for _ in range(4):
+        for _ in range(2):
             await count_up(log, 400)
             await admin.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1"

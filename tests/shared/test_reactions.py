@@ -87,16 +87,15 @@ class Ours:
         await connection.execute("update checkpoint set position = $1", position)
 
 
-async def ours_in(admin_url: str, stream: str) -> Ours:
-    region = await tally_region(admin_url)
+async def ours_in(region: TallyRegion, stream: str) -> Ours:
     log = EventLog(region.url, CODEC)
     await log.start()
     return Ours(region, log, Reactor(Checkpoint(region.url, "echo", stream), CODEC, react, log))
 
 
 @pytest.fixture
-async def ours(postgres_url: str, region: TallyRegion) -> AsyncIterator[Ours]:
-    ours = await ours_in(postgres_url, region.stream)
+async def ours(other_region: TallyRegion, region: TallyRegion) -> AsyncIterator[Ours]:
+    ours = await ours_in(other_region, region.stream)
     yield ours
     ours.reactor.checkpoint.connection.drop()
     await ours.log.stop()
@@ -256,7 +255,7 @@ async def test_a_killed_postgres_makes_nothing_happen_twice_or_never(
     theirs: EventLog, broker: Client, region: TallyRegion, own_postgres: Callable[[], Server]
 ) -> None:
     server = own_postgres()
-    ours = await ours_in(server.url, region.stream)
+    ours = await ours_in(await tally_region(server.url), region.stream)
     await count_up(theirs, 400, tallies=20)
     batch = await published(theirs, broker, region)
     processing = asyncio.create_task(ours.reactor.process(batch))

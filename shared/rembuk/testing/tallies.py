@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -144,19 +144,25 @@ class TallyRegion:
 
 
 async def tally_region(admin_url: str) -> TallyRegion:
-    """A new database with the kernel's tables, granted as a service's migrations do it."""
-    name = "t" + secrets.token_hex(5)
-    database = await provision(admin_url, name, SERVICE, "test")
-    owner = await asyncpg.connect(database.owner_url, timeout=10)
+    """A region with a new database, which takes PostgreSQL a good while: `renewed` is quicker."""
+    database = await provision(admin_url, "t" + secrets.token_hex(5), SERVICE, "test")
+    return await renewed(TallyRegion("", database.role, database.owner_url, database.service_url))
+
+
+async def renewed(region: TallyRegion) -> TallyRegion:
+    """The same database with the kernel's tables made anew, granted as a service's migrations do it, under another
+    region's name, hence with another stream."""
+    owner = await asyncpg.connect(region.owner_url, timeout=10)
     try:
         async with owner.transaction():
+            await owner.execute("drop schema if exists log, public cascade; create schema public")
             for script in KERNEL_SCRIPTS:
                 await owner.execute(files("rembuk").joinpath(script).read_text())
             await owner.execute(f"{_TALLY_SQL}; create table alembic_version ()")
-            await owner.execute(GRANTS.format(role=database.role))
+            await owner.execute(GRANTS.format(role=region.role))
     finally:
         await owner.close()
-    return TallyRegion(name, database.role, database.owner_url, database.service_url)
+    return replace(region, name="t" + secrets.token_hex(5))
 
 
 async def everything(log: EventLog) -> list[Recorded[Any]]:
