@@ -30,7 +30,7 @@ async def count(
     expected_version: int | None = None,
     new: bool = False,
 ) -> Outcome:
-    metadata = Metadata(fingerprint=fingerprint(command, key) if key else "")
+    metadata = Metadata(fingerprint=fingerprint(command, str(key)) if key else "")
     return await handle(
         log, TALLY, tally, command, key or uuid4(), metadata, expected_version=expected_version, new=new
     )
