@@ -1,4 +1,4 @@
-"""Memory and the length of the log: each process of a region at 10,000 events and at 1,000,000, everything caught up."""
+"""Memory and the length of the log: each process of a region, caught up, at 10,000 events and at 1,000,000."""
 
 from __future__ import annotations
 

@@ -111,7 +111,9 @@ def grouped(changes: Iterable[tuple[Any, Sequence[Change]]]) -> list[tuple[State
     return [group for wave in waves for group in wave.items()]
 
 
-async def execute(connection: asyncpg.Connection[Any], groups: Iterable[tuple[Statement, list[tuple[Any, ...]]]]) -> None:
+async def execute(
+    connection: asyncpg.Connection[Any], groups: Iterable[tuple[Statement, list[tuple[Any, ...]]]]
+) -> None:
     """Run each group as one statement."""
     for statement, rows in groups:
         await connection.execute(statement.sql, *map(list, zip(*rows, strict=True)))

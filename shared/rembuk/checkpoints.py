@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from rembuk.database import KeptConnection
+from rembuk.database import AS_LONG_AS_IT_TAKES_S, KeptConnection
 
 _OPEN = "insert into checkpoint (follower, stream) values ($1, $2) on conflict do nothing"
 _READ = "select position from checkpoint where follower = $1 and stream = $2"
@@ -22,7 +22,9 @@ class Checkpoint:
         self.connection = KeptConnection(url, f"follower {follower} of {stream}", self._lead)
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
-        await connection.execute("select pg_advisory_lock(hashtext($1))", f"{self.follower} of {self.stream}")
+        await connection.execute(
+            "select pg_advisory_lock(hashtext($1))", f"{self.follower} of {self.stream}", timeout=AS_LONG_AS_IT_TAKES_S
+        )
         await connection.execute(_OPEN, self.follower, self.stream)
 
     async def position(self) -> int:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import TimeoutError as NoneFree
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+CONNECT_S = 5.0
+"""How long a connection may take, be it made or waited for in a pool."""
+ANSWER_S = 8.0
+"""How long a statement that somebody waits for may take: behind a PostgreSQL that hangs nobody shall hang."""
 
 UNREACHABLE: tuple[type[BaseException], ...] = (
     OSError,
@@ -28,6 +35,10 @@ UNREACHABLE: tuple[type[BaseException], ...] = (
 transaction won (deadlock, serialisation): worth trying again later, and nothing the data is to blame for."""
 
 
+AS_LONG_AS_IT_TAKES_S = 10 * 365 * 24 * 3600.0
+"""The time limit of a statement that waits for its turn (asyncpg takes None for its default)."""
+
+
 class Unavailable(Exception):
     """PostgreSQL did not answer. Whether an append in flight took place is unknown; the same ids ask again safely."""
 
@@ -36,29 +47,58 @@ def is_unreachable(error: BaseException) -> bool:
     """Whether trying again later may help, as opposed to an error that would come back."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or isinstance(getattr(error.orig, "__cause__", None), UNREACHABLE)
-    return isinstance(error, (Unavailable, *UNREACHABLE))
+    return isinstance(error, (Unavailable, NoneFree, *UNREACHABLE))
 
 
 async def connect(url: str, name: str) -> asyncpg.Connection[Any]:
     """One connection for a task that keeps it; `name` shows in pg_stat_activity. Raises what `UNREACHABLE` lists."""
-    return await asyncpg.connect(url, timeout=5, command_timeout=60, server_settings={"application_name": name})
+    return await asyncpg.connect(url, timeout=CONNECT_S, command_timeout=60, server_settings={"application_name": name})
 
 
 async def open_pool(url: str, name: str, size: int) -> asyncpg.Pool[Any]:
     """A pool for short statements on the running loop; its connections open when first needed."""
     return await asyncpg.create_pool(
-        url, min_size=0, max_size=size, timeout=5, command_timeout=30,
+        url, min_size=0, max_size=size, timeout=CONNECT_S, command_timeout=ANSWER_S,
         max_inactive_connection_lifetime=30, server_settings={"application_name": name},
     )  # fmt: skip
+
+
+async def close_pool(pool: asyncpg.Pool[Any]) -> None:
+    """Close its connections, hard when the server does not say good-bye."""
+    try:
+        await asyncio.wait_for(pool.close(), CONNECT_S)
+    except UNREACHABLE:
+        pool.terminate()
+
+
+@asynccontextmanager
+async def borrowed(pool: asyncpg.Pool[Any]) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A connection of the pool; one that does not answer in time is given up at once, without asking it to cancel."""
+    connection: Any = await pool.acquire(timeout=CONNECT_S)
+    try:
+        yield connection
+    except TimeoutError:
+        connection.terminate()
+        raise
+    finally:
+        await pool.release(connection)
 
 
 def engine(url: str, name: str, size: int = 4) -> AsyncEngine:
     """SQLAlchemy over asyncpg, for queries of read models."""
     return create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
-        pool_size=size, max_overflow=0, pool_timeout=5, pool_pre_ping=False,
-        connect_args={"timeout": 5, "command_timeout": 30, "server_settings": {"application_name": name}},
+        pool_size=size, max_overflow=0, pool_timeout=CONNECT_S, pool_pre_ping=False,
+        connect_args={"timeout": CONNECT_S, "command_timeout": 30, "server_settings": {"application_name": name}},
     )  # fmt: skip
+
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection of the engine for a short query, with an end: what takes longer is cancelled and its connection
+    given up."""
+    async with asyncio.timeout(ANSWER_S), engine.connect() as connection:
+        yield connection
 
 
 class KeptConnection:

@@ -78,7 +78,10 @@ def unseen(messages: list[Msg], position: int) -> list[Msg]:
 def until_gap(messages: list[Msg]) -> list[Msg]:
     """The messages in order up to the first that is missing: only these may be acknowledged together."""
     by_sequence = {sequence(message): message for message in messages}
-    numbers = sorted(by_sequence)
+    numbers = list(by_sequence)
+    if numbers == list(range(numbers[0], numbers[0] + len(messages))):
+        return messages
+    numbers.sort()
     return [by_sequence[number] for offset, number in enumerate(numbers) if number == numbers[0] + offset]
 
 
@@ -129,9 +132,7 @@ class Follower:
     the same batch; a hole puts the consumer back to the checkpoint.
     """
 
-    def __init__(
-        self, broker: NatsBroker, stream: str, name: str, checkpoint: Checkpoint, process: Process
-    ) -> None:
+    def __init__(self, broker: NatsBroker, stream: str, name: str, checkpoint: Checkpoint, process: Process) -> None:
         self._broker, self.stream, self.name = broker, stream, name
         self._checkpoint, self._process = checkpoint, process
         self._subscriber: Any = None
@@ -140,7 +141,16 @@ class Follower:
 
     async def start(self) -> None:
         """Wait for our turn and for the stream, then consume in the background."""
-        await self._rewind()
+        while True:
+            await self._rewind()
+            try:
+                await self._subscribe()
+            except nats.errors.Error as error:  # the broker went away in between
+                _log.info("follower waits", follower=self.name, stream=self.stream, error=repr(error))
+            else:
+                return
+
+    async def _subscribe(self) -> None:
         self._subscriber = self._broker.subscriber(
             f"{self.stream}.>",  # names the subscriber; the consumer is there already, and takes the whole stream
             stream=JStream(self.stream, declare=False),
@@ -172,9 +182,7 @@ class Follower:
                     await jetstream.delete_consumer(self.stream, self.name)
                 await jetstream.add_consumer(self.stream, self._consumer(position + 1))
                 if self._pull is not None:
-                    await self._pull.replace(
-                        await jetstream.pull_subscribe_bind(durable=self.name, stream=self.stream)
-                    )
+                    await self._pull.replace(await jetstream.pull_subscribe_bind(durable=self.name, stream=self.stream))
             except Exception as error:
                 if not (is_unreachable(error) or isinstance(error, nats.errors.Error)):
                     raise
@@ -233,7 +241,8 @@ class Follower:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
             else:
-                await whole[-1].ack()
+                with suppress(nats.errors.Error):  # a lost acknowledgement costs a look at the checkpoint
+                    await whole[-1].ack()
                 if (last := sequence(whole[-1])) < (came := max(map(sequence, messages))):
                     await self._go_back(Hole(last + 1, came))
                 return

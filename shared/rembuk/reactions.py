@@ -82,7 +82,9 @@ class Reactor:
         held = await quarantine.held(connection, self.checkpoint)
         cases = await self._cases(new, connection)
         ids = [case.fact.id for case in cases if case.fact and case.wishes]
-        done = {(row["event_id"], row["command"]) for row in await connection.fetch(_DONE, self._name, ids)} if ids else ()
+        done = (
+            {(row["event_id"], row["command"]) for row in await connection.fetch(_DONE, self._name, ids)} if ids else ()
+        )
         outcomes: list[tuple[str, UUID, str, str, str]] = []
         aside: list[tuple[Msg, Exception | None]] = []
         by_aggregate: dict[str, list[_Case]] = {}
