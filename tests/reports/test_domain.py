@@ -3,6 +3,7 @@
 from datetime import date
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
@@ -45,7 +46,9 @@ LAMPS = {"strategies": ("problem_solving",), "since": DAY, "until": DAY}
 
 VERIFIED = ProblemVerified()
 PROPOSED = SolutionProposed("Memasang lampu", ("problem_solving",))
-APPLIED = SolutionApplied("Lampu dipasang", ("problem_solving",), ("residents",), (), DAY, DAY)
+APPLIED = SolutionApplied(
+    "street_lighting", "public", "Lampu dipasang", ("problem_solving",), ("residents",), (), DAY, DAY
+)
 HELD = SolutionAssessed(as_planned=True, effective=True, before=5, after=0)
 FAILED = SolutionAssessed(as_planned=True, effective=False, before=5, after=5)
 CLOSED = ProblemClosed()
@@ -121,10 +124,10 @@ def test_a_crime_is_not_solved_without_an_officer(category: str) -> None:
     if CATEGORIES[category].crime:
         scenario.when(APPLY).refused("officer-required")
     else:
-        scenario.when(APPLY).then(APPLIED)
+        scenario.when(APPLY).then(msgspec.structs.replace(APPLIED, category=category))
     scenario.when(
         ApplySolution("Lampu dipasang", partners=("officer", "residents"), **LAMPS)  # type: ignore[arg-type]
-    ).then(SolutionApplied("Lampu dipasang", ("problem_solving",), ("officer", "residents"), (), DAY, DAY))
+    ).then(msgspec.structs.replace(APPLIED, category=category, partners=("officer", "residents")))
 
 
 def test_a_solution_does_not_end_before_it_begins() -> None:

@@ -27,8 +27,8 @@ def problem_reported(area: str, category: str) -> tuple[Bilingual, Bilingual]:
     )
 
 
-def solution_applied(area: str, category: str, solution: SolutionApplied) -> tuple[Bilingual, Bilingual]:
-    kind, where = CATEGORIES[category], place(area)
+def solution_applied(area: str, solution: SolutionApplied) -> tuple[Bilingual, Bilingual]:
+    kind, where = CATEGORIES[solution.category], place(area)
     since, until = solution.since.isoformat(), solution.until.isoformat()
     return (
         Bilingual(f"Masalah ditangani: {kind.id}, {where}", f"Action taken: {kind.en}, {where}"),

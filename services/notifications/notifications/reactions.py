@@ -26,9 +26,6 @@ from notifications.domain import ALERT, area_and_above, reaches
 NAME = "alerts"
 
 _PATIENCE_S = 5.0
-_REMEMBER = """insert into known_problem (id, category) select * from unnest($1::uuid[], $2::text[])
-               on conflict do nothing"""
-_KNOWN = "select id, category from known_problem where id = any($1)"
 _BEHIND = """select (select position from log.head) as head,
              (select position from checkpoint where follower = $1 and stream = $2) as projected"""
 _SUBSCRIBERS = """select id, area, categories, confirmed_at from subscription
@@ -52,49 +49,27 @@ def alerts(ours: str) -> React:
     """
 
     async def react(facts: Sequence[Recorded[Any]], connection: asyncpg.Connection[Any]) -> list[list[Wish]]:
-        drafts = await _drafts(facts, connection)
-        wanted = {code for draft in drafts if draft for code in area_and_above(draft.area)}
+        wanted = {code for area in {fact.area for fact in facts} for code in area_and_above(area)}
+        await _caught_up(connection, ours)
         subscribers: dict[str, list[Subscriber]] = {}
-        if wanted:
-            await _caught_up(connection, ours)
-            for row in await connection.fetch(_SUBSCRIBERS, list(wanted)):
-                subscriber = Subscriber(row["id"], _codes(row["categories"]), row["confirmed_at"])
-                subscribers.setdefault(row["area"], []).append(subscriber)
+        for row in await connection.fetch(_SUBSCRIBERS, list(wanted)):
+            subscriber = Subscriber(row["id"], _codes(row["categories"]), row["confirmed_at"])
+            subscribers.setdefault(row["area"], []).append(subscriber)
         if not subscribers:
             return [[] for _ in facts]
-        return [_wishes(fact, draft, subscribers) if draft else [] for fact, draft in zip(facts, drafts, strict=True)]
+        return [_wishes(fact, subscribers) for fact in facts]
 
     return react
 
 
-async def _drafts(facts: Sequence[Recorded[Any]], connection: asyncpg.Connection[Any]) -> list[RaiseAlert | None]:
-    """For each event the alert it gives rise to, its recipients still open; None where the public is not told.
-
-    A solution's event does not repeat what its problem was about, so what may be spoken of is remembered as it is
-    reported: a problem that is not among the known ones is confidential.
-    """
-    spoken_of = [
-        (fact.stream_id, fact.event.category)
-        for fact in facts
-        if isinstance(fact.event, ProblemReported) and is_public(fact.event)
-    ]
-    if spoken_of:
-        await connection.execute(_REMEMBER, *map(list, zip(*spoken_of, strict=True)))
-    solved = [fact.stream_id for fact in facts if isinstance(fact.event, SolutionApplied)]
-    known: dict[UUID, str] = {}
-    if solved:
-        known = {row["id"]: row["category"] for row in await connection.fetch(_KNOWN, solved)}
-    return [draft(fact, known) for fact in facts]
-
-
-def is_public(reported: ProblemReported) -> bool:
+def is_public(event: ProblemReported | SolutionApplied) -> bool:
     """Whether anything at all may be said of the problem to whoever subscribes."""
-    category = CATEGORIES.get(reported.category)
-    return category is not None and not category.sensitive and reported.disclosure in ("public", "forum")
+    category = CATEGORIES.get(event.category)
+    return category is not None and not category.sensitive and event.disclosure in ("public", "forum")
 
 
-def draft(fact: Recorded[Any], known: dict[UUID, str]) -> RaiseAlert | None:
-    """The alert that one event gives rise to; `known` has the categories of the problems that may be spoken of."""
+def draft(fact: Recorded[Any]) -> RaiseAlert | None:
+    """The alert that one event gives rise to, its recipients still open; None where the public is not told."""
     match fact.event:
         case ProblemReported() as event if is_public(event):
             headline, text = phrases.problem_reported(event.area, event.category)
@@ -110,16 +85,15 @@ def draft(fact: Recorded[Any], known: dict[UUID, str]) -> RaiseAlert | None:
                 about=fact.stream_id,
                 recipients=(),
             )
-        case SolutionApplied() as event if fact.stream_id in known:
-            category = known[fact.stream_id]
-            headline, text = phrases.solution_applied(fact.area, category, event)
+        case SolutionApplied() as event if is_public(event):
+            headline, text = phrases.solution_applied(fact.area, event)
             return RaiseAlert(
                 area=fact.area,
                 headline=headline,
                 text=text,
                 urgency="past",
                 certainty="observed",
-                category=category,
+                category=event.category,
                 about=fact.stream_id,
                 recipients=(),
             )
@@ -138,11 +112,14 @@ def draft(fact: Recorded[Any], known: dict[UUID, str]) -> RaiseAlert | None:
             return None
 
 
-def _wishes(fact: Recorded[Any], alert: RaiseAlert, subscribers: dict[str, list[Subscriber]]) -> list[Wish]:
+def _wishes(fact: Recorded[Any], subscribers: dict[str, list[Subscriber]]) -> list[Wish]:
+    near = [subscriber for code in area_and_above(fact.area) for subscriber in subscribers.get(code, ())]
+    alert = draft(fact) if near else None
+    if alert is None:
+        return []
     recipients = tuple(
         subscriber.id
-        for code in area_and_above(alert.area)
-        for subscriber in subscribers.get(code, ())
+        for subscriber in near
         if subscriber.confirmed_at <= fact.recorded_at and reaches(subscriber.categories, alert.category)
     )
     if not recipients:

@@ -59,10 +59,3 @@ delivery = Table(
     Index("delivery_due", "due_at", postgresql_where=text("state in ('queued', 'failed')")),
     Index("delivery_of_alert", "alert_id", "number"),
 )
-
-known_problem = Table(
-    "known_problem",
-    metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("category", Text, nullable=False),
-)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from rembuk.contracts.categories import CATEGORIES
+from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import (
     Level,
     Location,
@@ -44,19 +45,30 @@ class Unreported:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What a problem stays, whatever becomes of it."""
+
+    area: str
+    category: str
+    disclosure: Disclosure
+
+    @property
+    def crime(self) -> bool:
+        return CATEGORIES[self.category].crime
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """Told, not yet looked at."""
 
-    area: str
-    crime: bool
+    problem: Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
     """Found to be so; being analysed, prioritised, deliberated. `proposed` once there is a solution to apply."""
 
-    area: str
-    crime: bool
+    problem: Problem
     proposed: bool = False
 
 
@@ -64,32 +76,28 @@ class Open:
 class Applied:
     """A solution was applied and is not assessed yet: never "done"."""
 
-    area: str
-    crime: bool
+    problem: Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
     """The applied solution was assessed as effective."""
 
-    area: str
-    crime: bool
+    problem: Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
     """Solved, and put away."""
 
-    area: str
-    crime: bool
+    problem: Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """Not taken up."""
 
-    area: str
-    crime: bool
+    problem: Problem
 
 
 State = Unreported | Reported | Open | Applied | Solved | Closed | Rejected
@@ -182,15 +190,14 @@ def priority(impact: int, urgency: int, reach: int) -> Level:
 def propose_solution(command: ProposeSolution, state: State) -> list[ProblemEvent]:
     _open(state)
     return [
-        SolutionProposed(
-            command.proposal, command.strategies, command.root_cause, command.forum_id, command.meeting_id
-        )
+        SolutionProposed(command.proposal, command.strategies, command.root_cause, command.forum_id, command.meeting_id)
     ]
 
 
 def apply_solution(command: ApplySolution, state: State) -> list[ProblemEvent]:
-    problem = _open(state)
-    if not problem.proposed:
+    opened = _open(state)
+    problem = opened.problem
+    if not opened.proposed:
         raise Refused("no-solution-proposed")
     if problem.crime and "officer" not in command.partners:
         raise Refused("officer-required", "a crime is not solved without an officer")
@@ -198,7 +205,14 @@ def apply_solution(command: ApplySolution, state: State) -> list[ProblemEvent]:
         raise Refused("ends-before-it-begins", "until is before since", field="until")
     return [
         SolutionApplied(
-            command.done, command.strategies, command.partners, command.pillars, command.since, command.until
+            category=problem.category,
+            disclosure=problem.disclosure,
+            done=command.done,
+            strategies=command.strategies,
+            partners=command.partners,
+            pillars=command.pillars,
+            since=command.since,
+            until=command.until,
         )
     ]
 
@@ -260,31 +274,31 @@ def evolve(state: State, event: ProblemEvent) -> State:
     """The state after an event."""
     match event:
         case ProblemReported():
-            return Reported(event.area, CATEGORIES[event.category].crime)
+            return Reported(Problem(event.area, event.category, event.disclosure))
         case _:
             assert not isinstance(state, Unreported), "a problem begins by being reported"
     match event:
         case ProblemVerified() | ProblemReopened():
-            return Open(state.area, state.crime)
+            return Open(state.problem)
         case ProblemRejected():
-            return Rejected(state.area, state.crime)
+            return Rejected(state.problem)
         case ProblemAnalysed() | ProblemPrioritised():
             return state
         case SolutionProposed():
-            return Open(state.area, state.crime, proposed=True)
+            return Open(state.problem, proposed=True)
         case SolutionApplied():
-            return Applied(state.area, state.crime)
+            return Applied(state.problem)
         case SolutionAssessed():
             # what did not work is open again, its proposal used up
-            return Solved(state.area, state.crime) if event.effective else Open(state.area, state.crime)
+            return Solved(state.problem) if event.effective else Open(state.problem)
         case ProblemClosed():
-            return Closed(state.area, state.crime)
+            return Closed(state.problem)
         case _:
             assert_never(event)
 
 
 def area_of(state: State) -> str:
-    return "" if isinstance(state, Unreported) else state.area
+    return "" if isinstance(state, Unreported) else state.problem.area
 
 
 PROBLEM: Decider[ProblemCommand, State, ProblemEvent] = Decider(Unreported(), decide, evolve, area_of)

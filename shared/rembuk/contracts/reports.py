@@ -78,8 +78,11 @@ class SolutionProposed(Event, frozen=True):
 
 
 class SolutionApplied(Event, frozen=True):
-    """Police and community did something about it, together; from the first day to the last."""
+    """Police and community did something about it, together; from the first day to the last. Category and disclosure
+    are the problem's: whoever tells others of it has to know whether it may be told."""
 
+    category: str
+    disclosure: Disclosure
     done: str
     strategies: tuple[Strategy, ...]
     partners: tuple[Partner, ...]

@@ -60,11 +60,6 @@ def upgrade() -> None:
     )
     op.create_index("delivery_due", "delivery", ["due_at"], postgresql_where=sa.text("state in ('queued', 'failed')"))
     op.create_index("delivery_of_alert", "delivery", ["alert_id", "number"])
-    op.create_table(
-        "known_problem",
-        sa.Column("id", sa.Uuid, primary_key=True),
-        sa.Column("category", sa.Text, nullable=False),
-    )
     op.execute(
         "create function tell_sender() returns trigger language plpgsql as "
         "$$ begin notify delivery_queued; return null; end $$"
