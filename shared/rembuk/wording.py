@@ -1,4 +1,4 @@
-"""What people may write into a wish: texts by their size, and codes of areas; checked as JSON is decoded."""
+"""What people may write into a wish: texts by their size, and codes; checked as JSON is decoded, refused in words."""
 
 from __future__ import annotations
 
@@ -6,18 +6,37 @@ from typing import Annotated
 
 from msgspec import Meta
 
-_NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"  # PostgreSQL's text takes everything but NUL
-_NO_NUL = r"^[^\x00]*$"
+RULES: dict[str, str] = {}
+"""What each pattern asks for, as an answer says it to people."""
 
-Title = Annotated[str, Meta(min_length=3, max_length=200, pattern=_NOT_BLANK)]
+
+def pattern(regex: str, rule: str) -> str:
+    """The pattern for a `Meta`, with its rule kept for whoever breaks it.
+
+    It has to mean the same to Python as to ECMA-262, which readers of our OpenAPI documents go by: `[0-9]` for the
+    digits, and `(?!\\n)$` for the end, which `$` alone is before a last line break too.
+    """
+    RULES[regex] = rule
+    return regex
+
+
+_BLANK = r"\s\x01-\x20\x7f-\xa0\ufeff"  # with what only one of the dialects takes for white space
+NOT_BLANK = pattern(rf"^[{_BLANK}]*[^{_BLANK}\x00][^\x00]*$", "must not be blank, nor contain the character NUL")
+NO_NUL = pattern(r"^[^\x00]*$", "must not contain the character NUL")  # PostgreSQL's text takes everything else
+AREA_CODE = pattern(
+    r"^[0-9]{2}(\.[0-9]{2}(\.[0-9]{2}(\.[0-9]{4})?)?)?(?!\n)$", "not an area code such as 35.78.08.1004"
+)
+CATEGORY_CODE = pattern(r"^[a-z_]{1,40}(?!\n)$", "not a category's code such as theft")
+
+Title = Annotated[str, Meta(min_length=3, max_length=200, pattern=NOT_BLANK)]
 """One line that something is known by."""
-Text = Annotated[str, Meta(min_length=3, max_length=4000, pattern=_NOT_BLANK)]
+Text = Annotated[str, Meta(min_length=3, max_length=4000, pattern=NOT_BLANK)]
 """What has to be said."""
-Note = Annotated[str, Meta(max_length=2000, pattern=_NO_NUL)]
+Note = Annotated[str, Meta(max_length=2000, pattern=NO_NUL)]
 """What may be said, or left out."""
-Words = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NOT_BLANK)]
+Words = Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
 """A name, or anything as short."""
-AreaCode = Annotated[
-    str, Meta(pattern=r"^\d\d(\.\d\d(\.\d\d(\.\d{4})?)?)?$", max_length=13, examples=["35.78.08.1004"])
-]
+AreaCode = Annotated[str, Meta(pattern=AREA_CODE, max_length=13, examples=["35.78.08.1004"])]
 """The form of a Kemendagri code; `rembuk.areas` knows whether there is such an area."""
+CategoryCode = Annotated[str, Meta(pattern=CATEGORY_CODE, examples=["theft"])]
+"""The form of a category's code; `rembuk.contracts.categories` knows whether there is such a category."""

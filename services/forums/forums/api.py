@@ -13,7 +13,7 @@ from rembuk.vault import Vault
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, action, known_area, recorded
 from rembuk.web.problem_details import documented
-from rembuk.web.reading import AtLeast, Cursor, Limit, found
+from rembuk.web.reading import AreaFilter, AtLeast, Cursor, Limit, found, in_utc
 from rembuk.web.requests import Intent
 
 from forums.commands import (
@@ -33,16 +33,16 @@ from forums.queries import (
     CandidatePage,
     Commitment,
     CommitmentPage,
+    CommitmentStatus,
     Forum,
     ForumPage,
     ForumQueries,
     Meeting,
     MeetingPage,
+    MeetingStatus,
     Member,
 )
 
-AreaFilter = Annotated[str | None, Parameter(query="area", max_length=13)]
-StatusFilter = Annotated[str | None, Parameter(query="status", max_length=40)]
 AtLeastReported = Annotated[
     int | None,
     Parameter(
@@ -50,6 +50,7 @@ AtLeastReported = Annotated[
         ge=0,
         le=2**62,
         description="Wait until what reports recorded up to this position of its own log is shown",
+        schema_extra={"minimum": 0},
     ),
 ]
 
@@ -95,6 +96,7 @@ def _commands(log: EventLog, vault: Vault) -> list[Any]:
 
     @post("/v1/meetings", summary="Schedule a meeting", responses=documented(400, 409, 413, 415, 422, 503))
     async def schedule_meeting(request: Json, data: MeetingPlan) -> Answer[Recorded]:
+        in_utc(data.at, "at")
         forum = await _founded(log, data.forum_id, "forum_id")
         intent = Intent(request, data)
         meeting_id = derive_id("meeting", intent.key)
@@ -118,6 +120,7 @@ def _reads(log: EventLog, queries: ForumQueries) -> list[Any]:
     async def list_forums(
         area: AreaFilter = None, cursor: Cursor = None, limit: Limit = 50, at_least: AtLeast = None
     ) -> ForumPage:
+        known_area(area)
         return await queries.forums(area, cursor, limit, at_least)
 
     @get("/v1/forums/{id:uuid}", summary="One forum", responses=documented(400, 404, 503))
@@ -144,11 +147,12 @@ def _reads(log: EventLog, queries: ForumQueries) -> list[Any]:
     async def list_meetings(
         area: AreaFilter = None,
         forum_id: UUID | None = None,
-        status: StatusFilter = None,
+        status: MeetingStatus | None = None,
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
     ) -> MeetingPage:
+        known_area(area)
         return await queries.meetings(area, cursor, limit, at_least, forum_id=forum_id, status=status)
 
     @get("/v1/meetings/{id:uuid}", summary="One meeting", responses=documented(400, 404, 503))
@@ -160,11 +164,12 @@ def _reads(log: EventLog, queries: ForumQueries) -> list[Any]:
         area: AreaFilter = None,
         forum_id: UUID | None = None,
         meeting_id: UUID | None = None,
-        status: StatusFilter = None,
+        status: CommitmentStatus | None = None,
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
     ) -> CommitmentPage:
+        known_area(area)
         return await queries.commitments(
             area, cursor, limit, at_least, forum_id=forum_id, meeting_id=meeting_id, status=status
         )

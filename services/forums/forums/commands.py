@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 from rembuk.contracts.forums import ForumModel, MemberRole, MissReason
 from rembuk.contracts.polmas import Pillar, Sex, Strategy
-from rembuk.wording import AreaCode, Note, Text, Title, Words
+from rembuk.wording import NO_NUL, AreaCode, Note, Text, Title, Words
 
 Moment = Annotated[datetime, Meta(tz=True)]
 People = Annotated[int, Meta(ge=1, le=10_000)]
@@ -99,7 +99,7 @@ class HoldForum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agreements: Annotated[tuple[Agreed, ...], Meta(max_length=50)] = ()
     promises: Annotated[tuple[Promised, ...], Meta(max_length=50)] = ()
     deferred: Annotated[tuple[UUID, ...], Meta(max_length=50)] = ()
-    minutes: Annotated[str, Meta(max_length=20_000, pattern=r"^[^\x00]*$")] = ""
+    minutes: Annotated[str, Meta(max_length=20_000, pattern=NO_NUL)] = ""
 
 
 MeetingCommand = ScheduleMeeting | RecordAttendance | HoldForum

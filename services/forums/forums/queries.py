@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
-from typing import Any, TypeVar
+from datetime import date
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
 from rembuk.contracts.forums import Agreement, Attendance, ForumModel, MemberRole, MissReason, Promise
 from rembuk.contracts.polmas import Pillar, Sex
 from rembuk.contracts.reports import Level
-from rembuk.web.reading import ReadModel, lies_in
+from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import Row, Select, Table, func, or_, select
 
 from forums.tables import commitment, forum, meeting, member, open_problem
 
+MeetingStatus = Literal["scheduled", "held"]
+CommitmentStatus = Literal["due", "kept", "missed"]
 T = TypeVar("T")
 
 EXPECTED_MEMBERS = range(10, 21)
@@ -43,8 +45,8 @@ class Forum(msgspec.Struct, frozen=True):
     expected_size: bool
     has_officer: bool
     representation: list[Represented]
-    founded_at: datetime
-    changed_at: datetime
+    founded_at: Timestamp
+    changed_at: Timestamp
 
 
 class ForumPage(msgspec.Struct, frozen=True):
@@ -61,7 +63,7 @@ class Member(msgspec.Struct, frozen=True):
     pillar: Pillar
     role: MemberRole
     sex: Sex
-    joined_at: datetime
+    joined_at: Timestamp
 
 
 class Meeting(msgspec.Struct, frozen=True):
@@ -72,9 +74,9 @@ class Meeting(msgspec.Struct, frozen=True):
     version: int
     forum_id: UUID
     area: str
-    at: datetime
+    at: Timestamp
     place: str
-    status: str
+    status: MeetingStatus
     agenda: list[UUID]
     attendance: list[Attendance]
     present: int
@@ -85,9 +87,9 @@ class Meeting(msgspec.Struct, frozen=True):
     promises: list[Promise]
     deferred: list[UUID]
     minutes: str
-    held_at: datetime | None
-    scheduled_at: datetime
-    changed_at: datetime
+    held_at: Timestamp | None
+    scheduled_at: Timestamp
+    changed_at: Timestamp
 
 
 class MeetingPage(msgspec.Struct, frozen=True):
@@ -108,11 +110,11 @@ class Commitment(msgspec.Struct, frozen=True):
     who: Pillar
     what: str
     by: date
-    status: str
+    status: CommitmentStatus
     reason: MissReason | None
     note: str
-    made_at: datetime
-    changed_at: datetime
+    made_at: Timestamp
+    changed_at: Timestamp
 
 
 class CommitmentPage(msgspec.Struct, frozen=True):
@@ -133,7 +135,7 @@ class Candidate(msgspec.Struct, frozen=True):
     status: str
     priority: Level | None
     root_cause: str | None
-    reported_at: datetime
+    reported_at: Timestamp
 
 
 class CandidatePage(msgspec.Struct, frozen=True):

@@ -20,9 +20,9 @@ from rembuk.event_log import EventLog
 from rembuk.handling import derive_id, handle
 from rembuk.vault import Erased, Tampered, Vault
 from rembuk.web.answers import Answer
-from rembuk.web.commands import Json, Recorded, known_area, recorded
+from rembuk.web.commands import Json, Recorded, known_area, known_category, recorded
 from rembuk.web.problem_details import documented
-from rembuk.web.reading import AtLeast, Cursor, Limit, found
+from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, found
 from rembuk.web.requests import Intent
 
 from notifications.commands import (
@@ -133,7 +133,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
     @delete(
         "/v1/subscriptions/{id:uuid}",
         summary="Stop, and have the contact forgotten",
-        responses=documented(404, 503),
+        responses=documented(404, 409, 422, 503),
     )
     async def stop_subscription(request: Json, id: UUID) -> None:
         await stop(request, id)
@@ -181,12 +181,14 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
 
     @get("/v1/alerts", summary="Alerts, newest first", responses=documented(400, 422, 503))
     async def list_alerts(
-        area: Annotated[str | None, Parameter(max_length=13)] = None,
-        category: Annotated[str | None, Parameter(max_length=40)] = None,
+        area: AreaFilter = None,
+        category: CategoryFilter = None,
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
     ) -> AlertPage:
+        known_area(area)
+        known_category(category)
         return await queries.alerts(area=area, category=category, cursor=cursor, limit=limit, at_least=at_least)
 
     @get("/v1/alerts/{id:uuid}", summary="One alert", responses=documented(400, 404, 503))

@@ -18,12 +18,10 @@ from rembuk.contracts.notifications import (
     StopReason,
     Urgency,
 )
-from rembuk.wording import AreaCode, Text, Title
+from rembuk.wording import NO_NUL, AreaCode, CategoryCode, Text, Title, pattern
 
-_NO_NUL = r"^[^\x00]*$"
+CODE = pattern(r"^[0-9]{8}(?!\n)$", "not a code of 8 digits")
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?=.{4,189}\Z)([A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63}")
-
-CategoryCode = Annotated[str, Meta(pattern="^[a-z_]{1,40}$", examples=["theft"])]
 
 
 class SubscriptionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +56,7 @@ class RequestSubscription(msgspec.Struct, frozen=True):
 class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The code, as its receiver shows it."""
 
-    code: Annotated[str, Meta(pattern=r"^\d{8}$", examples=["04711815"])]
+    code: Annotated[str, Meta(pattern=CODE, examples=["04711815"])]
 
 
 class ConfirmSubscription(msgspec.Struct, frozen=True):
@@ -73,12 +71,12 @@ class StopSubscription(msgspec.Struct, frozen=True):
 
 class Headline(Bilingual, frozen=True, forbid_unknown_fields=True):
     id: Title
-    en: Annotated[str, Meta(max_length=200, pattern=_NO_NUL)] = ""
+    en: Annotated[str, Meta(max_length=200, pattern=NO_NUL)] = ""
 
 
 class Body(Bilingual, frozen=True, forbid_unknown_fields=True):
     id: Text
-    en: Annotated[str, Meta(max_length=4000, pattern=_NO_NUL)] = ""
+    en: Annotated[str, Meta(max_length=4000, pattern=NO_NUL)] = ""
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

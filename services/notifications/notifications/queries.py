@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from rembuk.contracts.notifications import (
     Severity,
     Urgency,
 )
-from rembuk.web.reading import ReadModel, lies_in
+from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import Row, func, literal, or_, select
 
 from notifications.domain import area_and_above, delivery_id
@@ -36,9 +35,9 @@ class Subscription(msgspec.Struct, frozen=True):
     status: Literal["requested", "confirmed", "stopped"]
     code_delivery: DeliveryState
     code_failure: str
-    requested_at: datetime
-    confirmed_at: datetime | None
-    changed_at: datetime
+    requested_at: Timestamp
+    confirmed_at: Timestamp | None
+    changed_at: Timestamp
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -57,7 +56,7 @@ class Alert(msgspec.Struct, frozen=True):
     source_id: UUID | None
     source_type: str
     recipients: int
-    raised_at: datetime
+    raised_at: Timestamp
 
 
 class AlertPage(msgspec.Struct, frozen=True):
@@ -76,8 +75,8 @@ class Delivery(msgspec.Struct, frozen=True):
     state: DeliveryState
     attempts: int
     reason: str
-    queued_at: datetime
-    changed_at: datetime
+    queued_at: Timestamp
+    changed_at: Timestamp
 
 
 class DeliveryPage(msgspec.Struct, frozen=True):

@@ -1,7 +1,6 @@
 """The HTTP face of reports: a request becomes a command, an outcome becomes an answer."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -16,10 +15,11 @@ from rembuk.event_log import EventLog
 from rembuk.handling import derive_id, handle
 from rembuk.vault import Vault
 from rembuk.web.answers import Answer
-from rembuk.web.commands import Json, action, known_area
+from rembuk.web.commands import Json, action, known_area, known_category
 from rembuk.web.problem_details import documented
-from rembuk.web.reading import AtLeast, Cursor, Limit, found
+from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, Since, found, moment
 from rembuk.web.requests import Intent
+from rembuk.wording import AREA_CODE
 
 from reports.commands import (
     AnalyseProblem,
@@ -35,7 +35,7 @@ from reports.commands import (
     VerifyProblem,
 )
 from reports.domain import PROBLEM
-from reports.queries import Problem, ProblemPage, ProblemQueries, reference
+from reports.queries import Problem, ProblemPage, ProblemQueries, Status, reference
 
 ACTIONS: dict[str, type[msgspec.Struct]] = {
     "verify": VerifyProblem,
@@ -80,19 +80,21 @@ def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) ->
 
     @get("/v1/problems", summary="Problems, newest first", responses=documented(400, 422, 503))
     async def list_problems(
-        area: Annotated[str | None, Parameter(max_length=13)] = None,
-        category: Annotated[str | None, Parameter(max_length=40)] = None,
-        status: Annotated[str | None, Parameter(max_length=40)] = None,
-        since: datetime | None = None,
+        area: AreaFilter = None,
+        category: CategoryFilter = None,
+        status: Status | None = None,
+        since: Since = None,
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
     ) -> ProblemPage:
+        known_area(area)
+        known_category(category)
         return await queries.page(
             area=area,
             category=category,
             status=status,
-            since=since,
+            since=moment(since, "since"),
             cursor=cursor,
             limit=limit,
             at_least=at_least,
@@ -109,12 +111,10 @@ def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) ->
             raise Refused("unknown-problem")
         return [cloud_event(region, "reports", event) for event in history]
 
-    @get(
-        "/v1/areas", summary="Find areas by name or code", responses=documented(400, 422), sync_to_thread=True
-    )
+    @get("/v1/areas", summary="Find areas by name or code", responses=documented(400, 422), sync_to_thread=True)
     def find_areas(
         q: Annotated[str, Parameter(min_length=1, max_length=100)],
-        within: Annotated[str | None, Parameter(max_length=13)] = None,
+        within: Annotated[str | None, Parameter(pattern=AREA_CODE)] = None,
         limit: Limit = 10,
     ) -> Sequence[Area]:
         known_area(within, "within")
@@ -124,7 +124,5 @@ def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) ->
     def list_categories() -> list[Category]:
         return list(CATEGORIES.values())
 
-    actions = [
-        action(log, PROBLEM, f"/v1/problems/{{id:uuid}}/{path}", command) for path, command in ACTIONS.items()
-    ]
+    actions = [action(log, PROBLEM, f"/v1/problems/{{id:uuid}}/{path}", command) for path, command in ACTIONS.items()]
     return [report_problem, *actions, list_problems, read_problem, read_history, find_areas, list_categories]

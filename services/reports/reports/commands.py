@@ -10,10 +10,11 @@ import msgspec
 from msgspec import Meta
 from rembuk.contracts.polmas import Disclosure, Pillar, Strategy
 from rembuk.contracts.reports import Partner, RejectionCode
-from rembuk.wording import AreaCode, Note, Text, Title, Words
+from rembuk.wording import AreaCode, CategoryCode, Note, Text, Title, Words, pattern
 
 Grade = Annotated[int, Meta(ge=1, le=5)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
+PHONE = pattern(r"^\+?[0-9 ()-]{6,20}(?!\n)$", "not a phone number: 6 to 20 digits, spaces, brackets and hyphens")
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,14 +28,14 @@ class Reporter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who reports; sealed before it is recorded."""
 
     name: Words
-    phone: Annotated[str, Meta(pattern=r"^\+?[0-9 ()-]{6,20}$")] | None = None
+    phone: Annotated[str, Meta(pattern=PHONE)] | None = None
 
 
 class ProblemReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A report as it comes in, its reporter in clear."""
 
     area: AreaCode
-    category: Annotated[str, Meta(pattern="^[a-z_]{1,40}$", examples=["theft"])]
+    category: CategoryCode
     title: Title
     description: Text
     disclosure: Disclosure = "public"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
-from rembuk.web.reading import ReadModel, lies_in
+from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import Row, select
 
 from reports.tables import problem
+
+Status = Literal["reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened"]
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -26,7 +28,7 @@ class Problem(msgspec.Struct, frozen=True):
     title: str
     description: str
     disclosure: Disclosure
-    status: str
+    status: Status
     priority: Level | None
     root_cause: str | None
     proposal: str | None
@@ -34,8 +36,8 @@ class Problem(msgspec.Struct, frozen=True):
     lat: float | None
     lon: float | None
     anonymous: bool
-    reported_at: datetime
-    changed_at: datetime
+    reported_at: Timestamp
+    changed_at: Timestamp
 
 
 class ProblemPage(msgspec.Struct, frozen=True):
@@ -66,7 +68,7 @@ class ProblemQueries:
         *,
         area: str | None = None,
         category: str | None = None,
-        status: str | None = None,
+        status: Status | None = None,
         since: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
@@ -87,6 +89,4 @@ class ProblemQueries:
 
     def _problem(self, row: Row[Any]) -> Problem:
         fields = {name: value for name, value in row._mapping.items() if name not in ("position", "reporter")}
-        return Problem(
-            reference=reference(self._region, row.position), anonymous=row.reporter == "", **fields
-        )
+        return Problem(reference=reference(self._region, row.position), anonymous=row.reporter == "", **fields)

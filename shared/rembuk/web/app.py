@@ -8,7 +8,6 @@ from typing import Any
 from litestar import Litestar, MediaType, Response, get
 from litestar.enums import ScopeType
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -16,6 +15,9 @@ from rembuk.event_log import EventLog
 from rembuk.settings import Settings
 from rembuk.web import problem_details
 from rembuk.web.events_feed import events_feed
+from rembuk.web.openapi import Document
+from rembuk.web.parameters import require_plain_query
+from rembuk.web.requests import StrictRequest
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -27,24 +29,33 @@ _NOT_JSON = (
 )
 
 
-def json_bodies_only(app: ASGIApp) -> ASGIApp:
-    """Refuse a POST whose body is not declared as JSON, before anything is read; a route handler with the opt
-    `any_body` takes what comes."""
+def answered_unread(app: ASGIApp) -> ASGIApp:
+    """Answer what needs no reading: refuse a POST whose body is not declared as JSON (a route handler with the opt
+    `any_body` takes what comes) and a query that can be read in two ways; tell OPTIONS what a path allows, where
+    Litestar forgets methods."""
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and scope["method"] == "POST" and "any_body" not in scope["route_handler"].opt:
-            for name, value in scope["headers"]:
-                if name == b"content-type":
-                    if value.partition(b";")[0].strip().lower() == b"application/json":
-                        break
+        if scope["type"] == ScopeType.HTTP:
+            if scope["method"] == "POST":
+                if "any_body" not in scope["route_handler"].opt and not _declares_json(scope):
                     await _refuse(send)
                     return
-            else:
-                await _refuse(send)
+            elif scope["method"] == "GET":
+                if scope["query_string"]:
+                    require_plain_query(scope)
+            elif scope["method"] == "OPTIONS":
+                await _allow(scope, send)
                 return
         await app(scope, receive, send)
 
     return middleware
+
+
+def _declares_json(scope: Scope) -> bool:
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            return value.partition(b";")[0].strip().lower() == b"application/json"
+    return False
 
 
 async def _refuse(send: Send) -> None:
@@ -53,6 +64,14 @@ async def _refuse(send: Send) -> None:
         "headers": [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(_NOT_JSON))],
     })  # fmt: skip
     await send({"type": "http.response.body", "body": _NOT_JSON, "more_body": False})
+
+
+async def _allow(scope: Scope, send: Send) -> None:
+    path = scope["path_template"]
+    methods = [route.methods for route in scope["litestar_app"].routes if route.path_format == path]
+    allowed = ", ".join(sorted({str(method) for one in methods for method in one}))
+    await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allowed.encode())]})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def build(
@@ -83,6 +102,7 @@ def build(
     return Litestar(
         [*routes, events_feed(log, settings.region, settings.service), live, ready, metrics],
         exception_handlers=problem_details.HANDLERS,
+        request_class=StrictRequest,
         request_max_body_size=MAX_BODY_BYTES,
         on_startup=[log.start, *start],
         on_shutdown=[*stop, log.stop],
@@ -90,8 +110,8 @@ def build(
             title=title,
             version="1.0.0",
             path="/schema",
-            render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+            render_plugins=[Document(path=["/", "/openapi.json"])],
         ),
-        middleware=[json_bodies_only],
+        middleware=[answered_unread],
         logging_config=None,
     )

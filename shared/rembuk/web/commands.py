@@ -7,6 +7,7 @@ import msgspec
 from litestar import Request, post
 
 from rembuk.areas import areas
+from rembuk.contracts.categories import CATEGORIES
 from rembuk.decider import Decider, Refused
 from rembuk.event_log import EventLog
 from rembuk.handling import Outcome, handle
@@ -36,9 +37,7 @@ def action(log: EventLog, decider: Decider[Any, Any, Any], path: str, command: t
     async def act(request: Json, id: UUID, data: Any) -> Answer[Recorded]:
         intent = Intent(request, data, id)
         version = intent.expected_version
-        return recorded(
-            await handle(log, decider, id, data, intent.key, intent.metadata, expected_version=version)
-        )
+        return recorded(await handle(log, decider, id, data, intent.key, intent.metadata, expected_version=version))
 
     act.__annotations__["data"] = command
     return post(
@@ -48,6 +47,12 @@ def action(log: EventLog, decider: Decider[Any, Any, Any], path: str, command: t
         summary=path.rpartition("/")[2].replace("-", " ").capitalize(),
         responses=documented(400, 404, 409, 412, 413, 415, 422, 503),
     )(act)
+
+
+def known_category(code: str | None) -> None:
+    """Refuses the code of a category that there is not; None is let through."""
+    if code is not None and code not in CATEGORIES:
+        raise Refused("unknown-category", f"there is no category {code}", field="category")
 
 
 def known_area(code: str | None, field: str = "area") -> None:

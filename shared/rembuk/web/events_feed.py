@@ -11,16 +11,26 @@ from rembuk.cloud_events import cloud_event
 from rembuk.event_log import EventLog
 from rembuk.web.problem_details import documented
 
+MEDIA_TYPE = "application/cloudevents-batch+json"
+
 
 def events_feed(log: EventLog, region: str, service: str) -> Any:
     """The route handler of `GET /v1/events`."""
 
-    @get("/v1/events", summary="Events after a position", responses=documented(400, 503), tags=["events"])
+    @get(
+        "/v1/events",
+        summary="Events after a position",
+        media_type=MEDIA_TYPE,
+        responses=documented(400, 503),
+        tags=["events"],
+    )
     async def read_events(
-        after: Annotated[int, Parameter(ge=0, le=2**62, description="Last position you have")] = 0,
+        after: Annotated[
+            int, Parameter(ge=0, le=2**62, description="Last position you have", schema_extra={"minimum": 0})
+        ] = 0,
         limit: Annotated[int, Parameter(ge=1, le=500)] = 100,
     ) -> Response[list[dict[str, Any]]]:
         events = [cloud_event(region, service, event) for event in await log.read(after, limit)]
-        return Response(events, media_type="application/cloudevents-batch+json")
+        return Response(events, media_type=MEDIA_TYPE)
 
     return read_events

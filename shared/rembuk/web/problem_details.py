@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from typing import Any
 
@@ -17,12 +18,16 @@ from rembuk.database import Unavailable, is_unreachable
 from rembuk.decider import Refused
 from rembuk.event_log import VersionConflict
 from rembuk.handling import KeyReused, VersionMismatch
+from rembuk.wording import RULES
 
 RETRY_AFTER_S = 2
 
 _log = structlog.get_logger(__name__)
 _AT = re.compile(r"^(?P<rule>.*?)(?: - at `(?P<field>[^`]*)`)?$", re.DOTALL)  # how msgspec words it
-_NAMED = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
+_NAMED = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<field>.*)`$", re.DOTALL)
+_MISSING = re.compile(r"^Missing required query parameter '(?P<field>[^']*)'")  # how Litestar words it
+_NO_BODY = "'data'"  # Litestar's way to say so
+_PATTERN = "Expected `str` matching regex "
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -57,19 +62,30 @@ def response(
 def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[Any]:
     extra: Any = error.extra if isinstance(error.extra, list) else []
     errors = tuple(_field_error(one) for one in extra if isinstance(one, dict))
+    if missing := _MISSING.match(error.detail):
+        errors = (FieldError(missing["field"], "must be given"),)
     malformed = not errors
-    return response(
-        400, "malformed-input" if malformed else "invalid-input", error.detail if malformed else "", errors
-    )
+    return response(400, "malformed-input" if malformed else "invalid-input", error.detail if malformed else "", errors)
 
 
 def _field_error(one: dict[str, Any]) -> FieldError:
-    match = _AT.match(str(one.get("message", "")))
+    message = str(one.get("message", ""))
+    if message == _NO_BODY:
+        return FieldError("", "a JSON body must be given")
+    match = _AT.match(message)
     assert match is not None
     within = str(one.get("key") or "") or (match["field"] or "").removeprefix("$")
     within = "" if within == "data" else within.removeprefix(".")
     named = _NAMED.match(match["rule"])
-    return FieldError(".".join(filter(None, (within, named["field"] if named else ""))), match["rule"])
+    return FieldError(".".join(filter(None, (within, named["field"] if named else ""))), _said(match["rule"]))
+
+
+def _said(rule: str) -> str:
+    """A rule as people read it: what msgspec says, but for patterns what they stand for."""
+    if not rule.startswith(_PATTERN):
+        return rule
+    regex: str = ast.literal_eval(rule.removeprefix(_PATTERN))
+    return RULES.get(regex, rule)
 
 
 _HTTP_RULES = {

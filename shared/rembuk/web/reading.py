@@ -7,6 +7,7 @@ import base64
 import binascii
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
@@ -15,8 +16,10 @@ from litestar.params import Parameter
 from sqlalchemy import Column, ColumnElement, Row, Select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from rembuk.database import connected
 from rembuk.decider import Refused
 from rembuk.web.problem_details import Behind
+from rembuk.wording import AREA_CODE, CATEGORY_CODE
 
 AtLeast = Annotated[
     int | None,
@@ -25,13 +28,27 @@ AtLeast = Annotated[
         ge=0,
         le=2**62,
         description="Wait until the read model has reached this log position",
+        schema_extra={"minimum": 0},
     ),
 ]
 Limit = Annotated[int, Parameter(query="limit", ge=1, le=200, description="Items of a page")]
+AreaFilter = Annotated[
+    str | None, Parameter(query="area", pattern=AREA_CODE, description="The code of an area: it and all below it")
+]
+CategoryFilter = Annotated[str | None, Parameter(query="category", pattern=CATEGORY_CODE)]
+Since = Annotated[
+    str | None,
+    Parameter(
+        query="since", max_length=40, description="A moment with its offset", schema_extra={"format": "date-time"}
+    ),
+]
+Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
+"""When something happened, as it is shown."""
 Cursor = Annotated[
     str | None, Parameter(query="cursor", max_length=500, description="`next_cursor` of the page before")
 ]
 
+_Position = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 _PATIENCE_S = 5.0
 _POSITION = text("select position from checkpoint where follower = :follower and stream = :stream")
 
@@ -45,7 +62,7 @@ class ReadModel:
 
     async def position(self) -> int:
         """The last position of our own log that the rows show; 0 before the first."""
-        async with self.engine.connect() as connection:
+        async with connected(self.engine) as connection:
             return int(await connection.scalar(_POSITION, self._source) or 0)
 
     async def reached(self, position: int | None) -> None:
@@ -61,13 +78,13 @@ class ReadModel:
     async def one(self, query: Select[Any], at_least: int | None = None) -> Row[Any] | None:
         """The only row of `query`, None where there is none; raises Behind."""
         await self.reached(at_least)
-        async with self.engine.connect() as connection:
+        async with connected(self.engine) as connection:
             row: Row[Any] | None = (await connection.execute(query)).one_or_none()
             return row
 
     async def all(self, query: Select[Any]) -> Sequence[Row[Any]]:
         """Every row of `query`."""
-        async with self.engine.connect() as connection:
+        async with connected(self.engine) as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
 
@@ -82,7 +99,7 @@ class ReadModel:
         """Up to `limit` rows of `query` by falling `position`, and the cursor of the next page,
         None behind the last; raises Behind, and Refused for a cursor that is none."""
         if cursor is not None:
-            query = query.where(position < decode_cursor(cursor, int)[0])
+            query = query.where(position < decode_cursor(cursor, _Position)[0])
         await self.reached(at_least)
         rows = await self.all(query.order_by(position.desc()).limit(limit + 1))
         more = encode_cursor(rows[limit - 1]._mapping[position]) if len(rows) > limit else None
@@ -111,12 +128,30 @@ def found(thing: V | None, rule: str) -> Response[V]:
     return Response(thing, headers={"ETag": f'"{thing.version}"'})
 
 
+def moment(text: str | None, field: str) -> datetime | None:
+    """The moment that a parameter names; raises Refused, for `field`, where it names none."""
+    if text is None:
+        return None
+    try:
+        return in_utc(msgspec.convert(text, Timestamp), field)
+    except msgspec.ValidationError as error:
+        raise Refused("invalid-moment", "not a moment such as 2026-03-02T19:00:00+07:00", field=field) from error
+
+
+def in_utc(at: datetime, field: str) -> datetime:
+    """The moment in UTC; raises Refused, for `field`, where that is before the year 1 or after 9999."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise Refused("invalid-moment", "beyond the years 1 to 9999 in UTC", field=field) from error
+
+
 def encode_cursor(*key: Any) -> str:
     """An opaque, URL-safe cursor of the last row's sort key."""
     return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
+def decode_cursor(cursor: str, *types: Any) -> tuple[Any, ...]:
     """The sort key a cursor was made of; raises Refused for anything else."""
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)

@@ -1,22 +1,68 @@
-"""What a request says beside its body: idempotency key, expected version, where it belongs."""
+"""What a request says: its body, decoded to the letter, and beside it idempotency key, expected version, trace."""
 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from litestar import Request
+from litestar.exceptions import ValidationException
 from uuid_utils import uuid7
 
 from rembuk.decider import Refused
 from rembuk.event import Metadata
 from rembuk.handling import derive_id, fingerprint
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_VERSION = re.compile(r'(?:W/)?"?(\d{1,9})"?')
+KEY = "[!-~]{1,255}"
+VERSION = '(?:W/)?"?([0-9]{1,9})"?'
+
+_KEY = re.compile(KEY)
+_VERSION = re.compile(VERSION)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _CORRELATION = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class StrictRequest(Request[Any, Any, Any]):
+    """A request whose JSON body becomes what its route handler wants at once and strictly: Litestar would take "3"
+    for a number, "null" for null, and any nesting for a reason to fail."""
+
+    async def json(self) -> Any:
+        """The body as the handler's `data`; raises ValidationException."""
+        field = self.route_handler.parsed_data_field
+        wanted = field.annotation if field else Any
+        body = await self.body()
+        try:
+            try:
+                return _decoder(wanted).decode(body)
+            except msgspec.ValidationError as error:
+                if _FRACTION not in str(error):
+                    raise
+                return msgspec.convert(_whole_numbers.decode(body), wanted)
+        except msgspec.ValidationError as error:
+            raise ValidationException(extra=[{"message": str(error)}]) from error
+        except RecursionError as error:
+            raise ValidationException("JSON is nested too deeply") from error
+        except UnicodeDecodeError as error:
+            raise ValidationException("JSON is malformed: not UTF-8") from error
+        except msgspec.DecodeError as error:
+            raise ValidationException(str(error)) from error
+
+
+@cache
+def _decoder(wanted: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(wanted)
+
+
+def _number(digits: str) -> int | float:
+    number = float(digits)
+    return int(number) if number.is_integer() else number
+
+
+_FRACTION = "Expected `int`, got `float`"
+_whole_numbers = msgspec.json.Decoder(float_hook=_number)  # JSON Schema takes 1.0 for the integer it is
 
 
 class Intent:
