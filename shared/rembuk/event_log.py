@@ -18,7 +18,16 @@ import msgspec
 from prometheus_client import Counter, Histogram
 
 from rembuk.codec import Codec
-from rembuk.database import UNREACHABLE, KeptConnection, Unavailable, is_unreachable, open_pool
+from rembuk.database import (
+    ANSWER_S,
+    UNREACHABLE,
+    KeptConnection,
+    Unavailable,
+    borrowed,
+    close_pool,
+    is_unreachable,
+    open_pool,
+)
 from rembuk.event import Event, Metadata, Recorded
 
 SCHEMA = files("rembuk").joinpath("event_log.sql").read_text()
@@ -99,7 +108,7 @@ class EventLog:
         if self._task is not None:
             await self._task
         self._writer.drop()
-        await self._readers.close()
+        await close_pool(self._readers)
 
     async def append(
         self,
@@ -137,6 +146,13 @@ class EventLog:
             if not self._waiting:
                 self._work.clear()
                 await self._work.wait()
+                continue
+            try:
+                await self._writer.get()
+            except Exception as error:  # nobody shall wait in line for a server that is not there
+                waiting = list(self._waiting)
+                self._waiting.clear()
+                self._fail(waiting, error)
                 continue
             group = self._next_group()
             try:
@@ -201,6 +217,7 @@ class EventLog:
             [item.area for *_, item in events],
             [data for _, _, _, data, _ in events],
             [item.metadata for *_, item in events],
+            timeout=ANSWER_S,
         )
         assert row is not None
         position = row["base"]
@@ -231,13 +248,15 @@ class EventLog:
     async def head(self) -> int:
         """The last position, 0 for an empty log. Raises Unavailable."""
         try:
-            return int(await self._readers.fetchval("select position from log.head"))
+            async with borrowed(self._readers) as connection:
+                return int(await connection.fetchval("select position from log.head"))
         except UNREACHABLE as error:
             raise Unavailable(f"the log cannot be read: {error}") from error
 
     async def _read(self, query: str, *arguments: Any) -> list[Recorded[Any]]:
         try:
-            rows = await self._readers.fetch(query, *arguments)
+            async with borrowed(self._readers) as connection:
+                rows = await connection.fetch(query, *arguments)
         except UNREACHABLE as error:
             raise Unavailable(f"the log cannot be read: {error}") from error
         return [self._recorded(row) for row in rows]

@@ -7,6 +7,7 @@ its own half only.
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from importlib import import_module
 
@@ -43,6 +44,8 @@ def _serve(settings: Settings) -> None:
     """Serve until SIGTERM, then finish what was accepted."""
     import uvicorn
 
+    # uvicorn raises the signal again once it has finished: then, as before it begins, to end is all there is to do
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = import_module(f"{settings.service}.app").build(settings)
     gc.collect()
     gc.freeze()  # what start-up made lives for ever: full collections need not look at it

@@ -23,7 +23,7 @@ import asyncpg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from rembuk.database import UNREACHABLE, Unavailable, open_pool
+from rembuk.database import UNREACHABLE, Unavailable, borrowed, close_pool, open_pool
 
 SCHEMA = files("rembuk").joinpath("vault.sql").read_text()
 
@@ -191,7 +191,7 @@ class Vault:
         self._pool = await self._open_pool()
 
     async def stop(self) -> None:
-        await self._pool.close()
+        await close_pool(self._pool)
         self._kept.clear()
 
     async def seal(self, person: UUID, event_id: UUID, clear: str | bytes) -> str:
@@ -266,7 +266,8 @@ class Vault:
 
     async def _ask(self, query: str, *arguments: object) -> asyncpg.Record | None:
         try:
-            row: asyncpg.Record | None = await self._pool.fetchrow(query, *arguments)
+            async with borrowed(self._pool) as connection:
+                row: asyncpg.Record | None = await connection.fetchrow(query, *arguments)
         except UNREACHABLE as error:
             raise Unavailable(f"the vault cannot be reached: {error}") from error
         return row

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import nats
+import nats.errors
 import structlog
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
@@ -100,9 +102,12 @@ class Worker:
         await stopping.wait()
         _log.info("worker stops")
         await asyncio.gather(*(follower.stop() for follower in running), return_exceptions=True)
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        while background:  # once is not always enough: before 3.12 a wait_for may swallow it
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background, timeout=1)
+            background = {task for task in background if not task.done()}
         for hook in self._stop:
             await hook()
-        await faststream.stop()
+        with suppress(nats.errors.Error):  # it is away: there is nobody to say good-bye to
+            await faststream.stop()
