@@ -44,7 +44,7 @@ test: setup  ## run every test that needs no container engine
 
 test-containers: setup  ## run the kernel's suite and one journey against PostgreSQL and NATS in containers
 	@timeout 10 docker info >/dev/null 2>&1 || { echo "make test-containers: no container engine answers; .ci/start-engine may bring one up"; exit 1; }
-	@images=$$(.ci/images) && export REMBUK_TEST_CONTAINERS=1 $$images && $(BIN)/pytest -m containers -n 2 --dist loadfile tests/containers tests/shared
+	@images=$$(.ci/images) && export REMBUK_TEST_CONTAINERS=1 $$images && $(BIN)/pytest -m containers -n 2 --dist loadfile --maxfail 3 tests/containers tests/shared
 
 check: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
