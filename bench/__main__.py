@@ -8,7 +8,7 @@ import importlib
 from bench import report
 from bench.work import Result, servers
 
-MEASURES = ("accepting", "appending", "streaming", "seeing", "idling", "growing")
+MEASURES = ("accepting", "appending", "streaming", "seeing", "idling", "growing", "newcomer")
 
 
 def main() -> None:
