@@ -29,9 +29,7 @@ def run(_: Servers, runs: int) -> list[Result]:
             _copy(folder)
             started = time.monotonic()
             demo = subprocess.Popen(["make", "demo"], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-            wait_until_answers(
-                f"http://127.0.0.1:{base + PORT_OFFSETS['reports']}/health/ready", 600, lambda: not demo.poll()
-            )
+            wait_until_answers(f"http://127.0.0.1:{base + PORT_OFFSETS['reports']}/health/ready", 600, demo)
             answering.runs.append(time.monotonic() - started)
             if demo.wait():
                 raise RuntimeError("make demo failed: the figure would not count")

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -79,14 +79,14 @@ class RunningRegion:
             child.wait()
 
 
-def wait_until_answers(url: str, within: float = 60, alive: Callable[[], bool] = lambda: True) -> None:
-    """Poll until a GET is answered 200, as long as whoever is to answer is alive."""
+def wait_until_answers(url: str, within: float = 60, by: subprocess.Popen[bytes] | None = None) -> None:
+    """Poll until a GET is answered 200; gives up when the process that leads to the answer fails."""
     deadline = time.monotonic() + within
     while True:
         with suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
             if answer.status == 200:
                 return
-        if not alive() or time.monotonic() > deadline:
+        if (by is not None and by.poll()) or time.monotonic() > deadline:
             raise TimeoutError(f"{url} does not answer")
         time.sleep(0.02)
 
