@@ -355,7 +355,7 @@ class EmbeddedNats(_Server):
     def _pid_file(self) -> Path:
         return self.data / "nats.pid"
 
-    def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:  # noqa: ARG002
+    def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
         settings = {
             "listen": f"{HOST}:{self.port}",
             "server_name": "rembuk",

@@ -44,6 +44,8 @@ def _serve(settings: Settings) -> None:
     """Serve until SIGTERM, then finish what was accepted."""
     import uvicorn
 
+    from rembuk.web.protocol import Protocol
+
     # uvicorn raises the signal again once it has finished: then, as before it begins, to end is all there is to do
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = import_module(f"{settings.service}.app").build(settings)
@@ -51,8 +53,9 @@ def _serve(settings: Settings) -> None:
     gc.freeze()  # what start-up made lives for ever: full collections need not look at it
     gc.set_threshold(50_000, 50, 50)
     uvicorn.run(
-        app, host=settings.host, port=settings.port, loop="uvloop", http="httptools", ws="none", lifespan="on",
-        access_log=False, log_config=None, proxy_headers=False, server_header=False, timeout_graceful_shutdown=GRACE_S, backlog=2048,
+        app, host=settings.host, port=settings.port, loop="uvloop", http=Protocol, ws="none", lifespan="on",
+        access_log=False, log_config=None, proxy_headers=False, server_header=False,
+        timeout_graceful_shutdown=GRACE_S, backlog=2048,
     )  # fmt: skip
 
 

@@ -62,9 +62,7 @@ def make(tmp_path: Path) -> Iterator[Callable[[Kind], Server]]:
 
 
 @contextmanager
-def started_by_another_process(
-    server: Server, how: str, prefix: tuple[str, ...] = ()
-) -> Iterator[tuple[int, int]]:
+def started_by_another_process(server: Server, how: str, prefix: tuple[str, ...] = ()) -> Iterator[tuple[int, int]]:
     """Yields the pid of the starter and the uid of the server; ends the starter by SIGKILL."""
     command = [*prefix, sys.executable, "-B", "-c", STARTER]
     arguments = [type(server).__name__, str(server.data), str(server.port), how]
@@ -89,9 +87,7 @@ def innocent_process(uid: int) -> Iterator[int]:
 
 
 def eventually_gone(server: Server) -> None:
-    for attempt in stamina.retry_context(
-        on=AssertionError, wait_initial=0.01, wait_max=0.1, attempts=None, timeout=20
-    ):
+    for attempt in stamina.retry_context(on=AssertionError, wait_initial=0.01, wait_max=0.1, attempts=None, timeout=20):
         with attempt:
             assert server.pid is None
 
@@ -105,9 +101,7 @@ async def ask(url: str, question: str) -> object:
 
 
 @BOTH
-def test_a_server_listens_on_the_loopback_address_and_its_port_only(
-    kind: Kind, make: Callable[[Kind], Server]
-) -> None:
+def test_a_server_listens_on_the_loopback_address_and_its_port_only(kind: Kind, make: Callable[[Kind], Server]) -> None:
     server = make(kind)
     server.start()
     assert server.pid is not None
@@ -126,9 +120,7 @@ def test_a_directory_has_one_server_at_a_time(kind: Kind, make: Callable[[Kind],
 
 
 @BOTH
-def test_of_two_processes_that_start_the_same_directory_one_wins(
-    kind: Kind, make: Callable[[Kind], Server]
-) -> None:
+def test_of_two_processes_that_start_the_same_directory_one_wins(kind: Kind, make: Callable[[Kind], Server]) -> None:
     server = make(kind)
     outcomes: list[str] = []
 
@@ -167,9 +159,7 @@ def test_a_taken_port_is_named_with_who_holds_it(kind: Kind, make: Callable[[Kin
         server.start()
     me = psutil.Process()
     holder = f"(by pid {me.pid} {me.name()})"
-    assert str(refused.value) == (
-        f"port {server.port} is taken {holder}; free it or choose another with --port-base"
-    )
+    assert str(refused.value) == (f"port {server.port} is taken {holder}; free it or choose another with --port-base")
 
 
 @BOTH
@@ -187,9 +177,7 @@ def test_a_detached_server_survives_its_starter_and_any_process_can_stop_it(
 
 
 @BOTH
-def test_an_attached_server_ends_when_its_starter_is_killed(
-    kind: Kind, make: Callable[[Kind], Server]
-) -> None:
+def test_an_attached_server_ends_when_its_starter_is_killed(kind: Kind, make: Callable[[Kind], Server]) -> None:
     server = make(kind)
     with started_by_another_process(server, "attached"):
         assert server.pid is not None
@@ -232,9 +220,7 @@ def test_root_runs_a_server_as_the_owner_of_its_directory(kind: Kind, make: Call
 
 
 @BOTH
-def test_a_pid_file_that_names_another_process_is_not_believed(
-    kind: Kind, make: Callable[[Kind], Server]
-) -> None:
+def test_a_pid_file_that_names_another_process_is_not_believed(kind: Kind, make: Callable[[Kind], Server]) -> None:
     server = make(kind)
     server.start()
     server.kill()

@@ -134,11 +134,7 @@ async def test_first_seals_at_once_in_two_processes_end_with_one_key(url: str) -
     persons, event_id = [uuid4() for _ in range(30)], uuid4()
     async with opened(url) as one, opened(url) as other:
         sealed = await asyncio.gather(
-            *(
-                vault.seal(person, event_id, CANARY)
-                for person in persons
-                for vault in (one, other, one, other)
-            )
+            *(vault.seal(person, event_id, CANARY) for person in persons for vault in (one, other, one, other))
         )
         for vault in (one, other):
             assert {await vault.open(each, event_id) for each in sealed} == {CANARY}

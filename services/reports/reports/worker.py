@@ -23,9 +23,7 @@ def build(settings: Settings) -> Worker:
     forums_stream = stream_name(settings.region, "forums")
 
     def followers(broker: NatsBroker) -> Sequence[Follower]:
-        rows = Projector(
-            Checkpoint(settings.database_url, projection.NAME, ours), CODEC, projection.project
-        )
+        rows = Projector(Checkpoint(settings.database_url, projection.NAME, ours), CODEC, projection.project)
         agreements = Reactor(
             Checkpoint(settings.database_url, reactions.NAME, forums_stream), forums.CODEC, reactions.react, log
         )

@@ -71,9 +71,12 @@ class RunningRegion:
         """Wait until the service's API answers that it is ready."""
 
         def answers() -> None:
-            with suppress(urllib.error.HTTPError), urllib.request.urlopen(  # noqa: S310 - our own loopback service
-                f"{self.region.url(service)}/health/ready", timeout=2
-            ) as answer:
+            with (
+                suppress(urllib.error.HTTPError),
+                urllib.request.urlopen(
+                    f"{self.region.url(service)}/health/ready", timeout=2
+                ) as answer,
+            ):
                 assert answer.status == 200
                 return
             raise AssertionError(f"{service} is not ready")

@@ -31,7 +31,8 @@ _PATTERN = "Expected `str` matching regex "
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One input at fault: `field` as a path into the body, or the name of the parameter or header."""
+    """One input at fault: `field` as a path into the body ("body" for all of it), or the name of the parameter or
+    header."""
 
     field: str
     rule: str
@@ -71,13 +72,14 @@ def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Respon
 def _field_error(one: dict[str, Any]) -> FieldError:
     message = str(one.get("message", ""))
     if message == _NO_BODY:
-        return FieldError("", "a JSON body must be given")
+        return FieldError("body", "a JSON body must be given")
     match = _AT.match(message)
     assert match is not None
     within = str(one.get("key") or "") or (match["field"] or "").removeprefix("$")
     within = "" if within == "data" else within.removeprefix(".")
     named = _NAMED.match(match["rule"])
-    return FieldError(".".join(filter(None, (within, named["field"] if named else ""))), _said(match["rule"]))
+    field = ".".join(filter(None, (within, named["field"] if named else "")))
+    return FieldError(field or "body", _said(match["rule"]))
 
 
 def _said(rule: str) -> str:

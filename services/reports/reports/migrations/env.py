@@ -1,6 +1,7 @@
 """How Alembic runs here: on the connection that `rembuk.migrations` hands over."""
 
 from alembic import context
+
 from reports.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
