@@ -117,7 +117,7 @@ class Relay:
                 continue
             try:
                 await asyncio.wait_for(self._news.wait(), IDLE_CHECK_S)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 tail = await self.checked_tail(connection)
 
     async def checked_tail(self, connection: asyncpg.Connection[Any]) -> int:

@@ -15,7 +15,7 @@ SERVICES: dict[str, ModuleType] = {"reports": reports, "forums": forums, "notifi
 def document() -> str:
     """Every event of every service: what it says, its schema version, its fields with their types."""
     parts = [
-        "# Events\n\nGenerated from `shared/rembuk/contracts` by `make docs`; a test keeps it true. On NATS an event's\n"
+        "# Events\n\nGenerated from `shared/rembuk/contracts` by `make docs`, kept true by a test. On NATS an event's\n"
         "JSON is the message's data, and the rest stands in CloudEvents headers (see `shared/rembuk/streams.py`).\n"
     ]
     for service, module in SERVICES.items():
