@@ -104,7 +104,7 @@ class Reactor:
                     if case.error or not case.fact:
                         raise case.error or Undecodable()
                     for wish in case.wishes:
-                        outcomes += [await self._grant(case.fact, wish)]
+                        outcomes.append(await self._grant(case.fact, wish))  # noqa: PERF401 - one counts though the next fails
                 except Exception as error:
                     if isinstance(error, VersionConflict) or is_unreachable(error):
                         raise  # contended, or away: it passes
