@@ -1,0 +1,44 @@
+"""HTTP on the wire: uvicorn's protocol, which answers what is no HTTP in problem details and ends endless heads."""
+
+from __future__ import annotations
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from rembuk.web.problem_details import ProblemDetails
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a request line and headers that do not come in one read of the socket (256 KiB)."""
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    _in_head = True
+    _head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, "head-too-large", f"a request's head may have {MAX_HEAD_BYTES} bytes")
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "malformed-input", msg)
+
+    def _refuse(self, status: int, rule: str, detail: str) -> None:
+        body = msgspec.json.encode(
+            ProblemDetails(f"/problems/{rule}", rule.replace("-", " ").capitalize(), status, detail)
+        )
+        headers = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + headers % len(body) + body)
+        self.transport.close()
