@@ -60,26 +60,32 @@ def response(
     return Response(body, status_code=status, media_type="application/problem+json", headers=headers)
 
 
-def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[Any]:
+def _validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[Any]:
     extra: Any = error.extra if isinstance(error.extra, list) else []
-    errors = tuple(_field_error(one) for one in extra if isinstance(one, dict))
+    errors = tuple(_field_error(request, one) for one in extra if isinstance(one, dict))
     if missing := _MISSING.match(error.detail):
         errors = (FieldError(missing["field"], "must be given"),)
     malformed = not errors
     return response(400, "malformed-input" if malformed else "invalid-input", error.detail if malformed else "", errors)
 
 
-def _field_error(one: dict[str, Any]) -> FieldError:
+def _field_error(request: Request[Any, Any, Any], one: dict[str, Any]) -> FieldError:
     message = str(one.get("message", ""))
     if message == _NO_BODY:
         return FieldError("body", "a JSON body must be given")
     match = _AT.match(message)
     assert match is not None
-    within = str(one.get("key") or "") or (match["field"] or "").removeprefix("$")
+    within = _asked_as(request, str(one.get("key") or "")) or (match["field"] or "").removeprefix("$")
     within = "" if within == "data" else within.removeprefix(".")
     named = _NAMED.match(match["rule"])
     field = ".".join(filter(None, (within, named["field"] if named else "")))
     return FieldError(field or "body", _said(match["rule"]))
+
+
+def _asked_as(request: Request[Any, Any, Any], name: str) -> str:
+    """What a client calls the parameter that a route handler knows by this name."""
+    field = request.route_handler.parsed_fn_signature.parameters.get(name)
+    return getattr(field.kwarg_definition, "query", None) or name if field else name
 
 
 def _said(rule: str) -> str:

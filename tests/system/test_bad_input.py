@@ -1,0 +1,454 @@
+"""Bad input by real HTTP: each answer is problem details, names the field at fault, and leaves the service intact."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import httpx
+import pytest
+from rembuk.provisioning import SERVICES
+from rembuk.testing.services import RunningRegion, eventually
+from rembuk.testing.wire import Answer, asked, sent
+
+MIB = 1024 * 1024
+AREA = "35.78.08.1004"
+
+
+class Target(NamedTuple):
+    """What a service is asked with a good request, `text` being a field of it that people write; its list is there
+    to be read."""
+
+    path: str
+    good: dict[str, Any]
+    text: str
+
+
+TARGETS = {
+    "reports": Target(
+        "/v1/problems",
+        {"area": AREA, "category": "theft", "title": "Motor hilang", "description": "Di depan rumah."},
+        "title",
+    ),
+    "forums": Target("/v1/forums", {"area": AREA, "model": "wilayah", "name": "FKPM Airlangga"}, "name"),
+    "notifications": Target(
+        "/v1/subscriptions", {"area": AREA, "channel": "email", "contact": "warga@example.org"}, "contact"
+    ),
+}
+LISTS = {"reports": "/v1/problems", "forums": "/v1/meetings", "notifications": "/v1/alerts"}
+
+
+class Bad(NamedTuple):
+    """A request, raw, and how it has to be refused: under which rule, and for which field if for one."""
+
+    name: str
+    request: Callable[[Target], bytes]
+    status: int
+    rule: str
+    field: str | None = None
+
+
+def posted(target: Target, body: bytes, *headers: str | bytes, length: str | None = None) -> bytes:
+    return asked(f"POST {target.path}", "Content-Type: application/json", *headers, body=body, length=length)
+
+
+def body(make: Callable[[Target], Any]) -> Callable[[Target], bytes]:
+    """The request with this body: bytes as they are, anything else as JSON."""
+
+    def request(target: Target) -> bytes:
+        made = make(target)
+        return posted(target, made if isinstance(made, bytes) else json.dumps(made).encode())
+
+    return request
+
+
+def good(*headers: str | bytes, length: str | None = None) -> Callable[[Target], bytes]:
+    """The good request, but with these headers."""
+    return lambda target: posted(target, json.dumps(target.good).encode(), *headers, length=length)
+
+
+def text(value: bytes) -> Callable[[Target], bytes]:
+    """The good request, but with this as the JSON of the text."""
+
+    def request(target: Target) -> bytes:
+        rest = json.dumps({name: kept for name, kept in target.good.items() if name != target.text}).encode()
+        return posted(target, rest[:-1] + b', "%s": %s}' % (target.text.encode(), value))
+
+    return request
+
+
+def typed(content_type: str | None) -> Callable[[Target], bytes]:
+    def request(target: Target) -> bytes:
+        headers = [] if content_type is None else [f"Content-Type: {content_type}"]
+        return asked(f"POST {target.path}", *headers, body=json.dumps(target.good).encode())
+
+    return request
+
+
+def chunked(body: bytes) -> Callable[[Target], bytes]:
+    return lambda target: posted(target, body, "Transfer-Encoding: chunked", length="")
+
+
+def chunks(size: int) -> bytes:
+    each = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    return each * (size // 65536) + b"0\r\n\r\n"
+
+
+def same(head: str) -> Callable[[Target], bytes]:
+    return lambda _: asked(head)
+
+
+def without(name: str) -> Callable[[Target], Any]:
+    return lambda target: {other: value for other, value in target.good.items() if other != name}
+
+
+TEXT = "<text>"  # stands for the name of the target's text field
+
+BODIES = [
+    Bad("an area that there is not", body(lambda t: t.good | {"area": "99.99"}), 422, "unknown-area", "area"),
+    Bad("no code of an area", body(lambda t: t.good | {"area": "Surabaya"}), 400, "invalid-input", "area"),
+    Bad("a line break after the area", body(lambda t: t.good | {"area": "35.78\n"}), 400, "invalid-input", "area"),
+    Bad("Arabic digits", body(lambda t: t.good | {"area": "٣٥"}), 400, "invalid-input", "area"),
+    Bad("a field missing", body(without("area")), 400, "invalid-input", "area"),
+    Bad("a field unknown", body(lambda t: t.good | {"religion": "x"}), 400, "invalid-input", "religion"),
+    Bad("a field without a name", body(lambda t: t.good | {"": 1}), 400, "invalid-input", "body"),
+    Bad("a number for a text", text(b"12345"), 400, "invalid-input", TEXT),
+    Bad("null for a text", text(b"null"), 400, "invalid-input", TEXT),
+    Bad("an array for a text", text(b'["a"]'), 400, "invalid-input", TEXT),
+    Bad("a number beyond all types", text(b"9" * 5000), 400, "invalid-input", TEXT),
+    Bad("1e999", text(b"1e999"), 400, "invalid-input", TEXT),
+    Bad("a text too long", text(b'"%s"' % (b"x" * 5000)), 400, "invalid-input", TEXT),
+    Bad("a text too short", text(b'"x"'), 400, "invalid-input", TEXT),
+    Bad("NaN", text(b"NaN"), 400, "malformed-input"),
+    Bad("Infinity", text(b"-Infinity"), 400, "malformed-input"),
+    Bad("half a surrogate pair", text(rb'"abc\ud800def"'), 400, "malformed-input"),
+    Bad("bytes that are no UTF-8", text(b'"abc\xff\xfedef"'), 400, "malformed-input"),
+    Bad("a NUL byte", text(b'"abc\x00def"'), 400, "malformed-input"),
+    Bad("an unknown escape", text(rb'"abc\x00def"'), 400, "malformed-input"),
+    Bad("a byte order mark", body(lambda t: b"\xef\xbb\xbf" + json.dumps(t.good).encode()), 400, "malformed-input"),
+    Bad("UTF-16", body(lambda t: json.dumps(t.good).encode("utf-16")), 400, "malformed-input"),
+    Bad("JSON cut off", body(lambda t: json.dumps(t.good).encode()[:-1]), 400, "malformed-input"),
+    Bad("something behind the JSON", body(lambda t: json.dumps(t.good).encode() + b"x"), 400, "malformed-input"),
+    Bad("a comma too many", body(lambda _: b'{"area": "35",}'), 400, "malformed-input"),
+    Bad("single quotes", body(lambda _: b"{'area': '35'}"), 400, "malformed-input"),
+    Bad("no body", body(lambda _: b""), 400, "invalid-input", "body"),
+    Bad("white space", body(lambda _: b" \n"), 400, "malformed-input"),
+    Bad("null", body(lambda _: None), 400, "invalid-input", "body"),
+    Bad("an array", body(lambda t: [t.good]), 400, "invalid-input", "body"),
+    Bad("a text", body(lambda _: "area"), 400, "invalid-input", "body"),
+    Bad("arrays in arrays", body(lambda _: b"[" * 500_000), 400, "invalid-input", "body"),
+    Bad("objects in objects", text(b'{"a":' * 100_000), 400, "invalid-input", TEXT),
+    Bad("depth in an unknown field", body(lambda _: b'{"x":' + b"[" * 500_000), 400, "invalid-input", "x"),
+    Bad("1 MiB and a byte", body(lambda _: b" " * (MIB + 1)), 413, "body-too-large"),
+    Bad("chunks without end", chunked(chunks(MIB + 65536)), 413, "body-too-large"),
+    Bad("a length beyond 1 MiB", good(length=str(10**12)), 413, "body-too-large"),
+    Bad("a length that is too short", good(length="10"), 400, "malformed-input"),
+    Bad("no content type", typed(None), 415, "json-expected", "Content-Type"),
+    Bad("plain text", typed("text/plain"), 415, "json-expected", "Content-Type"),
+    Bad("a form", typed("application/x-www-form-urlencoded"), 415, "json-expected", "Content-Type"),
+    Bad("almost JSON", typed("application/jsonp"), 415, "json-expected", "Content-Type"),
+    Bad("an empty type", typed(""), 415, "json-expected", "Content-Type"),
+]
+HEADERS = [
+    Bad(f"{name} as {header}", good(b"%s: %s" % (header.encode(), value)), 422, rule, header)
+    for header, rule, values in (
+        (
+            "Idempotency-Key",
+            "invalid-idempotency-key",
+            {"256": b"x" * 256, "nothing": b"", "two words": b"a b", "no ASCII": "é".encode(), "latin 1": b"\xe9"},
+        ),
+        ("If-Match", "invalid-if-match", {"garbage": b"abc", "minus": b'"-1"', "nothing": b"", "huge": b"9" * 400}),
+    )
+    for name, value in values.items()
+]
+PATHS = [
+    Bad("an unknown path", same("GET /v1/nothing"), 404, "not-found"),
+    Bad("the path of another's file", same("GET /../../etc/passwd"), 404, "not-found"),
+    Bad("NUL in a path", lambda t: asked(f"GET {t.path}/%00"), 404, "not-found"),
+    Bad("no UTF-8 in a path", lambda t: asked(f"GET {t.path}/%ff"), 404, "not-found"),
+    Bad("no id", lambda t: asked(f"GET {t.path}/abc"), 404, "not-found"),
+    Bad("almost an id", lambda t: asked(f"GET {t.path}/{str(uuid4())[:-1]}"), 404, "not-found"),
+    Bad("another method", lambda t: asked(f"PUT {t.path}"), 405, "method-not-allowed"),
+    Bad("TRACE", lambda t: asked(f"TRACE {t.path}"), 405, "method-not-allowed"),
+]
+QUERIES = [
+    Bad(f"?{query}", same(f"GET {path}?{query}"), status, rule, query.partition("=")[0])
+    for path, queries in {
+        "{list}": {
+            "at_least=-1": 400,
+            "at_least=4611686018427387905": 400,
+            f"at_least={'9' * 400}": 400,
+            "at_least=now": 400,
+            "at_least=": 400,
+            "at_least=null": 400,
+            "at_least=1&at_least=1": 400,
+            "limit=0": 400,
+            "limit=201": 400,
+            "limit=all": 400,
+            "limit=1&limit=2": 400,
+            "area=%00": 400,
+            "area=%25": 400,
+            "area=%FF": 400,
+            "area=99": 422,
+            f"cursor={'x' * 501}": 400,
+            "cursor=garbage": 422,
+            "cursor=": 422,
+            "cursor=%00": 422,
+            "cursor=WzkyMjMzNzIwMzY4NTQ3NzU4MDhd": 422,  # [9223372036854775808], one beyond PostgreSQL's bigint
+            "cursor=Wy0xXQ": 422,  # [-1]
+            "cursor=W10": 422,  # []
+        },
+        "/v1/events": {"after=-1": 400, "after=x": 400, f"after={2**62 + 1}": 400, "limit=501": 400},
+    }.items()
+    for query, status in queries.items()
+    for rule in ["unknown-area" if "area=99" in query else "invalid-cursor" if status == 422 else "invalid-input"]
+]
+CONNECTIONS = [
+    Bad("TLS", lambda _: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "malformed-input"),
+    Bad("no HTTP", lambda _: b"what is this?\r\n\r\n", 400, "malformed-input"),
+    Bad("an unknown method", same("REPORT /v1/events\x01"), 400, "malformed-input"),
+    Bad("a version to come", lambda _: b"GET /v1/events HTTP/9.9\r\nHost: x\r\n\r\n", 400, "malformed-input"),
+    Bad("a bad host", lambda _: b"GET /v1/events HTTP/1.1\r\nHost: a b/c\r\n\r\n", 400, "malformed-input"),
+    Bad("control characters as a key", good("Idempotency-Key: a\x01b"), 400, "malformed-input"),
+    Bad("NUL as a key", good("Idempotency-Key: a\x00b"), 400, "malformed-input"),
+    Bad("a header on two lines", good("X-Correlation-ID: a\r\n b"), 400, "malformed-input"),
+    Bad("a header without a name", good(": a"), 400, "malformed-input"),
+    Bad("a length below zero", good(length="-1"), 400, "malformed-input"),
+    Bad("a length that is none", good(length="many"), 400, "malformed-input"),
+    Bad("a length beyond all types", good(length="9" * 40), 400, "malformed-input"),
+    Bad("two lengths", good("Content-Length: 5"), 400, "malformed-input"),
+    Bad("a length and chunks", good("Transfer-Encoding: chunked"), 400, "malformed-input"),
+    Bad("a chunk of no length", chunked(b"zz\r\n"), 400, "malformed-input"),
+    Bad("a head without end", lambda t: posted(t, b"")[:-4] + b"\r\nX-Big: " + b"a" * 300_000, 431, "head-too-large"),
+]
+
+
+def reports(name: str, field: str, status: int = 400, rule: str = "invalid-input", **change: Any) -> Any:
+    return _own("reports", name, TARGETS["reports"].good | change, field, status, rule)
+
+
+def _own(service: str, name: str, wish: Any, field: str, status: int, rule: str, path: str = "") -> Any:
+    def request(target: Target) -> bytes:
+        return posted(target._replace(path=path or target.path), json.dumps(wish).encode())
+
+    return service, Bad(name, request, status, rule, field)
+
+
+def _query(service: str, query: str, status: int = 400, rule: str = "invalid-input") -> Any:
+    name = query.partition("?")[2].partition("=")[0]
+    return service, Bad(query, same(f"GET {query}"), status, rule, name)
+
+
+def meeting(name: str, field: str, status: int = 400, rule: str = "invalid-input", **change: Any) -> Any:
+    plan = {"forum_id": str(uuid4()), "at": "2026-03-02T19:00:00+07:00", "place": "Balai RW 3"}
+    return _own("forums", name, plan | change, field, status, rule, "/v1/meetings")
+
+
+def subscription(name: str, field: str, status: int = 400, rule: str = "invalid-input", **change: Any) -> Any:
+    return _own("notifications", name, TARGETS["notifications"].good | change, field, status, rule)
+
+
+def alert(name: str, field: str, status: int = 400, rule: str = "invalid-input", **change: Any) -> Any:
+    notice = {"area": AREA, "headline": {"id": "Awas banjir"}, "text": {"id": "Air naik."}}
+    return _own("notifications", name, notice | change, field, status, rule, "/v1/alerts")
+
+
+OWN = [
+    reports("an unknown category", "category", 422, "unknown-category", category="flying_saucers"),
+    reports("no code of a category", "category", category="Theft!"),
+    reports("a blank title", "title", title=" \u2003\t "),
+    reports("NUL in a title", "title", title="abc\0def"),
+    reports("an unknown disclosure", "disclosure", disclosure="everybody"),
+    reports("a place on the Moon", "location.lat", location={"lat": 89.0, "lon": 110.0}),
+    reports("a place in words", "location.lon", location={"lat": -7.2, "lon": "112.7"}),
+    reports("half a place", "location.lon", location={"lat": -7.2}),
+    reports("a place that is none", "location", location="null"),
+    reports("a phone that is none", "reporter.phone", reporter={"name": "Siti", "phone": "call me"}),
+    reports("a nameless reporter", "reporter.name", reporter={"name": "  "}),
+    _query("reports", "/v1/problems?since=garbage", 422, "invalid-moment"),
+    _query("reports", "/v1/problems?since=1767225600", 422, "invalid-moment"),
+    _query("reports", "/v1/problems?since=2026-01-01T00:00:00", 422, "invalid-moment"),
+    _query("reports", "/v1/problems?since=0001-01-01T00:00:00%2B14:00", 422, "invalid-moment"),
+    _query("reports", "/v1/problems?status=lost"),
+    _query("reports", "/v1/problems?status=null"),
+    _query("reports", "/v1/problems?category=%00"),
+    _query("reports", "/v1/problems?category=flying_saucers", 422, "unknown-category"),
+    _query("reports", "/v1/areas?q="),
+    _query("reports", "/v1/areas?q=" + "x" * 101),
+    ("reports", Bad("/v1/areas without q", same("GET /v1/areas"), 400, "invalid-input", "q")),
+    meeting("a forum that there is not", "forum_id", 422, "unknown-forum"),
+    meeting("no id", "forum_id", forum_id="abc"),
+    meeting("a moment anywhere", "at", at="2026-03-02T19:00:00"),
+    meeting("a moment before time", "at", 422, "invalid-moment", at="0001-01-01T00:00:00+14:00"),
+    meeting("a moment after time", "at", 422, "invalid-moment", at="9999-12-31T23:59:59-12:00"),
+    meeting("seconds since 1970", "at", at=1767225600),
+    meeting("no id on the agenda", "agenda[1]", agenda=[str(uuid4()), "x"]),
+    meeting("a long agenda", "agenda", agenda=[str(uuid4())] * 51),
+    _query("forums", "/v1/meetings?forum_id=%00"),
+    _query("forums", "/v1/meetings?forum_id=null"),
+    _query("forums", "/v1/commitments?status=%00"),
+    subscription("a pigeon", "channel", channel="pigeon"),
+    subscription("no address", "contact", 422, "invalid-contact", contact="nobody"),
+    subscription("two addresses", "contact", 422, "invalid-contact", contact="a@example.org\r\nBcc: b@example.org"),
+    subscription("no URL", "contact", 422, "invalid-contact", channel="webhook", contact="ftp://example.org"),
+    subscription("no category", "categories[0]", categories=["NO"]),
+    alert("a blank headline", "headline.id", headline={"id": "   "}),
+    alert("NUL in a headline", "headline.en", headline={"id": "Awas", "en": "\0"}),
+    alert("an unknown category", "category", 422, "unknown-category", category="flying_saucers"),
+    alert("no id", "about", about="x"),
+    _own(
+        "notifications", "Arabic digits for a code", {"code": "١" * 8}, "code", 400, "invalid-input",
+        f"/v1/subscriptions/{uuid4()}/confirm",
+    ),
+    _query("notifications", f"/v1/alerts/{uuid4()}/deliveries?state=lost"),
+    _query("notifications", "/v1/alerts?category=%00"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def running(start_region: Callable[..., RunningRegion]) -> Iterator[RunningRegion]:
+    """After all of it each service accepts a good request, and its log has no gap."""
+    region = start_region()
+    yield region
+    for service, target in TARGETS.items():
+        with httpx.Client(base_url=region.url(service), timeout=10) as client:
+            accepted = client.post(target.path, json=target.good).raise_for_status().json()
+            positions = [event["position"] for event in _log(client)]
+            assert positions == list(range(1, accepted["position"] + 1))
+
+
+def _log(client: httpx.Client) -> Iterator[dict[str, Any]]:
+    after = 0
+    while events := client.get("/v1/events", params={"after": after, "limit": 500}).raise_for_status().json():
+        yield from events
+        after = events[-1]["position"]
+
+
+def refused(answer: Answer, bad: Bad, target: Target) -> None:
+    assert answer.status == bad.status, answer.body[:500]
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = json.loads(answer.body)
+    assert (problem["type"], problem["status"]) == (f"/problems/{bad.rule}", bad.status)
+    assert problem["title"]
+    fields = [error["field"] for error in problem.get("errors", ())]
+    assert fields == ([] if bad.field is None else [target.text if bad.field == TEXT else bad.field]), problem
+    assert all(error["rule"] for error in problem.get("errors", ()))
+    assert "regex" not in answer.body.decode()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("bad", [*BODIES, *HEADERS, *PATHS, *CONNECTIONS], ids=lambda bad: bad.name)
+def test_a_bad_request_is_refused_in_problem_details(running: RunningRegion, service: str, bad: Bad) -> None:
+    target = TARGETS[service]
+    refused(sent(running.url(service), bad.request(target)), bad, target)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("bad", QUERIES, ids=lambda bad: bad.name[:40])
+def test_a_bad_parameter_is_refused_by_name(running: RunningRegion, service: str, bad: Bad) -> None:
+    request = bad.request(TARGETS[service]).replace(b"{list}", LISTS[service].encode())
+    refused(sent(running.url(service), request), bad, TARGETS[service])
+
+
+@pytest.mark.parametrize(("service", "bad"), OWN, ids=lambda one: one.name[:60] if isinstance(one, Bad) else one)
+def test_a_services_own_rules_are_told_by_field(running: RunningRegion, service: str, bad: Bad) -> None:
+    refused(sent(running.url(service), bad.request(TARGETS[service])), bad, TARGETS[service])
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_idempotency_key_means_one_wish(running: RunningRegion, service: str) -> None:
+    target, key = TARGETS[service], f"Idempotency-Key: {uuid4()}"
+    first = sent(running.url(service), good(key)(target))
+    assert first.status == 201
+    assert sent(running.url(service), good(key)(target)).body == first.body
+    other = posted(target, json.dumps(target.good | {"area": "35.78.08"}).encode(), key)
+    bad = Bad("", lambda _: other, 422, "idempotency-key-reused", "Idempotency-Key")
+    refused(sent(running.url(service), other), bad, target)
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "wish"),
+    [
+        ("reports", "/v1/problems/{}/verify", {}),
+        ("forums", "/v1/forums/{}/members", {"pillar": "youth", "role": "member", "sex": "female", "name": "Sri"}),
+        ("notifications", "/v1/subscriptions/{}/confirm", {"code": "04711815"}),
+    ],
+)
+def test_an_outdated_version_is_refused(running: RunningRegion, service: str, path: str, wish: Any) -> None:
+    made = json.loads(sent(running.url(service), good()(TARGETS[service])).body)["id"]
+    target = TARGETS[service]._replace(path=path.format(made))
+    request = posted(target, json.dumps(wish).encode(), 'If-Match: "7"')
+    bad = Bad("", lambda _: request, 412, "version-conflict", "If-Match")
+    refused(sent(running.url(service), request), bad, target)
+    unknown = sent(running.url(service), posted(target._replace(path=path.format(uuid4())), json.dumps(wish).encode()))
+    assert (unknown.status, unknown.headers["content-type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize(
+    "evil",
+    [
+        b"X-Correlation-ID: a\r\nX-Evil: 1",
+        b"X-Correlation-ID: <script>alert(1)</script>",
+        b"X-Correlation-ID: " + b"x" * 5000,
+        b"X-Correlation-ID: \xff\xfe",
+        b"traceparent: 00-garbage\r\nSet-Cookie: a=b",
+        b"traceparent: 00-" + b"0" * 5000,
+    ],
+    ids=lambda evil: str(evil[:30]),
+)
+def test_a_bad_trace_is_neither_told_on_nor_a_reason_to_refuse(
+    running: RunningRegion, service: str, evil: bytes
+) -> None:
+    answer = sent(running.url(service), good(evil)(TARGETS[service]))
+    assert answer.status == 201
+    assert {name.lower() for name in answer.headers} <= {
+        "date", "content-type", "content-length", "etag", "location", "connection",
+    }  # fmt: skip
+    position = json.loads(answer.body)["position"]
+    (event,) = httpx.get(
+        f"{running.url(service)}/v1/events", params={"after": position - 1, "limit": 1}, timeout=10
+    ).json()
+    assert event["correlationid"] in ("a", event["correlationid"].lower())
+    assert len(event["correlationid"]) <= 36
+    assert "traceparent" not in event
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_of_a_field_given_twice_the_last_holds(running: RunningRegion, service: str) -> None:
+    """RFC 8259 leaves it open; what counts is that both are never taken for one another."""
+    target = TARGETS[service]
+    twice = json.dumps(target.good).encode()[:-1] + b', "area": "35.78"}'
+    accepted = sent(running.url(service), posted(target, twice))
+    assert accepted.status == 201
+    (event,) = httpx.get(
+        f"{running.url(service)}/v1/events", params={"after": json.loads(accepted.body)["position"] - 1}, timeout=10
+    ).json()[:1]
+    assert event["area"] == "35.78"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_method_that_is_not_allowed_hears_which_are(running: RunningRegion, service: str) -> None:
+    target = TARGETS[service]
+    expected = {"POST", "OPTIONS"} if service == "notifications" else {"GET", "POST", "OPTIONS"}
+    for method in ("PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"):
+        answer = httpx.request(method, running.url(service) + target.path, timeout=10)
+        assert answer.status_code == (204 if method == "OPTIONS" else 405)
+        assert set(answer.headers["allow"].split(", ")) == expected
+
+
+def test_who_hangs_up_halfway_leaves_nothing(running: RunningRegion) -> None:
+    address = urlsplit(running.url("reports"))
+    before = httpx.get(f"{running.url('reports')}/v1/events", params={"limit": 500}, timeout=10).json()
+    for _ in range(20):
+        with socket.create_connection((address.hostname, address.port), timeout=10) as wire:
+            wire.sendall(good(length="5000")(TARGETS["reports"]))
+
+    def unchanged() -> None:
+        assert httpx.get(f"{running.url('reports')}/v1/events", params={"limit": 500}, timeout=10).json() == before
+
+    eventually(unchanged)
