@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 CONNECT_S = 5.0
 """How long a connection may take, be it made or waited for in a pool."""
+CLOSE_S = 2.0
+"""How long the server may take to say good-bye to a process that ends."""
 ANSWER_S = 8.0
 """How long a statement that somebody waits for may take: behind a PostgreSQL that hangs nobody shall hang."""
 
@@ -66,7 +68,7 @@ async def open_pool(url: str, name: str, size: int) -> asyncpg.Pool[Any]:
 async def close_pool(pool: asyncpg.Pool[Any]) -> None:
     """Close its connections, hard when the server does not say good-bye."""
     try:
-        await asyncio.wait_for(pool.close(), CONNECT_S)
+        await asyncio.wait_for(pool.close(), CLOSE_S)
     except UNREACHABLE:
         pool.terminate()
 
@@ -91,6 +93,12 @@ def engine(url: str, name: str, size: int = 4) -> AsyncEngine:
         pool_size=size, max_overflow=0, pool_timeout=CONNECT_S, pool_pre_ping=False,
         connect_args={"timeout": CONNECT_S, "command_timeout": 30, "server_settings": {"application_name": name}},
     )  # fmt: skip
+
+
+async def close_engine(engine: AsyncEngine) -> None:
+    """Close its connections; of a server that does not say good-bye they end with the process."""
+    with suppress(*UNREACHABLE):
+        await asyncio.wait_for(engine.dispose(), CLOSE_S)
 
 
 @asynccontextmanager

@@ -6,10 +6,12 @@ its own half only.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import signal
 import sys
 from importlib import import_module
+from typing import Any
 
 import uvloop
 
@@ -30,7 +32,7 @@ def main(service: str) -> None:
             case "api":
                 _serve(settings)
             case "worker":
-                uvloop.run(import_module(f"{service}.worker").build(settings).run())
+                uvloop.run(_work(import_module(f"{service}.worker").build(settings)))
             case "migrate":
                 _migrate(settings)
             case _:
@@ -38,6 +40,18 @@ def main(service: str) -> None:
     except MissingSetting as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+
+
+async def _work(worker: Any) -> None:
+    """Run until it ends, and have whatever it left behind end, too: asyncio itself asks once, and would then wait for
+    what answers by tidying up, such as a transaction's roll-back on a PostgreSQL that hangs."""
+    await worker.run()
+    for _ in range(5):
+        if not (rest := asyncio.all_tasks() - {asyncio.current_task()}):
+            return
+        for task in rest:
+            task.cancel()
+        await asyncio.wait(rest, timeout=1)
 
 
 def _serve(settings: Settings) -> None:

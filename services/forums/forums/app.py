@@ -1,5 +1,7 @@
 """The API process of forums, put together by hand. Accepting needs PostgreSQL alone."""
 
+from functools import partial
+
 from litestar import Litestar
 from rembuk import database, streams
 from rembuk.areas import areas
@@ -33,5 +35,5 @@ def build(settings: Settings) -> Litestar:
         routes(log, vault, queries),
         title="Rembuk forums: police and community deliberate",
         start=[vault.start],
-        stop=[vault.stop, engine.dispose],
+        stop=[vault.stop, partial(database.close_engine, engine)],
     )

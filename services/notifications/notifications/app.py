@@ -1,5 +1,7 @@
 """The API process of notifications, put together by hand. Accepting needs PostgreSQL alone."""
 
+from functools import partial
+
 from litestar import Litestar
 from rembuk import database, streams
 from rembuk.areas import areas
@@ -28,5 +30,5 @@ def build(settings: Settings) -> Litestar:
         routes(log, vault, queries),
         title="Rembuk notifications: who is told what, and proof that they were",
         start=[vault.start],
-        stop=[vault.stop, engine.dispose],
+        stop=[vault.stop, partial(database.close_engine, engine)],
     )
