@@ -24,7 +24,9 @@ from rembuk.streams import sequence
 
 BATCH = 500
 LINGER_S = 0.01
-"""How long a batch waits for company: the floor of latency, and the ceiling of transactions a second."""
+"""How long a batch waits for company while little happens: the floor of latency."""
+BUSY, BUSY_LINGER_S = 16, 0.04
+"""After a batch of so many, but not a full one, how long the next waits: fewer and larger transactions under load."""
 PATIENCE_S = 5.0
 """How long a pull waits on an idle stream: what an idle follower costs is one request in that time."""
 
@@ -86,7 +88,8 @@ def until_gap(messages: list[Msg]) -> list[Msg]:
 
 
 class _PatientPull:
-    """A pull subscription that waits long for the first message and then, busy, lingers as FastStream asks it to."""
+    """A pull subscription that waits long for the first message; once there was one, it lets company gather at the
+    broker and takes all of it with one request (FastStream alone would ask again and again while it lingers)."""
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class _PatientPull:
         lost: Callable[[], Awaitable[None]],
     ) -> None:
         self._pull, self._idle, self._lost = pull, idle, lost
-        self._busy = False
+        self._last = 0  # how many messages came last
 
     async def replace(self, pull: JetStreamContext.PullSubscription) -> None:
         """Go on with another subscription; what the former still holds is dropped."""
@@ -104,21 +107,24 @@ class _PatientPull:
 
     async def fetch(self, batch: int, timeout: float) -> list[Msg]:
         try:
-            if self._busy:
-                return await self._pull.fetch(batch, timeout)
-            messages = await self._pull.fetch(1, PATIENCE_S)
+            if self._last:
+                if self._last < BATCH:
+                    await asyncio.sleep(BUSY_LINGER_S if self._last >= BUSY else LINGER_S)
+                messages = await self._pull.fetch(batch, timeout)
+            else:
+                messages = await self._pull.fetch(1, PATIENCE_S)
         except (TimeoutError, nats.errors.TimeoutError):
-            if not self._busy:
+            if not self._last:
                 await self._idle()
-            self._busy = False
+            self._last = 0
             raise nats.errors.TimeoutError from None
         except (nats.errors.Error, nats.js.errors.Error) as error:
-            self._busy = False
+            self._last = 0
             _log.warning("pull failed", error=repr(error))
             await asyncio.sleep(0.5)
             await self._lost()
             raise nats.errors.TimeoutError from error
-        self._busy = True
+        self._last = len(messages)
         return messages
 
     async def unsubscribe(self) -> None:

@@ -29,7 +29,9 @@ IDLE_CHECK_S = 5.0
 """Without news from the log, how often the stream's tail is looked at: a broker that lost its disk is noticed so."""
 HALTED_CHECK_S = 30.0
 PACE_S = 0.005
-"""Least time from one batch to the next that is not full: under load events gather, a lone one waits for nobody."""
+BUSY, BUSY_PACE_S = 16, 0.03
+"""How long a batch that is not full is followed by none, longer after one of `BUSY` events or more: under load they
+gather, a lone one waits for nobody."""
 LOCK = "select pg_advisory_lock(hashtext('rembuk relay'))"
 
 _PAGE = """
@@ -113,7 +115,7 @@ class Relay:
                 _relayed.labels(self.stream).inc(len(rows))
                 _tail.labels(self.stream).set(tail)
                 if len(rows) < BATCH:
-                    await asyncio.sleep(PACE_S)
+                    await asyncio.sleep(BUSY_PACE_S if len(rows) >= BUSY else PACE_S)
                 continue
             try:
                 await asyncio.wait_for(self._news.wait(), IDLE_CHECK_S)
