@@ -73,9 +73,7 @@ class RunningRegion:
         def answers() -> None:
             with (
                 suppress(urllib.error.HTTPError),
-                urllib.request.urlopen(
-                    f"{self.region.url(service)}/health/ready", timeout=2
-                ) as answer,
+                urllib.request.urlopen(f"{self.region.url(service)}/health/ready", timeout=2) as answer,
             ):
                 assert answer.status == 200
                 return
