@@ -484,7 +484,7 @@ def test_a_region_key_open_to_others_is_refused(tmp_path: Path, mode: int) -> No
         RegionKey.load(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"short", KEY, base64.b64encode(KEY[1:]), b"\xff" * 44])
+@pytest.mark.parametrize("content", [b"", b"short", KEY, base64.b64encode(KEY[1:]), b"\xff" * 44], ids=range(5))
 def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "region.key"
     path.write_bytes(content)

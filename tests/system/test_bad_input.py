@@ -302,9 +302,9 @@ OWN = [
     alert("no id", "about", about="x"),
     _own(
         "notifications", "Arabic digits for a code", {"code": "١" * 8}, "code", 400, "invalid-input",
-        f"/v1/subscriptions/{uuid4()}/confirm",
+        "/v1/subscriptions/0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21/confirm",
     ),
-    _query("notifications", f"/v1/alerts/{uuid4()}/deliveries?state=lost"),
+    _query("notifications", "/v1/alerts/0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21/deliveries?state=lost"),
     _query("notifications", "/v1/alerts?category=%00"),
 ]  # fmt: skip
 
