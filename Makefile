@@ -40,7 +40,7 @@ stop: setup  ## stop the region; its data stays in .rembuk
 	@$(BIN)/rembuk down
 
 test: setup  ## run every test that needs no container engine
-	$(BIN)/pytest -n 4 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 test-soak: setup  ## kill every process under load, ten times in a row
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \

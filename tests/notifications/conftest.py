@@ -89,7 +89,7 @@ class House:
         return page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_house(
     start_region: Callable[..., RunningRegion], smtp: tuple[str, Mailbox], sink: Sink
 ) -> Callable[..., House]:
@@ -109,7 +109,7 @@ def start_house(
     return start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def house(start_house: Callable[..., House]) -> House:
     """One such region, shared by the tests that leave it as it is."""
     return start_house()

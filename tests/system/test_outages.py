@@ -35,7 +35,7 @@ WRITES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("/v1/alerts", {"area": "35.05", "headline": {"id": "Awas"}, "text": {"id": "Hati-hati."}}),
     ],
 }  # fmt: skip
-HANGS_AT_MOST_S = 20.0
+HANGS_AT_MOST_S = 30.0
 
 
 def writes(town: Town, service: str) -> list[tuple[str, dict[str, Any]]]:

@@ -109,9 +109,10 @@ class RunningRegion:
             raise
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_region(postgres_url: str, nats_url: str) -> Iterator[Callable[..., RunningRegion]]:
-    """A function that starts a region with the named services (all by default) and waits until they are ready."""
+    """A function that starts a region with the named services (all by default) and waits until they are ready; it
+    ends with the module, so that its processes and connections are there for the next one."""
     started: list[RunningRegion] = []
 
     def start(*services: str, extra: dict[str, str] | None = None) -> RunningRegion:
