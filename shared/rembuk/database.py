@@ -120,19 +120,21 @@ class KeptConnection:
     ) -> None:
         self._url, self._name, self._opened = url, name, opened
         self._connection: asyncpg.Connection[Any] | None = None
+        self._opening = asyncio.Lock()
 
     async def get(self) -> asyncpg.Connection[Any]:
         """The live connection; `opened` is awaited with each new one. Raises what `UNREACHABLE` lists."""
-        if self._connection is None or self._connection.is_closed():
-            connection = await connect(self._url, self._name)
-            if self._opened is not None:
-                try:
-                    await self._opened(connection)
-                except BaseException:
-                    connection.terminate()
-                    raise
-            self._connection = connection
-        return self._connection
+        async with self._opening:  # two that ask at once must not wait for each other's advisory lock
+            if self._connection is None or self._connection.is_closed():
+                connection = await connect(self._url, self._name)
+                if self._opened is not None:
+                    try:
+                        await self._opened(connection)
+                    except BaseException:
+                        connection.terminate()
+                        raise
+                self._connection = connection
+            return self._connection
 
     def drop(self) -> None:
         """Forget the connection at once, without a word to the server; the next `get` opens another."""
