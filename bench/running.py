@@ -113,8 +113,8 @@ def wrk(url: str, seconds: float, delay_ms: int = 0) -> Load:
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
     return Load(
         rate=float(_found(r"Requests/sec:\s+([\d.]+)", said)),
-        p50=_milliseconds(_found(r"50%\s+(\S+)", said)),
-        p99=_milliseconds(_found(r"99%\s+(\S+)", said)),
+        p50=_milliseconds(_found(r"\n\s+50%\s+(\S+)", said)),
+        p99=_milliseconds(_found(r"\n\s+99%\s+(\S+)", said)),
         failed=int(failed[1]) if failed else 0,
     )
 
