@@ -144,6 +144,7 @@ class Follower:
         self._subscriber: Any = None
         self._pull: _PatientPull | None = None
         self._hole = 0
+        self._stopping = asyncio.Event()
 
     async def start(self) -> None:
         """Wait for our turn and for the stream, then consume in the background."""
@@ -173,7 +174,9 @@ class Follower:
         )
 
     async def stop(self) -> None:
-        """Finish the batch in hand and pull no more."""
+        """Pull no more and finish the batch in hand, for the broker's `graceful_timeout` at most; one whose servers
+        are away is left for the next start."""
+        self._stopping.set()
         if self._subscriber is not None:
             await self._subscriber.stop()
 
@@ -244,7 +247,9 @@ class Follower:
                     _log.critical("follower fails", follower=self.name, stream=self.stream, exc_info=True)
                 else:
                     _log.warning("follower waits", follower=self.name, stream=self.stream, error=repr(error))
-                await asyncio.sleep(pause)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause)
+                    return
                 pause = min(pause * 2, 5.0)
             else:
                 with suppress(nats.errors.Error):  # a lost acknowledgement costs a look at the checkpoint

@@ -19,6 +19,9 @@ from rembuk.following import Follower
 from rembuk.relay import Relay
 from rembuk.settings import Settings
 
+GRACE_S = 5.0
+"""How long a stopping follower finishes the batch in hand: what it leaves is done by the next start."""
+
 _log = structlog.get_logger(__name__)
 
 Task = Callable[[], Awaitable[None]]
@@ -47,7 +50,7 @@ def broker(url: str, name: str) -> NatsBroker:
     return NatsBroker(
         url, name=name, apply_types=False, logger=None, max_reconnect_attempts=-1,
         reconnect_time_wait=0.25,  # type: ignore[arg-type]  # nats-py takes a float
-        connect_timeout=2, ping_interval=10, max_outstanding_pings=2,
+        connect_timeout=2, ping_interval=10, max_outstanding_pings=2, graceful_timeout=GRACE_S,
     )  # fmt: skip
 
 
