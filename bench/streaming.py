@@ -18,6 +18,7 @@ from faststream.nats import NatsBroker
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 from rembuk import nats_wire, streams
+from rembuk.cancelling import cancel
 from rembuk.checkpoints import Checkpoint
 from rembuk.contracts.reports import CODEC, ProblemReported
 from rembuk.event import Metadata
@@ -88,8 +89,7 @@ async def _relay(url: str, nats_url: str) -> float:
             if (await jetstream.stream_info(STREAM)).state.last_seq == EVENTS:
                 break
     elapsed = time.perf_counter() - started
-    relaying.cancel()
-    await asyncio.gather(relaying, return_exceptions=True)
+    await cancel([relaying])
     await client.close()
     return EVENTS / elapsed
 

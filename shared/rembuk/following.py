@@ -64,7 +64,7 @@ class _RawBatch:
 
 
 def unseen(messages: list[Msg], position: int) -> list[Msg]:
-    """The messages that follow `position` without a gap, in order; [] when all were seen before; raises Hole."""
+    """The messages that follow `position` up to the first gap, in order; [] when all were seen before; raises Hole."""
     sequences = list(map(sequence, messages))
     if sequences == list(range(position + 1, position + 1 + len(messages))):
         return messages
@@ -75,16 +75,6 @@ def unseen(messages: list[Msg], position: int) -> list[Msg]:
     if by_sequence and not follow:
         raise Hole(position + 1, min(by_sequence))
     return follow
-
-
-def until_gap(messages: list[Msg]) -> list[Msg]:
-    """The messages in order up to the first that is missing: only these may be acknowledged together."""
-    by_sequence = {sequence(message): message for message in messages}
-    numbers = list(by_sequence)
-    if numbers == list(range(numbers[0], numbers[0] + len(messages))):
-        return messages
-    numbers.sort()
-    return [by_sequence[number] for offset, number in enumerate(numbers) if number == numbers[0] + offset]
 
 
 class _PatientPull:
@@ -118,7 +108,7 @@ class _PatientPull:
                 await self._idle()
             self._last = 0
             raise nats.errors.TimeoutError from None
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+        except nats.errors.Error as error:
             self._last = 0
             _log.warning("pull failed", error=repr(error))
             await asyncio.sleep(0.5)
@@ -235,7 +225,7 @@ class Follower:
 
     async def _handle(self, messages: list[Msg]) -> None:
         pause = 0.1
-        whole = until_gap(messages)
+        whole = unseen(messages, min(map(sequence, messages)) - 1)  # only these may be acknowledged together
         while True:
             try:
                 await self._process(whole)
@@ -248,7 +238,8 @@ class Follower:
                 else:
                     _log.warning("follower waits", follower=self.name, stream=self.stream, error=repr(error))
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await self._stopping.wait()
                     return
                 pause = min(pause * 2, 5.0)
             else:

@@ -16,6 +16,7 @@ from typing import Any
 import uvloop
 
 from rembuk import logs
+from rembuk.cancelling import cancel
 from rembuk.settings import MissingSetting, Settings
 
 GRACE_S = 15
@@ -32,7 +33,9 @@ def main(service: str) -> None:
             case "api":
                 _serve(settings)
             case "worker":
-                uvloop.run(_work(import_module(f"{service}.worker").build(settings)))
+                worker = import_module(f"{service}.worker").build(settings)
+                _collect_seldom()
+                uvloop.run(_work(worker))
             case "migrate":
                 _migrate(settings)
             case _:
@@ -43,15 +46,16 @@ def main(service: str) -> None:
 
 
 async def _work(worker: Any) -> None:
-    """Run until it ends, and have whatever it left behind end, too: asyncio itself asks once, and would then wait for
-    what answers by tidying up, such as a transaction's roll-back on a PostgreSQL that hangs."""
+    """Run until it ends, and have whatever it left behind end, too: asyncio itself asks once, and would then wait."""
     await worker.run()
-    for _ in range(5):
-        if not (rest := asyncio.all_tasks() - {asyncio.current_task()}):
-            return
-        for task in rest:
-            task.cancel()
-        await asyncio.wait(rest, timeout=1)
+    await cancel(asyncio.all_tasks() - {asyncio.current_task()})
+
+
+def _collect_seldom() -> None:
+    """What start-up made lives for ever: collections need not look at it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
 
 
 def _serve(settings: Settings) -> None:
@@ -63,9 +67,7 @@ def _serve(settings: Settings) -> None:
     # uvicorn raises the signal again once it has finished: then, as before it begins, to end is all there is to do
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = import_module(f"{settings.service}.app").build(settings)
-    gc.collect()
-    gc.freeze()  # what start-up made lives for ever: full collections need not look at it
-    gc.set_threshold(50_000, 50, 50)
+    _collect_seldom()
     uvicorn.run(
         app, host=settings.host, port=settings.port, loop="uvloop", http=Protocol, ws="none", lifespan="on",
         access_log=False, log_config=None, proxy_headers=False, server_header=False,

@@ -118,7 +118,8 @@ class Relay:
                     await asyncio.sleep(BUSY_PACE_S if len(rows) >= BUSY else PACE_S)
                 continue
             try:
-                await asyncio.wait_for(self._news.wait(), IDLE_CHECK_S)
+                async with asyncio.timeout(IDLE_CHECK_S):
+                    await self._news.wait()
             except TimeoutError:
                 tail = await self.checked_tail(connection)
 

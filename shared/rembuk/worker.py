@@ -15,6 +15,7 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
 from rembuk import nats_wire
+from rembuk.cancelling import cancel
 from rembuk.following import Follower
 from rembuk.relay import Relay
 from rembuk.settings import Settings
@@ -105,11 +106,7 @@ class Worker:
         await stopping.wait()
         _log.info("worker stops")
         await asyncio.gather(*(follower.stop() for follower in running), return_exceptions=True)
-        while background:  # once is not always enough: before 3.12 a wait_for may swallow it
-            for task in background:
-                task.cancel()
-            await asyncio.wait(background, timeout=1)
-            background = {task for task in background if not task.done()}
+        await cancel(background)
         for hook in self._stop:
             await hook()
         with suppress(nats.errors.Error):  # it is away: there is nobody to say good-bye to

@@ -20,6 +20,7 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, Uuid
 
 from rembuk import nats_wire
 from rembuk.bulk import Change, add_to, change, insert_into, update
+from rembuk.cancelling import cancel
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec
 from rembuk.database import UNREACHABLE, Unavailable
@@ -241,7 +242,7 @@ async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
+        await cancel([task])
         with suppress(asyncio.CancelledError):
             await task
 
