@@ -33,7 +33,7 @@ async def caught(at_work: Callable[[], Awaitable[bool]], within: float = 30.0) -
         assert time.monotonic() < deadline, "never seen at work"
 
 
-@pytest.mark.parametrize("service", ["reports", "notifications"])
+@pytest.mark.parametrize("service", ["reports", "forums", "notifications"])
 async def test_an_api_killed_under_load_loses_nothing_it_acknowledged(town: Town, service: str) -> None:
     async with town.clients() as clients:
         meeting = asyncio.create_task(town.meet(clients))
