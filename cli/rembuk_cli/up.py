@@ -55,10 +55,10 @@ def up(
     running = home.running()
     if running is None:
         cannot_run(f"the region ended at once; see {home.logs / 'supervisor.log'}")
-    tell(home, running)
-    if not detach:
-        err.print("Ctrl-C stops it.")
-        stay(home, supervisor)
+    if detach:
+        tell(home, running)
+    else:
+        stay(home, running, supervisor)
 
 
 def plan(home: Home, region: str, port_base: int | None, extra: dict[str, str] | None = None) -> Plan:
@@ -136,10 +136,12 @@ def tell(home: Home, running: Running) -> None:
     out.print(f"{'data and logs':14} {home.data}", soft_wrap=True)
 
 
-def stay(home: Home, supervisor: subprocess.Popen[bytes]) -> None:
-    """Wait for the supervisor's end, and bring it about on Ctrl-C or SIGTERM."""
+def stay(home: Home, running: Running, supervisor: subprocess.Popen[bytes]) -> None:
+    """Tell where everything is and wait for the supervisor's end; bring it about on Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        tell(home, running)
+        err.print("Ctrl-C stops it.")
         status = supervisor.wait()
     except KeyboardInterrupt:
         stop(home)

@@ -1,80 +1,24 @@
 """A whole region by one command: up, looked at, up again, down; and what is left when its supervisor is killed."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from rembuk.embedded import HOST, free_port
+from rembuk.embedded import HOST
 from rembuk.region import PORT_OFFSETS
 from rembuk.testing.services import eventually
 
+if TYPE_CHECKING:
+    from conftest import Command
+
 pytestmark = pytest.mark.timeout(300)
-
-
-class Command:
-    """`rembuk` for one data directory and one range of ports."""
-
-    def __init__(self, data: Path) -> None:
-        self.data, self.base = data, free_range()
-
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")}
-        command = [sys.executable, "-m", "rembuk_cli", *arguments, "--data", str(self.data)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-
-    def up(self) -> subprocess.CompletedProcess[str]:
-        return self("up", "--detach", "--port-base", str(self.base))
-
-    def status(self) -> dict[str, Any]:
-        standing: dict[str, Any] = json.loads(self("status", "--json").stdout)
-        return standing
-
-    def note(self) -> dict[str, Any]:
-        note: dict[str, Any] = json.loads((self.data / "region.json").read_text())
-        return note
-
-    def pids(self) -> list[int]:
-        """Of everything that was running when last noted, the supervisor first."""
-        note = self.note()
-        return [note["supervisor"]["pid"], *(process["pid"] for process in note["processes"].values())]
-
-
-def free_range() -> int:
-    """A base of ports that are all free."""
-    while True:
-        base = free_port()
-        if all(is_free(base + offset) for offset in PORT_OFFSETS.values()):
-            return base
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) != 0
-
-
-@pytest.fixture
-def rembuk(tmp_path: Path) -> Iterator[Command]:
-    command = Command(tmp_path / "region")
-    yield command
-    command("down")
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    """A region that runs for all tests that leave it as it is."""
-    command = Command(tmp_path_factory.mktemp("up") / "region")
-    started = command.up()
-    assert started.returncode == 0, started.stderr
-    yield command
-    assert command("down").returncode == 0
 
 
 def test_when_up_returns_every_service_is_ready_and_its_url_is_told(running: Command) -> None:
@@ -133,7 +77,7 @@ def test_a_taken_port_is_told_in_one_line_with_who_has_it_and_nothing_is_left(re
         assert f"port {server.getsockname()[1]} is taken (by pid {os.getpid()}" in refused.stderr
         assert refused.stderr.strip().count("\n") == 0
     assert not (rembuk.data / "region.json").exists()
-    assert is_free(rembuk.base + PORT_OFFSETS["postgres"])
+    assert not rembuk.listens("postgres")
 
 
 def test_a_name_that_cannot_be_a_regions_is_refused(rembuk: Command) -> None:
@@ -163,5 +107,18 @@ def test_a_killed_supervisor_takes_all_with_it_and_up_starts_anew_with_the_same_
     assert rembuk("events", "--json", "reports").stdout == recorded
     os.kill(rembuk.note()["supervisor"]["pid"], signal.SIGKILL)
     assert rembuk("down").returncode == 0
-    assert is_free(rembuk.base + PORT_OFFSETS["postgres"])
-    assert is_free(rembuk.base + PORT_OFFSETS["reports"])
+    assert not rembuk.listens("postgres")
+    assert not rembuk.listens("reports")
+
+
+def test_in_the_foreground_it_runs_until_it_is_interrupted(rembuk: Command) -> None:
+    up = rembuk.begin("up", "--port-base", str(rembuk.base))
+    assert up.stdout is not None
+    assert next(up.stdout).startswith("reports")
+    assert rembuk.listens("reports")
+    up.send_signal(signal.SIGINT)
+    assert up.wait(60) == 0
+    up.stdout.close()
+    assert not rembuk.listens("reports")
+    assert not rembuk.listens("postgres")
+    assert not (rembuk.data / "region.json").exists()

@@ -1,0 +1,81 @@
+"""`rembuk` for tests: a data directory and ports of its own, and a region that runs for a module's tests."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rembuk.embedded import HOST, free_port
+from rembuk.region import PORT_OFFSETS
+
+
+class Command:
+    """`rembuk` for one data directory and one range of ports."""
+
+    def __init__(self, data: Path) -> None:
+        self.data, self.base = data, free_range()
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(**self._how(arguments), capture_output=True, text=True, timeout=240, check=False)
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command that goes on until it is interrupted."""
+        return subprocess.Popen(**self._how(arguments), stdout=subprocess.PIPE, text=True)
+
+    def _how(self, arguments: tuple[str, ...]) -> dict[str, Any]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")}
+        return {"args": [sys.executable, "-m", "rembuk_cli", *arguments, "--data", str(self.data)], "env": environment}
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        return self("up", "--detach", "--port-base", str(self.base))
+
+    def status(self) -> dict[str, Any]:
+        standing: dict[str, Any] = json.loads(self("status", "--json").stdout)
+        return standing
+
+    def note(self) -> dict[str, Any]:
+        note: dict[str, Any] = json.loads((self.data / "region.json").read_text())
+        return note
+
+    def listens(self, what: str) -> bool:
+        return not is_free(self.base + PORT_OFFSETS[what])
+
+    def pids(self) -> list[int]:
+        """Of everything that was running when last noted, the supervisor first."""
+        note = self.note()
+        return [note["supervisor"]["pid"], *(process["pid"] for process in note["processes"].values())]
+
+
+def free_range() -> int:
+    """A base of ports that are all free."""
+    while True:
+        base = free_port()
+        if all(is_free(base + offset) for offset in PORT_OFFSETS.values()):
+            return base
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0
+
+
+@pytest.fixture
+def rembuk(tmp_path: Path) -> Iterator[Command]:
+    command = Command(tmp_path / "region")
+    yield command
+    command("down")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """A region that runs for all tests that leave it as it is."""
+    command = Command(tmp_path_factory.mktemp("up") / "region")
+    started = command.up()
+    assert started.returncode == 0, started.stderr
+    yield command
+    assert command("down").returncode == 0

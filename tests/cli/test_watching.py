@@ -1,0 +1,139 @@
+"""What an operator sees of a region that runs: events as they happen, and in words whatever is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+from rembuk.testing.services import eventually
+from rembuk_cli.home import Home
+
+if TYPE_CHECKING:
+    from conftest import Command
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simulated(running: Command) -> None:
+    assert running("simulate", "--problems", "40", "--seed", "3").returncode == 0
+    eventually(lambda: well(running), 60)
+
+
+def well(running: Command) -> None:
+    shown = running("status")
+    assert (shown.returncode, "all is well" in shown.stdout) == (0, True), shown.stdout
+
+
+def planted(running: Command, service: str, *statements: str) -> None:
+    """Done in a service's database by its owner, past all services."""
+    home = Home(running.data)
+    noted = home.running()
+    assert noted is not None
+    url = home.running_region(noted).database(service).owner_url
+
+    async def execute() -> None:
+        owner = await asyncpg.connect(url)
+        for statement in statements:
+            await owner.execute(statement)
+        await owner.close()
+
+    asyncio.run(execute())
+
+
+def found_wrong(running: Command, what: str) -> Callable[[], None]:
+    def look() -> None:
+        shown = running("status")
+        assert shown.returncode == 1
+        assert what in shown.stdout, shown.stdout
+
+    return look
+
+
+def test_events_follow_shows_what_happens_from_now_on(running: Command) -> None:
+    following = running.begin("events", "reports", "--follow", "--json")
+    assert following.stdout is not None
+    lines: list[dict[str, Any]] = []
+    reader = threading.Thread(target=lambda: lines.extend(map(json.loads, following.stdout or ())))
+    reader.start()
+    seeds = itertools.count(100)
+
+    def seen() -> None:
+        assert running("simulate", "--problems", "2", "--seed", str(next(seeds))).returncode == 0
+        assert lines
+
+    eventually(seen, 60)
+    head = next(one["log"] for one in running.status()["services"] if one["name"] == "reports")
+    eventually(lambda: _reached(lines, head), 30)
+    following.send_signal(signal.SIGINT)
+    assert following.wait(20) == 0
+    reader.join()
+    positions = [line["position"] for line in lines]
+    assert positions == list(range(positions[0], head + 1))
+
+
+def _reached(lines: list[dict[str, Any]], head: int) -> None:
+    assert lines[-1]["position"] == head
+
+
+def test_a_follower_ten_seconds_behind_is_told(running: Command) -> None:
+    where = "where follower = 'open_problems'"
+    planted(running, "forums", f"create table kept as select * from checkpoint {where}")
+    planted(running, "forums", f"update checkpoint set position = 0 {where}")
+    eventually(found_wrong(running, "forums: open_problems is "), 30)
+    planted(running, "forums", f"update checkpoint set position = (select position from kept) {where}")
+    well(running)
+
+
+def test_what_is_in_quarantine_is_told_with_its_first_position(running: Command) -> None:
+    planted(
+        running, "reports",
+        """insert into quarantine (follower, stream, position, stream_id, type, error, headers, data)
+           values ('projection', 'JATIM_REPORTS', 7, 'a problem', 'ProblemReported', 'KeyError', '{}', '')""",
+    )  # fmt: skip
+    found_wrong(running, "projection has 1 aggregates (1 events) of JATIM_REPORTS in quarantine, the first at 7")()
+    planted(running, "reports", "delete from quarantine")
+    well(running)
+
+
+def test_a_stream_ahead_of_a_log_restored_from_an_older_state_is_told(running: Command) -> None:
+    planted(
+        running, "reports",
+        "create table log.newer as select * from log.event where position > 50",
+        "alter table log.event disable trigger user",
+        "delete from log.event where position > 50",
+        "create table log.later as table log.head",
+        "update log.head set position = 50",
+    )  # fmt: skip
+    found_wrong(running, "STREAM AHEAD: JATIM_REPORTS is at ")()
+    planted(
+        running, "reports",
+        "insert into log.event table log.newer",
+        "alter table log.event enable trigger user",
+        "update log.head set position = (select position from log.later)",
+    )  # fmt: skip
+    well(running)
+
+
+def test_a_stream_whose_last_event_is_not_the_logs_is_told(running: Command) -> None:
+    last = "where position = (select max(position) from log.event)"
+    planted(
+        running, "reports",
+        "alter table log.event disable trigger user",
+        f"create table log.kept as select id from log.event {last}",
+        f"update log.event set id = gen_random_uuid() {last}",
+    )  # fmt: skip
+    found_wrong(running, "STREAM DIVERGED: reports at ")()
+    planted(
+        running, "reports",
+        f"update log.event set id = (select id from log.kept) {last}",
+        "alter table log.event enable trigger user",
+    )  # fmt: skip
+    well(running)
