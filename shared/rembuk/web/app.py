@@ -19,8 +19,6 @@ from rembuk.web.openapi import Document
 from rembuk.web.parameters import require_plain_query
 from rembuk.web.requests import StrictRequest
 
-MAX_BODY_BYTES = 1024 * 1024
-
 Hook = Callable[[], Awaitable[None]]
 
 _NOT_JSON = (
@@ -103,7 +101,6 @@ def build(
         [*routes, events_feed(log, settings.region, settings.service), live, ready, metrics],
         exception_handlers=problem_details.HANDLERS,
         request_class=StrictRequest,
-        request_max_body_size=MAX_BODY_BYTES,
         on_startup=[log.start, *start],
         on_shutdown=[*stop, log.stop],
         openapi_config=OpenAPIConfig(

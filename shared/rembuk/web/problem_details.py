@@ -26,7 +26,6 @@ _log = structlog.get_logger(__name__)
 _AT = re.compile(r"^(?P<rule>.*?)(?: - at `(?P<field>[^`]*)`)?$", re.DOTALL)  # how msgspec words it
 _NAMED = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<field>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"^Missing required query parameter '(?P<field>[^']*)'")  # how Litestar words it
-_HUNG_UP = "client disconnected prematurely"  # Litestar, in an error 500
 _NO_BODY = "'data'"  # Litestar's way to say so
 _PATTERN = "Expected `str` matching regex "
 
@@ -108,8 +107,6 @@ _HTTP_RULES = {
 
 def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     status = error.status_code
-    if error.detail == _HUNG_UP:
-        return response(400, "malformed-input", error.detail)  # to nobody, and no fault of ours
     if status >= 500:
         _log.error("request failed", exc_info=error)
         return response(status, "internal-error")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import ValidationException
+from litestar.exceptions import ClientException, ValidationException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.types import Empty
 from uuid_utils import uuid7
 
 from rembuk.decider import Refused
 from rembuk.event import Metadata
 from rembuk.handling import derive_id, fingerprint
 
+MAX_BODY_BYTES = 1024 * 1024
 KEY = "[!-~]{1,255}"
 VERSION = '(?:W/)?"?([0-9]{1,9})"?'
 
@@ -49,6 +53,31 @@ class StrictRequest(Request[Any, Any, Any]):
             raise ValidationException("JSON is malformed: not UTF-8") from error
         except msgspec.DecodeError as error:
             raise ValidationException(str(error)) from error
+
+    async def body(self) -> bytes:
+        """All of it; raises RequestEntityTooLarge, before reading it where it announces as much, and ClientException
+        when the client leaves. Litestar's own goes through a stream and an index of the headers: a twentieth of the
+        time of accepting a report."""
+        if self._body is Empty:
+            if _announced(self.scope["headers"]) > MAX_BODY_BYTES:
+                raise RequestEntityTooLarge
+            parts: list[bytes] = []
+            size, more = 0, True
+            while more:
+                message = await self.receive()
+                if message["type"] != "http.request":
+                    raise ClientException("the client left before its request was whole")  # heard by nobody
+                parts.append(message["body"])
+                size, more = size + len(message["body"]), message["more_body"]
+                if size > MAX_BODY_BYTES:
+                    raise RequestEntityTooLarge
+            self._body = b"".join(parts)
+        return self._body
+
+
+def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """The Content-Length, which the server has found to be a number; 0 without one."""
+    return next((int(value) for name, value in headers if name == b"content-length"), 0)
 
 
 @cache
