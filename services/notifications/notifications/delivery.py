@@ -9,7 +9,9 @@ message is sent once more under the same id, by which its receiver knows it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -38,12 +40,14 @@ from notifications.commands import (
     Parcel,
     StopSubscription,
 )
-from notifications.domain import DELIVERY, SUBSCRIPTION, Confirmed, Requested, Settled
+from notifications.domain import DELIVERY, SUBSCRIPTION, Confirmed, Requested, Settled, Stopped
 
 AT_ONCE = 20
 """Messages on their way at a time."""
 SEND_S = 15.0
 """How long one attempt may take, all in all."""
+FINISH_S = 8.0
+"""How long a stopping sender lets messages on their way arrive: less than what `rembuk.cancelling` allows."""
 LEASE = timedelta(seconds=60)
 """How long what one sender took is left to it by the others."""
 POLL_S = 5.0
@@ -119,8 +123,18 @@ class Sender:
                     self._connection.drop()
                     await asyncio.sleep(0.5)
         finally:
-            await asyncio.gather(*self._sending, return_exceptions=True)
+            await self._finish()
             self._connection.drop()
+
+    async def _finish(self) -> None:
+        """Let what is on its way arrive and be recorded, however often we are cancelled meanwhile; then no longer."""
+        deadline = time.monotonic() + FINISH_S
+        while self._sending and (left := deadline - time.monotonic()) > 0:
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait(self._sending, timeout=left)
+                break
+        for task in self._sending:
+            task.cancel()
 
     async def _listen(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.add_listener("delivery_queued", lambda *_: self._news.set())
@@ -159,7 +173,10 @@ class Sender:
         parcel = Parcel(area, row["subscription_id"], row["alert_id"])
         wanted = Confirmed if row["alert_id"] else Requested
         command: DeliveryCommand
-        if not isinstance(SUBSCRIPTION.fold(one.event for one in subscription), wanted):
+        subscribed = SUBSCRIPTION.fold(one.event for one in subscription)
+        if not isinstance(subscribed, wanted):
+            if isinstance(subscribed, Stopped):  # whoever stopped it may have crashed before it forgot the contact
+                await self._vault.erase(row["subscription_id"])
             command = GiveUp(parcel, state.attempts, "no longer wanted")
         else:
             command = await self._attempt(row, requested, parcel, state.attempts + 1)

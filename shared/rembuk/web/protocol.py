@@ -28,17 +28,18 @@ class _Gathering:
 
     def write(self, data: bytes) -> None:
         if not self._parts:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._parts.append(data)
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
-        if self._parts:
-            self._transport.write(b"".join(self._parts))
-            self._parts.clear()
+    def flush(self) -> None:
+        """Write what has gathered; nothing where the client has left in the meantime."""
+        parts, self._parts = self._parts, []
+        if parts and not self.is_closing():
+            self._transport.write(b"".join(parts))
 
 
 class Protocol(HttpToolsProtocol):
@@ -46,19 +47,26 @@ class Protocol(HttpToolsProtocol):
 
     _in_head = True
     _head_bytes = 0
+    _read = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
+        self._read = len(data)
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, "head-too-large", f"a request's head may have {MAX_HEAD_BYTES} bytes")
 
+    def eof_received(self) -> None:
+        """The client has said all: the transport closes after this, an answer that is ready goes first."""
+        self.transport.flush()  # type: ignore[attr-defined]
+
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = True
+        self._head_bytes = -self._read  # of the read it begins in, much may belong to requests before it
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
