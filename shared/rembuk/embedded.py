@@ -36,7 +36,7 @@ POSTGRES_SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",  # TCP only: no socket path that could be too long
     "fsync": "on",
-    "max_connections": "100",
+    "max_connections": "200",
     "shared_buffers": "64MB",
     "effective_cache_size": "256MB",
     "maintenance_work_mem": "32MB",
