@@ -225,7 +225,8 @@ class Follower:
 
     async def _handle(self, messages: list[Msg]) -> None:
         pause = 0.1
-        whole = unseen(messages, min(map(sequence, messages)) - 1)  # only these may be acknowledged together
+        sequences = list(map(sequence, messages))
+        whole = unseen(messages, min(sequences) - 1)  # only these may be acknowledged together
         while True:
             try:
                 await self._process(whole)
@@ -245,7 +246,7 @@ class Follower:
             else:
                 with suppress(nats.errors.Error):  # a lost acknowledgement costs a look at the checkpoint
                     await whole[-1].ack()
-                if (last := sequence(whole[-1])) < (came := max(map(sequence, messages))):
+                if (last := sequence(whole[-1])) < (came := max(sequences)):
                     await self._go_back(Hole(last + 1, came))
                 return
 

@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Town
     from rembuk.testing.load import Clients
+    from rembuk.testing.receivers import Posted
 
 Breach = Callable[["Town", "Clients"], AbstractAsyncContextManager[None]]
 
@@ -38,37 +39,36 @@ def altered(service: str, table: str, statement: str) -> Breach:
     return breach
 
 
-@asynccontextmanager
-async def told_twice(town: Town, _: Clients) -> AsyncIterator[None]:
-    told = town.sink.at(next(iter(town.subscribers.values())))[0]
-    town.sink.posted.append(told)
-    yield
-    town.sink.posted.pop()
+def witnessed(change: Callable[[Town, Clients], None]) -> Breach:
+    """What receivers got, or what clients were told, changed as if it had been otherwise; put back afterwards."""
+
+    @asynccontextmanager
+    async def breach(town: Town, clients: Clients) -> AsyncIterator[None]:
+        posted, acknowledged = list(town.sink.posted), dict(clients.acknowledged)
+        change(town, clients)
+        try:
+            yield
+        finally:
+            town.sink.posted[:] = posted
+            clients.acknowledged = acknowledged
+
+    return breach
 
 
-@asynccontextmanager
-async def never_told(town: Town, _: Clients) -> AsyncIterator[None]:
-    told = town.sink.at(next(iter(town.subscribers.values())))[0]
-    town.sink.posted.remove(told)
-    yield
-    town.sink.posted.append(told)
+def told(town: Town) -> Posted:
+    """An alert that some subscriber got."""
+    return town.sink.at(next(iter(town.subscribers.values())))[0]
 
 
-@asynccontextmanager
-async def acknowledged_and_lost(_: Town, clients: Clients) -> AsyncIterator[None]:
+def lose(_: Town, clients: Clients) -> None:
+    """What was acknowledged under an id is not there."""
     key, one = next(iter(clients.acknowledged.items()))
     clients.acknowledged[key] = replace(one, id=uuid4())
-    yield
-    clients.acknowledged[key] = one
 
 
-@asynccontextmanager
-async def recorded_twice(_: Town, clients: Clients) -> AsyncIterator[None]:
+def forget(_: Town, clients: Clients) -> None:
     """A report that nobody asked for: what a retry recorded a second time looks like."""
-    key = next(key for key, one in clients.acknowledged.items() if one.ask.path == "/v1/problems")
-    one = clients.acknowledged.pop(key)
-    yield
-    clients.acknowledged[key] = one
+    del clients.acknowledged[next(key for key, one in clients.acknowledged.items() if one.ask.path == "/v1/problems")]
 
 
 LAST = "(select max(position) from log.event)"
@@ -117,10 +117,10 @@ BREACHES: dict[str, tuple[Breach, str]] = {
         ),
         "assert_sound",
     ),
-    "an alert told twice": (told_twice, "_told_once"),
-    "an alert never told": (never_told, "_told_once"),
-    "a report acknowledged and lost": (acknowledged_and_lost, "_acknowledged_is_there_once"),
-    "a report recorded twice": (recorded_twice, "_acknowledged_is_there_once"),
+    "an alert told twice": (witnessed(lambda town, _: town.sink.posted.append(told(town))), "_told_once"),
+    "an alert never told": (witnessed(lambda town, _: town.sink.posted.remove(told(town))), "_told_once"),
+    "a report acknowledged and lost": (witnessed(lose), "_acknowledged_is_there_once"),
+    "a report recorded twice": (witnessed(forget), "_acknowledged_is_there_once"),
 }  # fmt: skip
 
 

@@ -47,13 +47,15 @@ class Protocol(HttpToolsProtocol):
 
     _in_head = True
     _head_bytes = 0
-    _read = 0
+    _read = 0  # bytes of the read in hand
+    _between = True  # the requests so far are complete
+    _shared = False  # the read in hand has bytes of another request than the one that begins
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
-        self._read = len(data)
+        self._read, self._shared = len(data), not self._between
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
@@ -66,12 +68,17 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = True
-        self._head_bytes = -self._read  # of the read it begins in, much may belong to requests before it
+        self._head_bytes = -self._read if self._shared else 0
+        self._between, self._shared = False, True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "malformed-input", msg)
