@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rembuk.embedded import free_port
+from rembuk.testing.ports import free_ports
 
 from bench.running import LagWatch, Load, RunningRegion, level, region, wait_until_answers, wrk
 from bench.work import Figures, Result, Servers
@@ -81,7 +81,7 @@ def _clean(load: Load) -> Load:
 @contextmanager
 def orm_service(servers: Servers) -> Iterator[str]:
     """Peer (a) on a database of its own; its URL."""
-    port = free_port()
+    port = free_ports()
     child = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "bench.peers.orm_service:app", "--loop", "uvloop", "--http", "httptools",
          "--port", str(port), "--no-access-log", "--log-level", "warning"],

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from rembuk.embedded import free_port
+from rembuk.testing.ports import free_ports
 
 from bench.processes import megabytes, processor_seconds, with_children
 from bench.work import Figures, Result, Servers
@@ -23,7 +23,7 @@ def run(_: Servers, runs: int) -> list[Result]:
     with tempfile.TemporaryDirectory(prefix="rembuk-idle-") as directory:
         rembuk = [str(Path(sys.executable).with_name("rembuk"))]
         where = ["--data", f"{directory}/region"]
-        subprocess.run([*rembuk, "up", "--detach", *where, "--port-base", str(free_port())], check=True)
+        subprocess.run([*rembuk, "up", "--detach", *where, "--port-base", str(free_ports(10))], check=True)
         try:
             described = json.loads(Path(directory, "region", "region.json").read_text())
             processes = with_children([described["supervisor"]["pid"]])

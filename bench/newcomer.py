@@ -9,8 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from rembuk.embedded import free_port
+from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS
+from rembuk.testing.ports import free_ports
 
 from bench.running import wait_until_answers
 from bench.work import Figures, Result, Servers
@@ -20,16 +21,17 @@ GOAL_S = 60
 
 
 def run(_: Servers, runs: int) -> list[Result]:
-    answering = Figures("until reports answers", "s")
+    answering = Figures("until every service answers", "s")
     for _ in range(runs):
         folder = Path(tempfile.mkdtemp(prefix="rembuk-newcomer-"))
-        base = free_port()
+        base = free_ports(10)
         environment = {**os.environ, "REMBUK_PORT_BASE": str(base)}
         try:
             _copy(folder)
             started = time.monotonic()
             demo = subprocess.Popen(["make", "demo"], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-            wait_until_answers(f"http://127.0.0.1:{base + PORT_OFFSETS['reports']}/health/ready", 600, demo)
+            for service in SERVICES:
+                wait_until_answers(f"http://127.0.0.1:{base + PORT_OFFSETS[service]}/health/ready", 600, demo)
             answering.runs.append(time.monotonic() - started)
             if demo.wait():
                 raise RuntimeError("make demo failed: the figure would not count")

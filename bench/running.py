@@ -17,9 +17,9 @@ from uuid import uuid4
 
 import asyncpg
 import msgspec
-from rembuk.embedded import free_port
 from rembuk.provisioning import SERVICES
 from rembuk.region import PROCESSES, Region
+from rembuk.testing.ports import free_ports
 
 from bench.work import REPORT, Servers
 
@@ -59,7 +59,7 @@ class RunningRegion:
             nats_url=servers.nats_url,
             password="bench",
             region_key="YmVuY2ggYmVuY2ggYmVuY2ggYmVuY2ggYmVuY2ggYmU=",
-            ports={service: free_port() for service in SERVICES},
+            ports={service: free_ports() for service in SERVICES},
         )
 
     def start(self) -> None:

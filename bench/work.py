@@ -16,8 +16,9 @@ from uuid import uuid4
 
 import asyncpg
 from rembuk.contracts.reports import ProblemReported
-from rembuk.embedded import EmbeddedNats, EmbeddedPostgres, free_port
+from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
 from rembuk.migrations import KERNEL_SCRIPTS
+from rembuk.testing.ports import free_ports
 
 DESCRIPTION = (
     "Motor hilang di depan rumah pada malam hari, sekitar jam dua. Gang gelap dan portal tidak dijaga. "
@@ -63,7 +64,7 @@ class Servers:
 def servers() -> Iterator[Servers]:
     """Start both in a new directory; gone afterwards."""
     data = Path(tempfile.mkdtemp(prefix="rembuk-bench-"))
-    postgres, nats = EmbeddedPostgres(data / "postgres", free_port()), EmbeddedNats(data / "nats", free_port())
+    postgres, nats = EmbeddedPostgres(data / "postgres", free_ports()), EmbeddedNats(data / "nats", free_ports())
     try:
         postgres.start()
         nats.start()

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rembuk.embedded import free_port
 from rembuk.region import PORT_OFFSETS
+from rembuk.testing.ports import free_ports
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -19,10 +19,7 @@ COMMANDS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 @pytest.fixture(scope="module")
 def port_base() -> int:
     """So that a region somebody runs on the ports of the README is left alone."""
-    while True:
-        base = free_port()
-        if base % 10 == 0:
-            return base
+    return free_ports(10)
 
 
 @pytest.fixture(scope="module")

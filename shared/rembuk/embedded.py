@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -387,18 +386,14 @@ class EmbeddedNats(_Server):
         return False
 
 
-def free_port() -> int:
-    """A port nothing listens on now, below the range from which systems number outgoing connections."""
-    return next(port for port in iter(lambda: random.randrange(20_000, 32_000), None) if _is_free(port))  # noqa: S311
-
-
 def require_free_port(port: int) -> None:
     """Raises PortTaken, which names whoever listens on it."""
-    if not _is_free(port):
+    if not is_free(port):
         raise PortTaken(f"port {port} is taken{_listener(port)}; free it or choose another with --port-base")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a server could listen on it now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rembuk.embedded import HOST, free_port
+from rembuk.embedded import is_free
 from rembuk.region import PORT_OFFSETS
+from rembuk.testing.ports import free_ports
 
 
 class Command:
     """`rembuk` for one data directory and one range of ports."""
 
     def __init__(self, data: Path) -> None:
-        self.data, self.base = data, free_range()
+        self.data, self.base = data, free_ports(10)
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(**self._how(arguments), capture_output=True, text=True, timeout=240, check=False)
@@ -49,19 +49,6 @@ class Command:
         """Of everything that was running when last noted, the supervisor first."""
         note = self.note()
         return [note["supervisor"]["pid"], *(process["pid"] for process in note["processes"].values())]
-
-
-def free_range() -> int:
-    """A base of ports that are all free."""
-    while True:
-        base = free_port()
-        if all(is_free(base + offset) for offset in PORT_OFFSETS.values()):
-            return base
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) != 0
 
 
 @pytest.fixture

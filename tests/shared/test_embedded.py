@@ -24,8 +24,8 @@ from rembuk.embedded import (
     EmbeddedNats,
     EmbeddedPostgres,
     PortTaken,
-    free_port,
 )
+from rembuk.testing.ports import free_ports
 
 pytest_plugins = ["rembuk.testing.servers"]
 
@@ -53,7 +53,7 @@ def make(tmp_path: Path) -> Iterator[Callable[[Kind], Server]]:
     made: list[Server] = []
 
     def make(kind: Kind) -> Server:
-        made.append(kind(tmp_path / kind.program, free_port()))
+        made.append(kind(tmp_path / kind.program, free_ports()))
         return made[-1]
 
     yield make
@@ -116,7 +116,7 @@ def test_a_directory_has_one_server_at_a_time(kind: Kind, make: Callable[[Kind],
     with pytest.raises(
         AlreadyRunning, match=rf"^{kind.program} already runs on \S+ \(pid {server.pid}\); stop it first$"
     ):
-        kind(server.data, free_port()).start()
+        kind(server.data, free_ports()).start()
 
 
 @BOTH

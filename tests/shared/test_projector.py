@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -175,31 +176,36 @@ async def test_a_read_model_without_its_table_waits_and_sets_nothing_aside(
 async def test_a_deadlock_is_tried_again_and_sets_nothing_aside(
     log: EventLog, region: TallyRegion, broker: Client, projector: Projector, postgres_url: str
 ) -> None:
-    await log.append(one := UUID(int=1), 0, [uuid4(), uuid4()], [TallyOpened(), Counted(1)])
-    await log.append(two := UUID(int=2), 0, [uuid4(), uuid4()], [TallyOpened(), Counted(1)])
+    """The projector adds a row, waits for another, and then for its checkpoint, whose holder waits for the first."""
+    old, added = UUID(int=1), UUID(int=2)
+    await log.append(old, 0, [uuid4()], [TallyOpened()])
+    await projector.process(await published(log, broker, region))
+    await log.append(added, 0, [uuid4()], [TallyOpened()])
+    await log.append(old, 1, [uuid4()], [Counted(1)])
     batch = await published(log, broker, region)
-    await projector.process(batch)
-    for tally in (one, two):
-        await log.append(tally, 2, [uuid4()], [Counted(1)])
-    batch = await published(log, broker, region)
-    owner = await asyncpg.connect(region.owner_url)
-    admin = await asyncpg.connect(postgres_url)
-    transaction = owner.transaction()
+    url = urlsplit(postgres_url)._replace(path=f"/{region.role}").geturl()
+    patient, other, watch = [await asyncpg.connect(url) for _ in range(3)]
+    await patient.execute("set deadlock_timeout = '1h'")  # so that the projector is the one that is told
+    transaction = patient.transaction()
     await transaction.start()
-    await owner.execute("update tally set note = note where id = $1", two)
-    projecting = asyncio.create_task(projector.process(batch))
+    await patient.execute("select from checkpoint for update")
 
-    async def waits() -> None:
+    async def wait(number: int) -> None:
         query = "select count(*) from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'"
-        assert await admin.fetchval(query, region.role) == 1
+        assert await watch.fetchval(query, region.role) == number
 
-    await eventually(waits)
-    await owner.execute("update tally set note = note where id = $1", one)
+    async with other.transaction():
+        await other.execute("select from tally where id = $1 for update", old)
+        projecting = asyncio.create_task(projector.process(batch))
+        await eventually(lambda: wait(1))
+        waiting = asyncio.create_task(patient.execute("insert into tally values ($1, 0, 0, '')", added))
+        await eventually(lambda: wait(2))
     with pytest.raises(asyncpg.DeadlockDetectedError):
         await projecting
-    await admin.close()
+    await waiting
     await transaction.rollback()
     await projector.process(batch)
     assert await rows(region) == rows_of(await everything(log))
-    assert await owner.fetchval("select count(*) from quarantine") == 0
-    await owner.close()
+    assert await watch.fetchval("select count(*) from quarantine") == 0
+    for connection in (patient, other, watch):
+        await connection.close()

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pytest
 from aiosmtpd.controller import Controller
 
-from rembuk.embedded import free_port
+from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def digits(text: str) -> str:
 def smtp() -> Iterator[tuple[str, Mailbox]]:
     """The URL of a running SMTP server, and its mailbox."""
     mailbox = Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    controller = Controller(mailbox, hostname="127.0.0.1", port=free_ports())
     controller.start()
     yield f"smtp://127.0.0.1:{controller.port}", mailbox
     controller.stop()

@@ -10,7 +10,8 @@ from typing import Protocol, TypeVar
 
 import pytest
 
-from rembuk.embedded import EmbeddedNats, EmbeddedPostgres, PortTaken, free_port
+from rembuk.embedded import EmbeddedNats, EmbeddedPostgres, PortTaken
+from rembuk.testing.ports import free_ports
 
 
 class Server(Protocol):
@@ -123,7 +124,7 @@ def _running(make: Callable[[Path, int], S]) -> Iterator[S]:
 
 def _started(make: Callable[[Path, int], S], data: Path) -> S:
     for _ in range(10):  # another test process may take the free port before the server does
-        server = make(data, free_port())
+        server = make(data, free_ports())
         try:
             server.start()
         except PortTaken:

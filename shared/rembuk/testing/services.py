@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import pytest
 
-from rembuk.embedded import free_port
 from rembuk.provisioning import SERVICES
 from rembuk.region import PROCESSES, Region
+from rembuk.testing.ports import free_ports
 
 T = TypeVar("T")
 TEST_KEY = "dGVzdCB0ZXN0IHRlc3QgdGVzdCB0ZXN0IHRlc3QgdGU="
@@ -46,7 +46,7 @@ class RunningRegion:
             nats_url=nats_url,
             password="test",
             region_key=TEST_KEY,
-            ports={service: free_port() for service in SERVICES},
+            ports={service: free_ports() for service in SERVICES},
             extra=extra,
         )
         self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
