@@ -22,6 +22,10 @@ from rembuk.settings import MissingSetting, Settings
 GRACE_S = 15
 """How long a stopping API finishes the requests it has accepted."""
 
+KEEP_ALIVE_S = 65
+"""How long an idle connection is kept: longer than clients (httpx: 5 s) and proxies (nginx: 60 s) do, so that it is
+they who end it. A server that ends it first may do so in the moment in which a request is on its way."""
+
 
 def main(service: str) -> None:
     """Run one process of a service; exits 2 when it is not told what it needs."""
@@ -71,7 +75,7 @@ def _serve(settings: Settings) -> None:
     uvicorn.run(
         app, host=settings.host, port=settings.port, loop="uvloop", http=Protocol, ws="none", lifespan="on",
         access_log=False, log_config=None, proxy_headers=False, server_header=False,
-        timeout_graceful_shutdown=GRACE_S, backlog=2048,
+        timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=KEEP_ALIVE_S, backlog=2048,
     )  # fmt: skip
 
 

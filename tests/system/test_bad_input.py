@@ -466,3 +466,13 @@ def test_a_request_is_not_charged_with_the_bytes_of_the_one_before_it(running: R
     assert answered.status == 201
     both = sent(running.url("reports"), first + second)
     assert both.status == 201
+
+
+def test_an_idle_connection_is_left_to_the_client_to_end(running: RunningRegion) -> None:
+    """httpx gives an idle connection up after five seconds; who sends in the last of them must be heard."""
+    address = urlsplit(running.url("reports"))
+    with socket.create_connection((address.hostname, address.port), timeout=7) as wire:
+        wire.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert wire.recv(65536).startswith(b"HTTP/1.1 200 ")
+        with pytest.raises(TimeoutError):
+            wire.recv(65536)
