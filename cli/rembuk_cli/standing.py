@@ -28,6 +28,7 @@ CONNECT_S = 3.0
 
 _HEAD = "select position from log.head"
 _CHECKPOINTS = "select follower, stream, position from checkpoint order by follower, stream"
+_REFUSED = "select follower, count(*) from reaction where outcome = 'refused' group by follower"
 _QUARANTINE = (
     "select follower, stream, count(distinct stream_id) as aggregates, count(*) as events, min(position) as first "
     "from quarantine group by follower, stream order by follower, stream"
@@ -36,13 +37,15 @@ _EVENT = "select id, recorded_at, clock_timestamp() as now from log.event where 
 
 
 class Follower(msgspec.Struct):
-    """Where a follower stands in a stream; `behind_s` is the age of the first event that it has not taken."""
+    """Where a follower stands in a stream; `behind_s` is the age of the first event that it has not taken, `refused`
+    how many of a reaction's commands the domain said no to since the beginning (which is an outcome, nothing wrong)."""
 
     name: str
     stream: str
     position: int
     behind: int = 0
     behind_s: float = 0.0
+    refused: int = 0
 
 
 class Quarantine(msgspec.Struct, frozen=True):
@@ -162,8 +165,10 @@ async def _read_stream(
 
 
 async def _read_flow(database: asyncpg.Connection[Any], service: Service) -> None:
+    refused = dict(await database.fetch(_REFUSED))
     service.followers = [
-        Follower(row["follower"], row["stream"], row["position"]) for row in await database.fetch(_CHECKPOINTS)
+        Follower(row["follower"], row["stream"], row["position"], refused=refused.get(row["follower"], 0))
+        for row in await database.fetch(_CHECKPOINTS)
     ]
     service.quarantine = [Quarantine(**row) for row in await database.fetch(_QUARANTINE)]
 

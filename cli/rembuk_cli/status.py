@@ -44,11 +44,12 @@ def show(running: Running, standing: Standing) -> None:
     for one in standing.services:
         services.add_row(one.name, _yes(one.ready), _number(one.log), _number(one.stream), _relay(one), _held(one))
     out.print(services)
-    followers = Table("follower", "of", "position", "behind by")
+    followers = Table("follower", "of", "position", "behind by", "refused")
     for service in standing.services:
         for follower in service.followers:
             name = f"{service.name} {follower.name}"
-            followers.add_row(name, follower.stream, f"{follower.position:,}", _behind(follower))
+            refused = f"{follower.refused:,}" if follower.refused else ""
+            followers.add_row(name, follower.stream, f"{follower.position:,}", _behind(follower), refused)
     out.print(followers)
     processes = Table("process", "pid", "restarts", "PSS MB")
     for process in standing.processes:

@@ -71,8 +71,8 @@ class Story:
                 await self._resident_subscribes()
                 await self._partner_subscribes(self._sink)
             problem = await self._resident_reports()
-            await self._officer_works_on(problem)
-            meeting = await self._forum_invites(problem)
+            position = await self._officer_works_on(problem)
+            meeting = await self._forum_invites(problem, position)
             await self._forum_meets(meeting, problem)
             await self._act_together(problem)
             await self._look_back(problem)
@@ -104,14 +104,16 @@ class Story:
             await self._told("a new report")
         return str(problem["id"])
 
-    async def _officer_works_on(self, problem: str) -> None:
+    async def _officer_works_on(self, problem: str) -> int:
+        """The position of reports' log after it."""
         _chapter("The village officer looks, asks why it happens and how pressing it is")
         await self._act(problem, "verify", {"note": "Ditinjau bersama ketua RT; lampu memang mati dan pos kosong."})
         analysis = {"root_cause": CAUSE, "victims": "penghuni rumah kos", "place": "gang belakang pasar"}
         await self._act(problem, "analyse", analysis)
-        await self._act(problem, "prioritise", {"impact": 4, "urgency": 4, "reach": 3})
+        return await self._act(problem, "prioritise", {"impact": 4, "urgency": 4, "reach": 3})
 
-    async def _forum_invites(self, problem: str) -> str:
+    async def _forum_invites(self, problem: str, heard: int) -> str:
+        """The meeting's id. A forum draws its agenda from what it has `heard` of reports, up to that position."""
         _chapter("Police and community found their forum and put the problem on its agenda")
         founding = {"area": VILLAGE, "model": "wilayah", "name": "FKPM Kertajaya", "hall": "Balai RW 05"}
         forum = (await self._post("forums", "/v1/forums", founding))["id"]
@@ -119,6 +121,8 @@ class Story:
             member = {"pillar": pillar, "role": role, "sex": sex, "name": name}
             await self._post("forums", f"/v1/forums/{forum}/members", member)
         at = datetime.now(WIB).replace(hour=19, minute=30, second=0, microsecond=0)
+        candidates = f"{self._urls['forums']}/v1/forums/{forum}/agenda-candidates"
+        (await self._client.get(candidates, params={"at_least": heard})).raise_for_status()
         plan = {"forum_id": forum, "at": at.isoformat(), "place": "Balai RW 05", "agenda": [problem]}
         return str((await self._post("forums", "/v1/meetings", plan))["id"])
 
@@ -180,8 +184,9 @@ class Story:
         self._heard += 1
         await self._watch.heard(self._heard, what)
 
-    async def _act(self, problem: str, action: str, body: dict[str, Any]) -> None:
-        await self._post("reports", f"/v1/problems/{problem}/{action}", body)
+    async def _act(self, problem: str, action: str, body: dict[str, Any]) -> int:
+        """The position at which it was recorded."""
+        return int((await self._post("reports", f"/v1/problems/{problem}/{action}", body))["position"])
 
     async def _post(self, service: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Ask, and wait until what came of it was seen on NATS."""

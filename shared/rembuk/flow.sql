@@ -31,3 +31,5 @@ create table reaction (
     reacted_at timestamptz not null default now(),
     primary key (follower, event_id, command)
 );
+
+create index reaction_refused on reaction (follower) where outcome = 'refused';

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import uuid_utils.compat as uuids
 
-from rembuk.decider import Decider
+from rembuk.decider import Decider, Refused
 from rembuk.event import Event, Metadata, Recorded
 from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
 
@@ -101,7 +101,12 @@ async def handle(
         if expected_version is not None and expected_version != len(history):
             raise VersionMismatch(expected_version, len(history))
         state, ours = _present(decider, history)
-        events = decider.decide(command, state)
+        try:
+            events = decider.decide(command, state)
+        except Refused:
+            if new and not attempt:
+                continue  # it may be a retry of what was allowed at first
+            raise
         if not ours:
             raise VersionConflict(f"{stream_id} is an aggregate of another kind")
         if not events:

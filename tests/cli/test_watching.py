@@ -103,6 +103,19 @@ def test_what_is_in_quarantine_is_told_with_its_first_position(running: Command)
     well(running)
 
 
+def test_what_the_domain_refused_a_reaction_is_counted_and_nothing_wrong(running: Command) -> None:
+    planted(
+        running, "reports",
+        """insert into reaction (follower, event_id, command, outcome, detail)
+           values ('agreements', gen_random_uuid(), 'propose', 'refused', 'already-applied')""",
+    )  # fmt: skip
+    reports = next(one for one in running.status()["services"] if one["name"] == "reports")
+    assert {follower["name"]: follower["refused"] for follower in reports["followers"]} == {
+        "projection": 0, "agreements": 1,
+    }  # fmt: skip
+    well(running)
+
+
 def test_a_stream_ahead_of_a_log_restored_from_an_older_state_is_told(running: Command) -> None:
     planted(
         running, "reports",

@@ -16,9 +16,28 @@ TOGETHER = [
 ]
 
 
+REPORT = {"area": FORUM["area"], "category": "street_lighting", "title": "Lampu jalan mati", "description": "Gelap."}
+
+
 @pytest.fixture(scope="module")
-def forums(start_region: Callable[..., RunningRegion]) -> httpx.Client:
-    return httpx.Client(base_url=start_region("forums").url("forums"), timeout=10)
+def region(start_region: Callable[..., RunningRegion]) -> RunningRegion:
+    return start_region("reports", "forums")
+
+
+@pytest.fixture(scope="module")
+def forums(region: RunningRegion) -> httpx.Client:
+    return httpx.Client(base_url=region.url("forums"), timeout=10)
+
+
+@pytest.fixture
+def problem(region: RunningRegion, forums: httpx.Client) -> str:
+    """A verified problem of which forums has heard."""
+    with httpx.Client(base_url=region.url("reports"), timeout=10) as reports:
+        problem = str(reports.post("/v1/problems", json=REPORT).raise_for_status().json()["id"])
+        verified = reports.post(f"/v1/problems/{problem}/verify", json={}).raise_for_status().json()
+    at_least = {"at_least": verified["position"]}
+    forums.get(f"/v1/forums/{founded(forums)}/agenda-candidates", params=at_least).raise_for_status()
+    return problem
 
 
 def founded(forums: httpx.Client, **other: Any) -> str:
@@ -130,17 +149,17 @@ def test_the_id_of_another_kind_of_thing_is_an_unknown_one(forums: httpx.Client)
 
 
 def test_a_meeting_names_its_time_zone_and_each_problem_once(forums: httpx.Client) -> None:
-    forum, problem = founded(forums), str(uuid4())
+    forum, unknown = founded(forums), str(uuid4())
     naive = forums.post("/v1/meetings", json=plan(forum) | {"at": "2026-03-02T19:00:00"})
     assert (naive.status_code, naive.json()["errors"][0]["field"]) == (400, "at")
-    twice = forums.post("/v1/meetings", json=plan(forum, problem, problem))
+    twice = forums.post("/v1/meetings", json=plan(forum, unknown, unknown))
     assert (twice.status_code, twice.json()["errors"][0]["field"]) == (422, "agenda")
     many = forums.post("/v1/meetings", json=plan(forum, *(str(uuid4()) for _ in range(51))))
     assert (many.status_code, many.json()["errors"][0]["field"]) == (400, "agenda")
 
 
-def test_a_held_meeting_shows_who_was_there_and_whether_that_was_a_quorum(forums: httpx.Client) -> None:
-    forum, problem = founded(forums), str(uuid4())
+def test_a_held_meeting_shows_who_was_there_and_whether_that_was_a_quorum(forums: httpx.Client, problem: str) -> None:
+    forum = founded(forums)
     for _ in range(10):
         joined(forums, forum)
     meeting = scheduled(forums, forum, problem)

@@ -76,7 +76,7 @@ def joined(member: int, role: Any = "member") -> MemberJoined:
 
 
 def scheduling(*agenda: UUID) -> ScheduleMeeting:
-    return ScheduleMeeting(FORUM_ID, AREA, AT, "Balai RW", agenda)
+    return ScheduleMeeting(FORUM_ID, AREA, AT, "Balai RW", agenda, frozenset({LIGHTS, NOISE}))
 
 
 def agreed(problem: UUID) -> Agreed:
@@ -142,6 +142,10 @@ def test_a_meeting_is_scheduled_once() -> None:
 
 def test_each_problem_is_on_the_agenda_once() -> None:
     meeting.when(scheduling(LIGHTS, LIGHTS)).refused("problem-named-twice", field="agenda")
+
+
+def test_an_agenda_is_drawn_from_the_verified_open_problems_of_the_area() -> None:
+    meeting.when(scheduling(LIGHTS, number(9))).refused("not-a-candidate", field="agenda[1]")
 
 
 def test_an_agenda_has_fifty_problems_at_most() -> None:

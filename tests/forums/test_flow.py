@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
@@ -15,6 +15,13 @@ TOGETHER = [
     {"pillar": "police", "sex": "male", "count": 1, "officers": 1},
     {"pillar": "residents", "sex": "female", "count": 7},
 ]
+SOLVED: dict[str, dict[str, Any]] = {
+    "propose-solution": {"proposal": "Pasang lampu", "strategies": ["partnership"]},
+    "apply-solution": {
+        "done": "Lampu dipasang", "strategies": ["partnership"], "partners": ["residents"],
+        "since": "2026-03-01", "until": "2026-03-02",
+    },
+}  # fmt: skip
 AGREED = {"proposal": "Pasang lampu bersama", "strategies": ["partnership"], "root_cause": "Gang gelap"}
 
 
@@ -37,7 +44,9 @@ class Story:
         return dict(self.reports.post("/v1/problems", json=report | other).raise_for_status().json())
 
     def verified(self, **other: Any) -> str:
-        problem = str(self.reported(**other)["id"])
+        return self.verify(self.reported(**other)["id"])
+
+    def verify(self, problem: str) -> str:
         return self.of_problem(problem, "verify", {})
 
     def of_problem(self, problem: str, action: str, body: dict[str, Any]) -> str:
@@ -48,9 +57,12 @@ class Story:
         forum = {"area": area, "model": "wilayah", "name": "FKPM Gubeng"}
         return str(self.forums.post("/v1/forums", json=forum).raise_for_status().json()["id"])
 
-    def held(self, forum: str, agenda: list[str], **outcome: Any) -> str:
+    def scheduled(self, forum: str, agenda: list[str], key: str = "") -> httpx.Response:
         plan = {"forum_id": forum, "at": "2026-03-02T19:00:00+07:00", "place": "Balai", "agenda": agenda}
-        meeting = str(self.forums.post("/v1/meetings", json=plan).raise_for_status().json()["id"])
+        return self.forums.post("/v1/meetings", json=plan, headers={"Idempotency-Key": key or str(uuid4())})
+
+    def held(self, forum: str, agenda: list[str], **outcome: Any) -> str:
+        meeting = str(self.scheduled(forum, agenda).raise_for_status().json()["id"])
         path = f"/v1/meetings/{meeting}"
         self.forums.post(f"{path}/attendance", json={"attendance": TOGETHER}).raise_for_status()
         self.forums.post(f"{path}/hold", json=outcome).raise_for_status()
@@ -73,11 +85,13 @@ def story(start_region: Callable[..., RunningRegion]) -> Story:
     return Story(start_region("reports", "forums"))
 
 
-def test_a_reported_problem_becomes_an_agenda_candidate_without_its_reporter(story: Story) -> None:
+def test_a_verified_problem_becomes_an_agenda_candidate_without_its_reporter(story: Story) -> None:
     forum = story.founded()
     problem = story.reported()["id"]
+    assert problem not in story.candidates(forum)
+    story.verify(problem)
     candidate = story.candidates(forum)[problem]
-    assert (candidate["title"], candidate["area"], candidate["status"]) == ("Lampu jalan mati", VILLAGE, "reported")
+    assert (candidate["title"], candidate["area"], candidate["status"]) == ("Lampu jalan mati", VILLAGE, "verified")
     assert not any("report" in field for field in candidate if field != "reported_at")
     assert "Budi" not in str(candidate)
     assert "sealed:" not in str(candidate)
@@ -86,15 +100,31 @@ def test_a_reported_problem_becomes_an_agenda_candidate_without_its_reporter(sto
 def test_a_forum_does_not_see_what_is_not_for_it(story: Story) -> None:
     forum = story.founded()
     hidden = [
-        story.reported(disclosure="officer"),
-        story.reported(disclosure="commander"),
-        story.reported(category="domestic_violence"),
-        story.reported(area="35.78.09.1001"),
+        story.verified(disclosure="officer"),
+        story.verified(disclosure="commander"),
+        story.verified(category="domestic_violence"),
+        story.verified(area="35.78.09.1001"),
     ]
-    shown = story.reported(disclosure="forum")
+    shown = story.verified(disclosure="forum")
     candidates = story.candidates(forum)
-    assert shown["id"] in candidates
-    assert not candidates.keys() & {problem["id"] for problem in hidden}
+    assert shown in candidates
+    assert not candidates.keys() & set(hidden)
+    for problem in hidden:
+        refused = story.scheduled(forum, [shown, problem])
+        assert (refused.status_code, refused.json()["type"]) == (422, "/problems/not-a-candidate")
+        assert refused.json()["errors"][0]["field"] == "agenda[1]"
+
+
+def test_a_meeting_scheduled_once_is_answered_alike_though_its_problem_was_solved_since(story: Story) -> None:
+    forum, problem = story.founded(), story.verified()
+    assert problem in story.candidates(forum)
+    first = story.scheduled(forum, [problem], "s1")
+    for action, body in SOLVED.items():
+        story.of_problem(problem, action, body)
+    assert problem not in story.candidates(forum)
+    again = story.scheduled(forum, [problem], "s1")
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
+    assert story.scheduled(forum, [problem]).status_code == 422
 
 
 def test_what_becomes_known_only_later_does_not_bring_a_hidden_problem_to_light(story: Story) -> None:
@@ -119,6 +149,7 @@ def test_a_candidate_is_one_while_it_is_open(story: Story) -> None:
 def test_what_a_forum_agrees_on_becomes_a_proposed_solution(story: Story) -> None:
     forum = story.founded()
     lights, noise = story.verified(), story.verified(category="noise", title="Bising")
+    assert {lights, noise} <= story.candidates(forum).keys()
     meeting = story.held(forum, [lights, noise], agreements=[{"problem_id": lights, **AGREED}], deferred=[noise])
 
     def proposed() -> None:

@@ -156,6 +156,13 @@ async def test_a_refused_command_records_nothing_and_may_be_asked_again(log: Eve
     assert (await count(log, tally, Count(7, at_most=7), "key")).version == 2
 
 
+async def test_a_retry_of_what_was_new_is_answered_though_it_would_be_refused_by_now(log: EventLog) -> None:
+    tally, key = uuid4(), uuid4()
+    first = await handle(log, TALLY, tally, Count(1), key, Metadata(), new=True)
+    again = await handle(log, TALLY, tally, Count(1, at_most=0), key, Metadata(), new=True)
+    assert (again.position, again.repeated) == (first.position, True)
+
+
 async def test_the_events_of_a_command_carry_its_metadata_area_and_derived_ids(log: EventLog) -> None:
     tally, key = uuid4(), uuid4()
     metadata = Metadata("journey", "cause", "officer")

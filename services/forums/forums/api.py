@@ -66,10 +66,10 @@ class Joined(msgspec.Struct, frozen=True):
 
 def routes(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
     """Every route of the service but those that all services share."""
-    return [*_commands(log, vault), *_reads(log, queries)]
+    return [*_commands(log, vault, queries), *_reads(log, queries)]
 
 
-def _commands(log: EventLog, vault: Vault) -> list[Any]:
+def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
     @post("/v1/forums", summary="Found a forum", responses=documented(400, 409, 413, 415, 422, 503))
     async def found_forum(request: Json, data: FoundForum) -> Answer[Recorded]:
         known_area(data.area)
@@ -100,7 +100,8 @@ def _commands(log: EventLog, vault: Vault) -> list[Any]:
         forum = await _founded(log, data.forum_id, "forum_id")
         intent = Intent(request, data)
         meeting_id = derive_id("meeting", intent.key)
-        command = ScheduleMeeting(data.forum_id, forum.area, data.at, data.place, data.agenda)
+        candidates = await queries.candidates_among(data.agenda, forum.area)
+        command = ScheduleMeeting(data.forum_id, forum.area, data.at, data.place, data.agenda, candidates)
         outcome = await handle(log, MEETING, meeting_id, command, intent.key, intent.metadata, new=True)
         return recorded(outcome, f"/v1/meetings/{meeting_id}")
 
@@ -134,7 +135,7 @@ def _reads(log: EventLog, queries: ForumQueries) -> list[Any]:
 
     @get(
         "/v1/forums/{id:uuid}/agenda-candidates",
-        summary="Open problems for its agenda, newest first",
+        summary="Verified, open problems for its agenda, newest first",
         responses=documented(400, 404, 422, 503),
     )
     async def list_candidates(

@@ -56,13 +56,15 @@ class MeetingPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScheduleMeeting(msgspec.Struct, frozen=True):
-    """A meeting of a forum that is known to be founded, in the forum's area."""
+    """A meeting of a forum that is known to be founded, in the forum's area. `candidates` are those problems of the
+    agenda that, as far as forums has heard, may be on one."""
 
     forum_id: UUID
     area: str
     at: datetime
     place: str
     agenda: tuple[UUID, ...]
+    candidates: frozenset[UUID]
 
 
 class Present(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

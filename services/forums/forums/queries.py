@@ -208,10 +208,17 @@ class ForumQueries:
         return CommitmentPage([_shown(row, Commitment) for row in rows], more)
 
     async def candidates(self, area: str, cursor: str | None, limit: int, at_least: int | None = None) -> CandidatePage:
-        """Open problems of an area and below it, newest first; `at_least` is a position of reports."""
-        query = _narrowed(select(open_problem), open_problem, area, open=True)
+        """Candidates of an area and below it, newest first; `at_least` is a position of reports."""
+        query = _candidates(select(open_problem), area)
         rows, more = await self._reported.page(query, open_problem.c.position, cursor, limit, at_least)
         return CandidatePage([_shown(row, Candidate) for row in rows], more)
+
+    async def candidates_among(self, problems: Sequence[UUID], area: str) -> frozenset[UUID]:
+        """Those of some problems that a forum of an area may put on its agenda."""
+        if not problems:
+            return frozenset()
+        query = _candidates(select(open_problem.c.id), area).where(open_problem.c.id.in_(problems))
+        return frozenset(row.id for row in await self._reported.all(query))
 
     async def _forums(self, rows: Sequence[Row[Any]]) -> list[Forum]:
         """The forums of some rows, with what their members come to."""
@@ -223,6 +230,11 @@ class ForumQueries:
         for one in await self._read_model.all(query.where(member.c.forum_id.in_(kinds))):
             kinds[one.forum_id].append(one)
         return [_forum(row, kinds[row.id]) for row in rows]
+
+
+def _candidates(query: Select[Any], area: str) -> Select[Any]:
+    """What a forum may deliberate: open, and found to be so, for reports takes no solution to anything else."""
+    return _narrowed(query, open_problem, area, open=True).where(open_problem.c.status != "reported")
 
 
 def _narrowed(query: Select[Any], table: Table, area: str | None, **equal: Any) -> Select[Any]:

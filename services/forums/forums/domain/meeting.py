@@ -63,6 +63,12 @@ def schedule(command: ScheduleMeeting, state: State) -> list[MeetingEvent]:
     if not isinstance(state, Unscheduled):
         raise Refused("already-scheduled")
     _each_once(command.agenda, "agenda")
+    for index, problem in enumerate(command.agenda):
+        if problem not in command.candidates:
+            raise Refused(
+                "not-a-candidate", "an agenda is drawn from the verified, open problems of the area",
+                field=f"agenda[{index}]",
+            )  # fmt: skip
     return [MeetingScheduled(command.forum_id, command.area, command.at, command.place, command.agenda)]
 
 
