@@ -227,13 +227,16 @@ class Follower:
         pause = 0.1
         sequences = list(map(sequence, messages))
         whole = unseen(messages, min(sequences) - 1)  # only these may be acknowledged together
-        while True:
+        done, at_once = 0, len(whole)
+        while done < len(whole):
             try:
-                await self._process(whole)
+                await self._process(whole[done : done + at_once])
             except Hole as hole:
                 await self._go_back(hole)
                 return
             except Exception as error:
+                if isinstance(error, TimeoutError):  # PostgreSQL hangs, or this was too much for one transaction
+                    at_once = max(1, at_once // 2)
                 if not is_unreachable(error):
                     _log.critical("follower fails", follower=self.name, stream=self.stream, exc_info=True)
                 else:
@@ -244,11 +247,11 @@ class Follower:
                     return
                 pause = min(pause * 2, 5.0)
             else:
-                with suppress(nats.errors.Error):  # a lost acknowledgement costs a look at the checkpoint
-                    await whole[-1].ack()
-                if (last := sequence(whole[-1])) < (came := max(sequences)):
-                    await self._go_back(Hole(last + 1, came))
-                return
+                done += at_once
+        with suppress(nats.errors.Error):  # a lost acknowledgement costs a look at the checkpoint
+            await whole[-1].ack()
+        if (last := sequence(whole[-1])) < (came := max(sequences)):
+            await self._go_back(Hole(last + 1, came))
 
     async def _go_back(self, hole: Hole) -> None:
         """Have it all delivered again from the checkpoint; a hole that stays is looked at once a second."""

@@ -156,6 +156,21 @@ def test_a_worker_killed_while_it_sends_loses_nothing_and_repeats_only_under_the
     assert max(Counter(path for path in paths for _ in house.sink.at(path)).values()) == 2
 
 
+def test_what_is_still_on_its_way_is_not_taken_again_when_its_lease_ends(start_house: Callable[..., House]) -> None:
+    house = start_house()
+    for path, area in (("/slow", "35.78"), ("/next", "35.13")):
+        house.confirmed(f"{house.sink.url}{path}", area=area)
+    house.sink.hold = Event()
+    house.alert_about(house.report())
+    eventually(lambda: _is(len(house.sink.at("/slow")), 1))
+    _lapse_leases(house)
+    house.http.post("/v1/alerts", json={"area": "35.13", "headline": {"id": "Awas"}, "text": {"id": "Hati-hati."}})
+    eventually(lambda: _is(len(house.sink.at("/next")), 1))  # whoever took this would have taken both
+    house.sink.hold.set()
+    house.sink.hold = None
+    assert len(house.sink.at("/slow")) == 1
+
+
 def test_streams_read_again_and_a_ledger_built_anew_send_nothing(start_house: Callable[..., House]) -> None:
     house = start_house()
     house.confirmed("again@example.org")

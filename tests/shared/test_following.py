@@ -124,6 +124,26 @@ async def test_what_fails_before_or_after_the_commit_is_tried_again_and_counts_o
         await shown(region, log)
 
 
+async def test_what_is_too_much_for_one_transaction_is_taken_in_smaller_ones(
+    log: EventLog, region: TallyRegion, nats_url: str, relayed: None
+) -> None:
+    sizes: list[int] = []
+
+    def slow(process: Process) -> Process:
+        async def slow_process(batch: list[Msg]) -> None:
+            sizes.append(len(batch))
+            if len(batch) > 100:
+                raise TimeoutError
+            await process(batch)
+
+        return slow_process
+
+    await count_up(log, 900)
+    async with projecting(region, nats_url, slow):
+        await shown(region, log)
+    assert max(sizes) > 100
+
+
 async def test_a_consumer_that_somebody_deleted_is_made_again(
     log: EventLog, broker: Client, region: TallyRegion, nats_url: str, relayed: None
 ) -> None:

@@ -49,14 +49,14 @@ SEND_S = 15.0
 FINISH_S = 8.0
 """How long a stopping sender lets messages on their way arrive: less than what `rembuk.cancelling` allows."""
 LEASE = timedelta(seconds=60)
-"""How long what one sender took is left to it by the others."""
+"""How long what one sender took is left to it by the others; it knows itself what it has not done with."""
 POLL_S = 5.0
 """How often the ledger is looked at without a word from it: for what a crashed sender left behind."""
 LONGEST_PAUSE_S = 3600.0
 
 _TAKE = """
 with due as materialized (
-    select id from delivery where state in ('queued', 'failed') and due_at <= now()
+    select id from delivery where state in ('queued', 'failed') and due_at <= now() and id <> all($3)
     order by due_at limit $1 for update skip locked),
 taken as (
     update delivery set due_at = now() + $2 from due where delivery.id = due.id
@@ -110,7 +110,7 @@ class Sender:
         self._channels, self._patience, self._stop_url = channels, patience, stop_url
         self._news = asyncio.Event()
         self._connection = KeptConnection(database_url, "notifications sender", self._listen)
-        self._sending: set[asyncio.Task[tuple[UUID, float] | None]] = set()
+        self._sending: dict[UUID, asyncio.Task[float | None]] = {}
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is finished and recorded."""
@@ -131,9 +131,9 @@ class Sender:
         deadline = time.monotonic() + FINISH_S
         while self._sending and (left := deadline - time.monotonic()) > 0:
             with suppress(asyncio.CancelledError):
-                await asyncio.wait(self._sending, timeout=left)
+                await asyncio.wait(self._sending.values(), timeout=left)
                 break
-        for task in self._sending:
+        for task in self._sending.values():
             task.cancel()
 
     async def _listen(self, connection: asyncpg.Connection[Any]) -> None:
@@ -143,26 +143,25 @@ class Sender:
         """Take what there is room for, then wait until something ends or comes."""
         self._news.clear()
         if room := AT_ONCE - len(self._sending):
-            for row in await connection.fetch(_TAKE, room, LEASE):
-                self._sending.add(asyncio.create_task(self._deliver(row), name=f"delivery {row['id']}"))
+            for row in await connection.fetch(_TAKE, room, LEASE, list(self._sending)):
+                self._sending[row["id"]] = asyncio.create_task(self._deliver(row), name=f"delivery {row['id']}")
         news = asyncio.create_task(self._news.wait())
-        waiting: set[asyncio.Task[Any]] = {*self._sending, news}
+        waiting: set[asyncio.Task[Any]] = {*self._sending.values(), news}
         if len(self._sending) == AT_ONCE:
             waiting.discard(news)
         await asyncio.wait(waiting, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
         news.cancel()
-        for task in [task for task in self._sending if task.done()]:
-            self._sending.discard(task)
+        for delivery_id, task in [(delivery_id, task) for delivery_id, task in self._sending.items() if task.done()]:
+            del self._sending[delivery_id]
             if (error := task.exception()) is not None:  # its lease runs out, then it is tried again
                 say = _log.warning if is_unreachable(error) else _log.critical
                 say("delivery fails", task=task.get_name(), exc_info=error)
-            elif (postponed := task.result()) is not None:
-                delivery_id, pause = postponed
+            elif (pause := task.result()) is not None:
                 await connection.execute(_POSTPONE, delivery_id, timedelta(seconds=pause))
                 asyncio.get_running_loop().call_later(pause + 0.01, self._news.set)
 
-    async def _deliver(self, row: asyncpg.Record) -> tuple[UUID, float] | None:
-        """One attempt, if the log still wants it; the delivery and its pause when it is to be tried again."""
+    async def _deliver(self, row: asyncpg.Record) -> float | None:
+        """One attempt, if the log still wants it; the pause in seconds when it is to be tried again."""
         history = await self._log.read_stream(row["id"])
         state = DELIVERY.fold(one.event for one in history)
         if isinstance(state, Settled):
@@ -182,7 +181,7 @@ class Sender:
             command = await self._attempt(row, requested, parcel, state.attempts + 1)
         await self._record(row["id"], command, state.attempts + 1, new=not history)
         if isinstance(command, MarkFailed):
-            return row["id"], self._patience.pause(command.attempt)
+            return self._patience.pause(command.attempt)
         return None
 
     async def _attempt(
