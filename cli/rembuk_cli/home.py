@@ -85,7 +85,7 @@ class Process(msgspec.Struct, frozen=True):
 
 class Running(msgspec.Struct, frozen=True):
     """What region.json tells: no secrets in it. `ready` once every service was; `processes` by name
-    (`reports-api`, `nats`, `postgres`); `smtp_url` is where its e-mails go, without credentials."""
+    (`reports-api`, `nats`, `postgres`); `smtp_url` is where its e-mails go. URLs are without credentials."""
 
     region: str
     supervisor: Process
@@ -142,11 +142,12 @@ class Home:
         )
 
     def running_region(self, running: Running) -> Region:
-        """The region as somebody beside it sees it: its databases and streams, no administrator's rights."""
+        """The region as somebody beside it sees it: its databases and streams, no administrator's rights. What NATS
+        asks of us is not noted; REMBUK_NATS_URL tells it, as when the region was started."""
         return Region(
             name=running.region,
             postgres_url=running.postgres_url,
-            nats_url=running.nats_url,
+            nats_url=_with_credentials(running.nats_url, os.environ.get("REMBUK_NATS_URL", "")),
             password=self._password(),
             region_key="",
             ports={service: running.ports[service] for service in SERVICES},
@@ -202,6 +203,11 @@ def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
 def without_credentials(url: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _with_credentials(url: str, given: str) -> str:
+    """The URL as it was `given`, if that is the same but for its credentials."""
+    return given if given and without_credentials(given) == url else url
 
 
 def _write_once(path: Path, text: str) -> None:

@@ -300,7 +300,7 @@ class Supervisor:
                 ready=self._ready,
                 urls={service: f"http://{HOST}:{plan.ports[service]}" for service in SERVICES},
                 postgres_url=without_credentials(postgres_url),
-                nats_url=nats_url,
+                nats_url=without_credentials(nats_url),
                 ports=plan.ports,
                 smtp_url=without_credentials(plan.extra.get("REMBUK_SMTP_URL", "")),
                 processes={child.name: Process.of(child.pid, child.restarts) for child in children},

@@ -15,10 +15,11 @@ from rembuk.testing.ports import free_ports
 
 
 class Command:
-    """`rembuk` for one data directory and one range of ports."""
+    """`rembuk` for one data directory and one range of ports; of REMBUK_* it knows what is in `environment`."""
 
     def __init__(self, data: Path) -> None:
         self.data, self.base = data, free_ports(10)
+        self.environment: dict[str, str] = {}
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(**self._how(arguments), capture_output=True, text=True, timeout=240, check=False)
@@ -28,11 +29,12 @@ class Command:
         return subprocess.Popen(**self._how(arguments), stdout=subprocess.PIPE, text=True)
 
     def _how(self, arguments: tuple[str, ...]) -> dict[str, Any]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")}
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")}
+        environment = ours | self.environment
         return {"args": [sys.executable, "-m", "rembuk_cli", *arguments, "--data", str(self.data)], "env": environment}
 
-    def up(self) -> subprocess.CompletedProcess[str]:
-        return self("up", "--detach", "--port-base", str(self.base))
+    def up(self, *more: str) -> subprocess.CompletedProcess[str]:
+        return self("up", "--detach", "--port-base", str(self.base), *more)
 
     def status(self) -> dict[str, Any]:
         standing: dict[str, Any] = json.loads(self("status", "--json").stdout)

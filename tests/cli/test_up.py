@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+import asyncpg
 import psutil  # type: ignore[import-untyped]
 import pytest
 from rembuk.embedded import HOST
 from rembuk.region import PORT_OFFSETS
 from rembuk.testing.services import eventually
+from rembuk.worker import connect
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -78,6 +83,37 @@ def test_a_taken_port_is_told_in_one_line_with_who_has_it_and_nothing_is_left(re
         assert refused.stderr.strip().count("\n") == 0
     assert not (rembuk.data / "region.json").exists()
     assert not rembuk.listens("postgres")
+
+
+def test_servers_given_by_url_are_used_and_left_alone_and_their_credentials_noted_nowhere(
+    rembuk: Command, postgres_url: str, nats_url: str
+) -> None:
+    nats = urlsplit(nats_url)
+    with_secret = nats._replace(netloc=f"police:rahasia@{nats.netloc}").geturl()
+    rembuk.environment = {"REMBUK_POSTGRES_URL": postgres_url, "REMBUK_NATS_URL": with_secret}
+    up = rembuk.up("--region", f"t{secrets.token_hex(5)}")
+    assert up.returncode == 0, up.stderr
+    assert not rembuk.listens("postgres")
+    assert not rembuk.listens("nats")
+    assert rembuk("simulate", "--problems", "3").returncode == 0
+    told = rembuk("events", "--json", "reports").stdout
+    assert len(told.splitlines()) >= 3
+    eventually(lambda: well(rembuk), 60)
+    noted = "".join(path.read_text() for path in (rembuk.data / "logs").iterdir())
+    noted += (rembuk.data / "region.json").read_text() + up.stdout + rembuk("status", "--json").stdout
+    assert "rahasia" not in noted
+    assert urlsplit(postgres_url).password not in noted
+    assert rembuk("down").returncode == 0
+    asyncio.run(_answer(postgres_url, nats_url))
+
+
+async def _answer(postgres_url: str, nats_url: str) -> None:
+    await (await asyncpg.connect(postgres_url)).close()
+    await (await connect(nats_url, "test")).close()
+
+
+def well(running: Command) -> None:
+    assert running.status()["wrong"] == []
 
 
 def test_a_name_that_cannot_be_a_regions_is_refused(rembuk: Command) -> None:
