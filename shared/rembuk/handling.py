@@ -9,18 +9,15 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
-import uuid_utils.compat as uuids
 
 from rembuk.decider import Decider, Refused
 from rembuk.event import Event, Metadata, Recorded
 from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
+from rembuk.ids import derive_id
 
 C = TypeVar("C")
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)
-
-NAMESPACE = UUID("5f0c2f6e-6f0a-5c1b-9a51-2c7a1f0b3d4e")
-"""Of every id derived in Rembuk (RFC 9562, UUIDv5)."""
 
 _ATTEMPTS = 8
 _fingerprint_encoder = msgspec.json.Encoder(order="sorted")
@@ -50,11 +47,6 @@ class Outcome(msgspec.Struct, frozen=True):
     position: int
     recorded_at: datetime | None
     repeated: bool = False
-
-
-def derive_id(*parts: object) -> UUID:
-    """The UUIDv5 of the parts: the same parts, anywhere and ever after, name the same thing."""
-    return uuids.uuid5(NAMESPACE, "\x1f".join(map(str, parts)))
 
 
 def fingerprint(command: object, key: str) -> str:

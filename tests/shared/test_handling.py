@@ -8,7 +8,8 @@ import pytest
 from rembuk.decider import Refused
 from rembuk.event import Metadata
 from rembuk.event_log import EventLog, VersionConflict
-from rembuk.handling import KeyReused, Outcome, VersionMismatch, derive_id, fingerprint, handle
+from rembuk.handling import KeyReused, Outcome, VersionMismatch, fingerprint, handle
+from rembuk.ids import derive_id
 from rembuk.testing.tallies import CODEC, TALLY, Count, Counted, TallyOpened, TallyRegion, everything
 
 

@@ -17,7 +17,7 @@ from rembuk.codec import Codec
 from rembuk.database import UNREACHABLE, Unavailable
 from rembuk.event import Event, Recorded
 from rembuk.event_log import EventLog
-from rembuk.handling import derive_id
+from rembuk.ids import derive_id
 from rembuk.reactions import Reactor, Wish
 from rembuk.relay import Relay
 from rembuk.testing.servers import Server

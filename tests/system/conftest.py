@@ -30,7 +30,7 @@ from rembuk.contracts import reports as report_contract
 from rembuk.database import UNREACHABLE, Unavailable
 from rembuk.embedded import EmbeddedPostgres
 from rembuk.event_log import EventLog
-from rembuk.handling import derive_id
+from rembuk.ids import derive_id
 from rembuk.provisioning import SERVICES
 from rembuk.streams import stream_name
 from rembuk.testing.load import Ask, Clients

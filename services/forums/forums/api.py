@@ -8,7 +8,8 @@ from litestar import Response, get, post
 from litestar.params import Parameter
 from rembuk.decider import Refused
 from rembuk.event_log import EventLog
-from rembuk.handling import derive_id, handle, state_of
+from rembuk.handling import handle, state_of
+from rembuk.ids import derive_id
 from rembuk.vault import Vault
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, action, known_area, recorded

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 from rembuk.contracts.forums import ForumHeld
 from rembuk.event import Recorded
-from rembuk.handling import derive_id
+from rembuk.ids import derive_id
 from rembuk.reactions import Wish
 
 from forums.commands import MakeCommitment

@@ -17,7 +17,8 @@ from rembuk.contracts.notifications import SubscriptionRequested
 from rembuk.decider import Refused
 from rembuk.event import Recorded as RecordedEvent
 from rembuk.event_log import EventLog
-from rembuk.handling import derive_id, handle
+from rembuk.handling import handle
+from rembuk.ids import derive_id
 from rembuk.vault import Erased, Tampered, Vault
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, known_area, known_category, recorded

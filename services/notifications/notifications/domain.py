@@ -22,7 +22,7 @@ from rembuk.contracts.notifications import (
     SubscriptionStopped,
 )
 from rembuk.decider import Decider, Refused
-from rembuk.handling import derive_id
+from rembuk.ids import derive_id
 
 from notifications.commands import (
     ConfirmSubscription,

@@ -16,7 +16,7 @@ from rembuk.contracts.forums import ForumHeld
 from rembuk.contracts.reports import ProblemReported, SolutionApplied
 from rembuk.database import Unavailable
 from rembuk.event import Recorded
-from rembuk.handling import derive_id
+from rembuk.ids import derive_id
 from rembuk.reactions import React, Wish
 
 from notifications import phrases, projection

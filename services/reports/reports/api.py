@@ -12,7 +12,8 @@ from rembuk.cloud_events import cloud_event
 from rembuk.contracts.categories import CATEGORIES, Category
 from rembuk.decider import Refused
 from rembuk.event_log import EventLog
-from rembuk.handling import derive_id, handle
+from rembuk.handling import handle
+from rembuk.ids import derive_id
 from rembuk.vault import Vault
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, action, known_area, known_category

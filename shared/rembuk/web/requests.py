@@ -17,7 +17,8 @@ from uuid_utils import uuid7
 
 from rembuk.decider import Refused
 from rembuk.event import Metadata
-from rembuk.handling import derive_id, fingerprint
+from rembuk.handling import fingerprint
+from rembuk.ids import derive_id
 
 MAX_BODY_BYTES = 1024 * 1024
 KEY = "[!-~]{1,255}"
