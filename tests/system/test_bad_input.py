@@ -106,6 +106,10 @@ def without(name: str) -> Callable[[Target], Any]:
     return lambda target: {other: value for other, value in target.good.items() if other != name}
 
 
+def no_json(name: str, request: Callable[[Target], bytes]) -> Bad:
+    return Bad(name, request, 400, "malformed-input", "body")
+
+
 TEXT = "<text>"  # stands for the name of the target's text field
 
 BODIES = [
@@ -123,30 +127,38 @@ BODIES = [
     Bad("1e999", text(b"1e999"), 400, "invalid-input", TEXT),
     Bad("a text too long", text(b'"%s"' % (b"x" * 5000)), 400, "invalid-input", TEXT),
     Bad("a text too short", text(b'"x"'), 400, "invalid-input", TEXT),
-    Bad("NaN", text(b"NaN"), 400, "malformed-input"),
-    Bad("Infinity", text(b"-Infinity"), 400, "malformed-input"),
-    Bad("half a surrogate pair", text(rb'"abc\ud800def"'), 400, "malformed-input"),
-    Bad("bytes that are no UTF-8", text(b'"abc\xff\xfedef"'), 400, "malformed-input"),
-    Bad("a NUL byte", text(b'"abc\x00def"'), 400, "malformed-input"),
-    Bad("an unknown escape", text(rb'"abc\x00def"'), 400, "malformed-input"),
-    Bad("a byte order mark", body(lambda t: b"\xef\xbb\xbf" + json.dumps(t.good).encode()), 400, "malformed-input"),
-    Bad("UTF-16", body(lambda t: json.dumps(t.good).encode("utf-16")), 400, "malformed-input"),
-    Bad("JSON cut off", body(lambda t: json.dumps(t.good).encode()[:-1]), 400, "malformed-input"),
-    Bad("something behind the JSON", body(lambda t: json.dumps(t.good).encode() + b"x"), 400, "malformed-input"),
-    Bad("a comma too many", body(lambda _: b'{"area": "35",}'), 400, "malformed-input"),
-    Bad("single quotes", body(lambda _: b"{'area': '35'}"), 400, "malformed-input"),
+    no_json("NaN", text(b"NaN")),
+    no_json("Infinity", text(b"-Infinity")),
+    no_json("half a surrogate pair", text(rb'"abc\ud800def"')),
+    no_json("bytes that are no UTF-8", text(b'"abc\xff\xfedef"')),
+    no_json("a NUL byte", text(b'"abc\x00def"')),
+    no_json("an unknown escape", text(rb'"abc\x00def"')),
+    Bad(
+        "a byte order mark",
+        body(lambda t: b"\xef\xbb\xbf" + json.dumps(t.good).encode()),
+        400,
+        "malformed-input",
+        "body",
+    ),
+    no_json("UTF-16", body(lambda t: json.dumps(t.good).encode("utf-16"))),
+    no_json("JSON cut off", body(lambda t: json.dumps(t.good).encode()[:-1])),
+    Bad(
+        "something behind the JSON", body(lambda t: json.dumps(t.good).encode() + b"x"), 400, "malformed-input", "body"
+    ),
+    no_json("a comma too many", body(lambda _: b'{"area": "35",}')),
+    no_json("single quotes", body(lambda _: b"{'area': '35'}")),
     Bad("no body", body(lambda _: b""), 400, "invalid-input", "body"),
-    Bad("white space", body(lambda _: b" \n"), 400, "malformed-input"),
+    no_json("white space", body(lambda _: b" \n")),
     Bad("null", body(lambda _: None), 400, "invalid-input", "body"),
     Bad("an array", body(lambda t: [t.good]), 400, "invalid-input", "body"),
     Bad("a text", body(lambda _: "area"), 400, "invalid-input", "body"),
     Bad("arrays in arrays", body(lambda _: b"[" * 500_000), 400, "invalid-input", "body"),
     Bad("objects in objects", text(b'{"a":' * 100_000), 400, "invalid-input", TEXT),
     Bad("depth in an unknown field", body(lambda _: b'{"x":' + b"[" * 500_000), 400, "invalid-input", "x"),
-    Bad("1 MiB and a byte", body(lambda _: b" " * (MIB + 1)), 413, "body-too-large"),
-    Bad("chunks without end", chunked(chunks(MIB + 65536)), 413, "body-too-large"),
-    Bad("a length beyond 1 MiB", good(length=str(10**12)), 413, "body-too-large"),
-    Bad("a length that is too short", good(length="10"), 400, "malformed-input"),
+    Bad("1 MiB and a byte", body(lambda _: b" " * (MIB + 1)), 413, "body-too-large", "body"),
+    Bad("chunks without end", chunked(chunks(MIB + 65536)), 413, "body-too-large", "body"),
+    Bad("a length beyond 1 MiB", good(length=str(10**12)), 413, "body-too-large", "body"),
+    no_json("a length that is too short", good(length="10")),
     Bad("no content type", typed(None), 415, "json-expected", "Content-Type"),
     Bad("plain text", typed("text/plain"), 415, "json-expected", "Content-Type"),
     Bad("a form", typed("application/x-www-form-urlencoded"), 415, "json-expected", "Content-Type"),

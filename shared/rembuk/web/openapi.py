@@ -60,7 +60,10 @@ def completed(document: dict[str, Any], app: Litestar) -> dict[str, Any]:
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _as_sent(parameter["schema"])
             if method in ("post", "delete"):
-                operation.setdefault("parameters", []).extend(_HEADERS)
+                heeded = [
+                    header for header in _HEADERS if header["name"] != "If-Match" or "412" in operation["responses"]
+                ]
+                operation.setdefault("parameters", []).extend(heeded)
     return {**document, "components": {**document["components"], "schemas": schemas}}
 
 

@@ -65,8 +65,9 @@ def _validation(request: Request[Any, Any, Any], error: ValidationException) -> 
     errors = tuple(_field_error(request, one) for one in extra if isinstance(one, dict))
     if missing := _MISSING.match(error.detail):
         errors = (FieldError(missing["field"], "must be given"),)
-    malformed = not errors
-    return response(400, "malformed-input" if malformed else "invalid-input", error.detail if malformed else "", errors)
+    if not errors:
+        return response(400, "malformed-input", error.detail, (FieldError("body", "must be well-formed JSON"),))
+    return response(400, "invalid-input", errors=errors)
 
 
 def _field_error(request: Request[Any, Any, Any], one: dict[str, Any]) -> FieldError:
@@ -96,6 +97,7 @@ def _said(rule: str) -> str:
     return RULES.get(regex, rule)
 
 
+_TOO_LARGE = (FieldError("body", "body-too-large"),)
 _HTTP_RULES = {
     400: "malformed-input",
     404: "not-found",
@@ -110,7 +112,8 @@ def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     if status >= 500:
         _log.error("request failed", exc_info=error)
         return response(status, "internal-error")
-    return response(status, _HTTP_RULES.get(status, "request-refused"), error.detail, headers=error.headers)
+    errors = _TOO_LARGE if status == 413 else ()
+    return response(status, _HTTP_RULES.get(status, "request-refused"), error.detail, errors, headers=error.headers)
 
 
 def _refused(_: Request[Any, Any, Any], error: Refused) -> Response[Any]:
@@ -132,7 +135,7 @@ def _conflict(_: Request[Any, Any, Any], error: VersionConflict) -> Response[Any
 
 
 def _too_large(_: Request[Any, Any, Any], error: EventTooLarge) -> Response[Any]:
-    return response(413, "body-too-large", str(error))
+    return response(413, "body-too-large", str(error), _TOO_LARGE)
 
 
 def _unavailable(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
