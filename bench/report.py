@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
+from typing import Any
 
 from bench.work import Figures, Result
 
@@ -18,13 +18,12 @@ def load() -> dict[str, Result]:
     path = HERE / "results.json"
     if not path.exists():
         return {}
-    return {
-        line["measure"]: Result(
-            line["measure"], Figures(**line["ours"]), [Figures(**peer) for peer in line["peers"]],
-            [(text, reached) for text, reached in line["goals"]], line["notes"],
-        )
-        for line in json.loads(path.read_text())
-    }  # fmt: skip
+    return {line["measure"]: _result(line) for line in json.loads(path.read_text())}
+
+
+def _result(line: dict[str, Any]) -> Result:
+    figures = {"ours": Figures(**line["ours"]), "peers": [Figures(**peer) for peer in line["peers"]]}
+    return Result(**{**line, **figures})
 
 
 def write(results: list[Result]) -> str:
@@ -33,8 +32,8 @@ def write(results: list[Result]) -> str:
     (HERE / "results.json").write_text(json.dumps([asdict(result) for result in kept.values()], indent=1) + "\n")
     table = _table(list(kept.values()))
     (HERE / "results.md").write_text(
-        f"# Measured\n\n`make bench`, {date.today().isoformat()}, {platform.machine()}, {_cores()} cores, "
-        f"Python {platform.python_version()}; min / median / max of the runs; fsync on everywhere.\n\n"
+        f"# Measured\n\n`make bench`, {platform.machine()}, {_cores()} cores, Python {platform.python_version()}; "
+        f"min / median / max of the runs; fsync on everywhere.\n\n"
         f"{table}\n![ratios](results.svg)\n"
     )
     _chart(list(kept.values()))
@@ -53,7 +52,8 @@ def _table(results: list[Result]) -> str:
         peers = "<br>".join(f"{peer.name}: {peer}" for peer in result.peers)
         goals = "<br>".join(f"{'✓' if reached else '✗'} {text}" for text, reached in result.goals)
         notes = "".join(f"<br>{note}" for note in result.notes)
-        lines.append(f"| {result.measure} | {result.ours.name}: {result.ours}{notes} | {peers} | {goals} |")
+        when = f"{result.runs} run{'s' * (result.runs > 1)}, {result.day}"
+        lines.append(f"| {result.measure}<br>{when} | {result.ours.name}: {result.ours}{notes} | {peers} | {goals} |")
     return "\n".join(lines) + "\n"
 
 

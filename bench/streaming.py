@@ -4,6 +4,7 @@ through FastStream against bare nats-py fetches with the same upsert."""
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -101,16 +102,22 @@ async def _publish(url: str, nats_url: str) -> float:
     client = await nats.connect(nats_url)
     jetstream = client.jetstream()
     await _forget(jetstream, "PEER")
-    await jetstream.add_stream(name="PEER", subjects=["peer.>"])
+    await jetstream.add_stream(dataclasses.replace(streams.stream_config("bench", "peer"), name="PEER"))
+    messages = [
+        (
+            row["data"].encode(),
+            nats_wire.parse_header_lines(streams.header_lines("bench", "reports", row).encode()),
+        )
+        for row in rows
+    ]
     in_flight = asyncio.Semaphore(64)
 
-    async def publish(row: asyncpg.Record) -> None:
-        header = nats_wire.parse_header_lines(streams.header_lines("bench", "reports", row).encode())
+    async def publish(data: bytes, header: Any) -> None:
         async with in_flight:
-            await jetstream.publish("peer.ProblemReported.35.78.08", row["data"].encode(), headers=header, timeout=30)
+            await jetstream.publish("polmas.bench.peer.ProblemReported.35.78.08", data, headers=header, timeout=30)
 
     started = time.perf_counter()
-    await asyncio.gather(*map(publish, rows))
+    await asyncio.gather(*(publish(*message) for message in messages))
     elapsed = time.perf_counter() - started
     await _forget(jetstream, "PEER")
     await client.close()

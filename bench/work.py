@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,18 @@ class Figures:
 
 @dataclass
 class Result:
-    """One line of the table: ours, the peers', and the goals as (text, reached)."""
+    """One line of the table: ours, the peers', the goals as (text, reached), and when how many runs were made."""
 
     measure: str
     ours: Figures
     peers: list[Figures] = field(default_factory=list)
     goals: list[tuple[str, bool]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    runs: int = 0
+    day: str = field(default_factory=lambda: date.today().isoformat())
+
+    def __post_init__(self) -> None:
+        self.runs = self.runs or len(self.ours.runs)
 
     def at_least(self, times: float, peer: Figures) -> None:
         """Goal: our median is at least `times` that of a peer."""

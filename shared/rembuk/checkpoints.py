@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from rembuk.database import AS_LONG_AS_IT_TAKES_S, KeptConnection
+from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
 
 _OPEN = "insert into checkpoint (follower, stream) values ($1, $2) on conflict do nothing"
 _READ = "select position from checkpoint where follower = $1 and stream = $2"
@@ -29,7 +29,11 @@ class Checkpoint:
 
     async def position(self) -> int:
         """Wait for the lock, then tell the last position that was processed; 0 before the first."""
-        return await self.read(await self.connection.get())
+        try:
+            return await self.read(await self.connection.get())
+        except UNREACHABLE:
+            self.connection.drop()  # it may be dead without knowing
+            raise
 
     async def read(self, connection: asyncpg.Connection[Any]) -> int:
         return int(await connection.fetchval(_READ, self.follower, self.stream))

@@ -40,6 +40,15 @@ MAX_WAITING = 20_000
 _APPEND = "select base, at, verdicts from log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at"
 
+PAGE_BYTES = 8 * 1024 * 1024
+"""Of event data in one page of the log: large events must make nobody large."""
+PAGE = f"""
+    select {_COLUMNS}
+    from (select *, sum(octet_length(data::text)) over (order by position) as bytes
+          from (select * from log.event where position > $1 order by position limit $2) as page) as sized
+    where bytes <= {PAGE_BYTES} or position = $1 + 1 order by position"""
+"""The events after position $1, in order: at most $2, and as many of them as `PAGE_BYTES` hold, one at least."""
+
 # What headers and subjects of the broker can carry: the relay must never stumble over what the log has taken.
 _AREA = re.compile(r"(?:[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+){0,7})?")
 _METADATA = re.compile(rb"[\x20-\x5b\x5d-\x7e]{2,2048}")  # of JSON, where a backslash would escape what is no header's
@@ -240,10 +249,9 @@ class EventLog:
         return await self._read(f"select {_COLUMNS} from log.event where stream_id = $1 order by version", stream_id)
 
     async def read(self, after: int = 0, limit: int = 500) -> list[Recorded[Any]]:
-        """Up to `limit` events of positions > `after`, in order. Raises Unavailable, Undecodable."""
-        return await self._read(
-            f"select {_COLUMNS} from log.event where position > $1 order by position limit $2", after, limit
-        )
+        """A page of events of positions > `after`, in order: `limit` at most, fewer where they are large, none at the
+        end only. Raises Unavailable, Undecodable."""
+        return await self._read(PAGE, after, limit)
 
     async def head(self) -> int:
         """The last position, 0 for an empty log. Raises Unavailable."""

@@ -28,7 +28,7 @@ they who end it. A server that ends it first may do so in the moment in which a 
 
 
 def main(service: str) -> None:
-    """Run one process of a service; exits 2 when it is not told what it needs."""
+    """Run one process of a service; exits 2 when it is not told what it needs, 1 when a part of it failed."""
     process = sys.argv[1] if len(sys.argv) == 2 else ""
     try:
         settings = Settings.load(service)
@@ -39,7 +39,8 @@ def main(service: str) -> None:
             case "worker":
                 worker = import_module(f"{service}.worker").build(settings)
                 _collect_seldom()
-                uvloop.run(_work(worker))
+                if not uvloop.run(_work(worker)):
+                    sys.exit(1)
             case "migrate":
                 _migrate(settings)
             case _:
@@ -49,10 +50,11 @@ def main(service: str) -> None:
         sys.exit(2)
 
 
-async def _work(worker: Any) -> None:
+async def _work(worker: Any) -> bool:
     """Run until it ends, and have whatever it left behind end, too: asyncio itself asks once, and would then wait."""
-    await worker.run()
+    ended_well: bool = await worker.run()
     await cancel(asyncio.all_tasks() - {asyncio.current_task()})
+    return ended_well
 
 
 def _collect_seldom() -> None:

@@ -70,9 +70,9 @@ class Reactor:
         connection = await self.checkpoint.connection.get()
         try:
             await self._process(connection, messages)
-        except Exception:
-            if connection.is_closed():
-                self.checkpoint.connection.drop()
+        except Exception as error:
+            if is_unreachable(error) or connection.is_closed():
+                self.checkpoint.connection.drop()  # it may be dead without knowing
             raise
 
     async def _process(self, connection: asyncpg.Connection[Any], messages: list[Msg]) -> None:

@@ -21,10 +21,9 @@ from prometheus_client import Counter, Gauge
 
 from rembuk import nats_wire, streams
 from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
+from rembuk.event_log import PAGE
 
 BATCH = 500
-BATCH_BYTES = 8 * 1024 * 1024
-"""Of event data in one batch: large events must not make the relay, or the broker, large."""
 IDLE_CHECK_S = 5.0
 """Without news from the log, how often the stream's tail is looked at: a broker that lost its disk is noticed so."""
 HALTED_CHECK_S = 30.0
@@ -34,11 +33,6 @@ BUSY, BUSY_PACE_S = 16, 0.03
 gather, a lone one waits for nobody."""
 LOCK = "select pg_advisory_lock(hashtext('rembuk relay'))"
 
-_PAGE = """
-    select position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at
-    from (select *, sum(octet_length(data::text)) over (order by position) as bytes
-          from (select * from log.event where position > $1 order by position limit $2) as page) as sized
-    where bytes <= $3 or position = $1 + 1 order by position"""
 _ACK_TIMEOUT_S = 3.0
 _SERVERS_AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
 
@@ -109,7 +103,7 @@ class Relay:
         tail = await self.checked_tail(connection)
         while True:
             self._news.clear()
-            rows = await connection.fetch(_PAGE, tail, BATCH, BATCH_BYTES)
+            rows = await connection.fetch(PAGE, tail, BATCH)
             if rows:
                 tail = await self._publish(rows, tail)
                 _relayed.labels(self.stream).inc(len(rows))

@@ -70,7 +70,9 @@ class Worker:
         self._settings = settings
         self._followers, self._start, self._tasks, self._stop = followers, start, tasks, stop
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
+        """Whether it stopped because it was told to, and not because something failed."""
+        failed = False
         settings = self._settings
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,8 +85,10 @@ class Worker:
             task.add_done_callback(ended)
 
         def ended(task: asyncio.Task[Any]) -> None:
+            nonlocal failed
             if not task.cancelled() and (error := task.exception()) is not None:
                 _log.critical("worker task failed", task=task.get_name(), exc_info=error)
+                failed = True
                 stopping.set()
 
         async def work() -> None:
@@ -111,3 +115,4 @@ class Worker:
             await hook()
         with suppress(nats.errors.Error):  # it is away: there is nobody to say good-bye to
             await faststream.stop()
+        return not failed

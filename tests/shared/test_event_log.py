@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from rembuk.codec import MAX_EVENT_BYTES, EventTooLarge
 from rembuk.database import Unavailable
 from rembuk.event import Metadata
-from rembuk.event_log import AlreadyRecorded, Appended, EventLog, VersionConflict
+from rembuk.event_log import PAGE_BYTES, AlreadyRecorded, Appended, EventLog, VersionConflict
 from rembuk.testing.servers import Server
 from rembuk.testing.tallies import (
     CODEC,
     Counted,
     TallyOpened,
     TallyRegion,
+    count_up,
     eventually,
     everything,
     tally_region,
@@ -229,6 +230,13 @@ async def test_an_event_at_the_limit_is_taken_and_one_byte_more_is_not(log: Even
     await append(log, uuid4(), note="a" * room)
     with pytest.raises(EventTooLarge):
         await append(log, uuid4(), note="a" * (room + 1))
+
+
+async def test_a_page_holds_fewer_events_where_they_are_large_and_one_at_least(log: EventLog) -> None:
+    await count_up(log, 120, tallies=2, note="x" * 200_000)
+    size = sum(len(log.codec.encode(event.event)) for event in await log.read())
+    assert size <= PAGE_BYTES < size + 200_100
+    assert [event.position for event in await everything(log)] == list(range(1, await log.head() + 1))
 
 
 @pytest.mark.parametrize("note", ["\x00", "a\x00b", "\\u0000", "\u2028", "\U0001f600", "\x7f\x1b\r\n", "'; --", ""])

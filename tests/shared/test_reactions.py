@@ -251,6 +251,30 @@ async def test_contention_is_tried_again_and_sets_nothing_aside(
     assert await ours.aside() == []
 
 
+async def test_after_a_silence_of_postgres_nobody_goes_on_with_the_same_connection(
+    theirs: EventLog, broker: Client, region: TallyRegion, ours: Ours
+) -> None:
+    async def hang(_: Sequence[Recorded[Any]], __: Any) -> list[list[Wish]]:
+        raise TimeoutError
+
+    checkpoint = ours.reactor.checkpoint
+    await count_up(theirs, 1)
+    batch = await published(theirs, broker, region)
+    before = await checkpoint.connection.get()
+    with pytest.raises(TimeoutError):
+        await Reactor(checkpoint, CODEC, hang, ours.log).process(batch)
+    silent = await checkpoint.connection.get()
+    assert silent is not before
+    owner = await asyncpg.connect(ours.region.owner_url)
+    async with owner.transaction():
+        await owner.execute("lock table checkpoint")
+        await silent.execute("set lock_timeout = '50ms'")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await checkpoint.position()
+    await owner.close()
+    assert await checkpoint.connection.get() is not silent
+
+
 async def test_a_killed_postgres_makes_nothing_happen_twice_or_never(
     theirs: EventLog, broker: Client, region: TallyRegion, own_postgres: Callable[[], Server]
 ) -> None:

@@ -193,6 +193,15 @@ async def test_sigterm_lets_workers_finish_the_batch_in_hand(town: Town) -> None
     await town.assert_sound(clients)
 
 
+async def test_a_worker_of_which_a_part_fails_says_so_by_its_exit_code(town: Town) -> None:
+    forums = await town.database("forums")
+    assert await asyncio.to_thread(town.region.stop, "forums", "worker") == 0
+    await forums.execute("alter table checkpoint rename to mislaid")
+    worker = town.region.region.spawn("forums", "worker")
+    assert await asyncio.to_thread(worker.wait, 30) == 1
+    await forums.execute("alter table mislaid rename to checkpoint")
+
+
 @pytest.mark.parametrize("away", ["postgres", "nats", "a hung postgres"])
 async def test_sigterm_ends_processes_whose_servers_are_away(town: Town, away: str) -> None:
     async with town.clients(at_most=100) as clients:

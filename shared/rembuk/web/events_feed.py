@@ -28,7 +28,9 @@ def events_feed(log: EventLog, region: str, service: str) -> Any:
         after: Annotated[
             int, Parameter(ge=0, le=2**62, description="Last position you have", schema_extra={"minimum": 0})
         ] = 0,
-        limit: Annotated[int, Parameter(ge=1, le=500)] = 100,
+        limit: Annotated[
+            int, Parameter(ge=1, le=500, description="At most so many; fewer where they are large, none at the end")
+        ] = 100,
     ) -> Response[list[dict[str, Any]]]:
         events = [cloud_event(region, service, event) for event in await log.read(after, limit)]
         return Response(events, media_type=MEDIA_TYPE)
