@@ -79,7 +79,8 @@ def unseen(messages: list[Msg], position: int) -> list[Msg]:
 
 class _PatientPull:
     """A pull subscription that waits long for the first message; once there was one, it lets company gather at the
-    broker and takes all of it with one request (FastStream alone would ask again and again while it lingers)."""
+    broker and takes all of it with one request (FastStream alone would ask again and again while it lingers). Where a
+    full batch is known to wait, it waits for nothing but that."""
 
     def __init__(
         self,
@@ -89,6 +90,7 @@ class _PatientPull:
     ) -> None:
         self._pull, self._idle, self._lost = pull, idle, lost
         self._last = 0  # how many messages came last
+        self._behind = False  # a full batch waits at the broker
 
     async def replace(self, pull: JetStreamContext.PullSubscription) -> None:
         """Go on with another subscription; what the former still holds is dropped."""
@@ -97,24 +99,25 @@ class _PatientPull:
 
     async def fetch(self, batch: int, timeout: float) -> list[Msg]:
         try:
-            if self._last:
-                if self._last < BATCH:
-                    await asyncio.sleep(BUSY_LINGER_S if self._last >= BUSY else LINGER_S)
+            if self._behind:
+                messages = await self._pull.fetch(batch, PATIENCE_S)
+            elif self._last:
+                await asyncio.sleep(BUSY_LINGER_S if self._last >= BUSY else LINGER_S)
                 messages = await self._pull.fetch(batch, timeout)
             else:
                 messages = await self._pull.fetch(1, PATIENCE_S)
         except (TimeoutError, nats.errors.TimeoutError):
             if not self._last:
                 await self._idle()
-            self._last = 0
+            self._last, self._behind = 0, False
             raise nats.errors.TimeoutError from None
         except nats.errors.Error as error:
-            self._last = 0
+            self._last, self._behind = 0, False
             _log.warning("pull failed", error=repr(error))
             await asyncio.sleep(0.5)
             await self._lost()
             raise nats.errors.TimeoutError from error
-        self._last = len(messages)
+        self._last, self._behind = len(messages), messages[-1].metadata.num_pending >= batch
         return messages
 
     async def unsubscribe(self) -> None:

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk import following
 from rembuk.event_log import EventLog
-from rembuk.following import Hole, unseen
+from rembuk.following import BATCH, Hole, unseen
 from rembuk.relay import Relay
 from rembuk.testing.servers import Broker, Server
 from rembuk.testing.tallies import (
@@ -28,6 +28,7 @@ from rembuk.testing.tallies import (
     count_up,
     eventually,
     everything,
+    level,
     projecting,
     rows,
     rows_of,
@@ -122,6 +123,25 @@ async def test_what_fails_before_or_after_the_commit_is_tried_again_and_counts_o
         await shown(region, log)
         await count_up(log, 100)
         await shown(region, log)
+
+
+async def test_who_is_behind_takes_full_batches(
+    log: EventLog, region: TallyRegion, nats_url: str, broker: Client, relayed: None
+) -> None:
+    sizes: list[int] = []
+
+    def counting(process: Process) -> Process:
+        async def counted(batch: list[Msg]) -> None:
+            sizes.append(len(batch))
+            await process(batch)
+
+        return counted
+
+    await count_up(log, 3_000)
+    await eventually(lambda: level(log, broker, region.stream), retry=Exception)
+    async with projecting(region, nats_url, counting):
+        await shown(region, log)
+    assert sizes[1:5] == [BATCH] * 4
 
 
 async def test_what_is_too_much_for_one_transaction_is_taken_in_smaller_ones(
