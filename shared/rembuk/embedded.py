@@ -373,7 +373,7 @@ class EmbeddedNats(_Server):
         conf.write_text(json.dumps(settings, indent=2))
         self._own_by_directory_owner(conf)
         binary = str(_nats_binary())
-        environment = {"GOMEMLIMIT": "128MiB", **os.environ}
+        environment = {"GOMEMLIMIT": "128MiB", "GOGC": "50", **os.environ}
         return [binary, "-c", str(conf)], environment, self._run_as(binary, "--version")
 
     def _ready(self, pid: int) -> bool:
