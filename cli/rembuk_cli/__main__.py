@@ -7,6 +7,7 @@ import typer
 from rembuk_cli.demo import demo
 from rembuk_cli.down import down
 from rembuk_cli.events import events
+from rembuk_cli.replay import replay
 from rembuk_cli.simulate import simulate
 from rembuk_cli.status import status
 from rembuk_cli.up import up
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (up, down, demo, simulate, status, events):
+for command in (up, down, demo, simulate, status, events, replay):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ def events(
     area: Annotated[str, typer.Option(help="About this area and everything below it: a code, 35.78.")] = "",
     event_type: Annotated[str, typer.Option("--type", help="Only events of this type: ProblemReported.")] = "",
     since: Annotated[str, typer.Option(help="From then on: 2026-01-31T08:00, or 10m, 2h, 3d ago.")] = "",
+    until: Annotated[str, typer.Option("--until", help="Before then; written like --since.")] = "",
+    actor: Annotated[str, typer.Option("--actor", help="Only what this actor did: reaction:agreements.")] = "",
+    correlation: Annotated[str, typer.Option("--correlation", help="Only what belongs to this correlation id.")] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Wait for what comes, on NATS, until Ctrl-C.")] = False,
     region: RegionName = "jatim",
     data: Data = None,
@@ -41,14 +44,25 @@ def events(
 
     Example: rembuk events reports --area 35.78 --type ProblemReported --since 2h
     """
-    from rembuk_cli.log_reading import Wanted, follow_streams, read_logs
+    from rembuk.areas import areas
+
+    from rembuk_cli.log_reading import CODECS, Wanted, follow_streams, read_logs
 
     home = home_of(region, data)
     running = require_running(home)
     if service is not None and service not in SERVICES:
         cannot_run(f"there is no service {escape(service)}; there are {', '.join(SERVICES)}")
     chosen = (service,) if service else SERVICES
-    wanted = Wanted(chosen, area, event_type, _moment(since) if since else None)
+    types = {name for codec in CODECS.values() for name in codec.types}
+    if event_type and event_type not in types:
+        cannot_run(f"--type {escape(event_type)}: there is no such event; there are {', '.join(sorted(types))}")
+    if area and area not in areas():
+        cannot_run(f"--area {escape(area)}: there is no such area; its code is found by: GET /v1/areas?q=<name>")
+    if until and follow:
+        cannot_run("--follow has no --until: it goes on until Ctrl-C")
+    wanted = Wanted(
+        chosen, area, event_type, moment(since, "--since"), moment(until, "--until"), actor, correlation,
+    )  # fmt: skip
     seen = home.running_region(running)
     source = follow_streams(seen, wanted) if follow else read_logs(seen, wanted)
 
@@ -89,11 +103,13 @@ def gist(event: Any) -> str:
     return said if len(said) <= LONGEST else said[: LONGEST - 1] + "…"
 
 
-def _moment(when: str) -> datetime:
-    """A time in ISO 8601 (of this machine's zone, unless it names one), or how long ago."""
+def moment(when: str, option: str) -> datetime | None:
+    """A time in ISO 8601 (of this machine's zone, unless it names one), or how long ago; None for ""."""
+    if not when:
+        return None
     if ago := _AGO.fullmatch(when):
         return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
         return datetime.fromisoformat(when).astimezone()
     except ValueError:
-        cannot_run(f"--since {escape(when)}: neither a time like 2026-01-31T08:00 nor 10m, 2h or 3d")
+        cannot_run(f"{option} {escape(when)}: neither a time like 2026-01-31T08:00 nor 10m, 2h or 3d")

@@ -201,8 +201,14 @@ def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def without_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """As it may be shown: neither what stands before @ (with or without a scheme), nor parameters."""
+    scheme, separator, rest = url.rpartition("://")
+    parts = urlsplit(f"//{rest}")
+    return (
+        scheme
+        + separator
+        + urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="")).removeprefix("//")
+    )
 
 
 def _with_credentials(url: str, given: str) -> str:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -18,27 +17,42 @@ from rembuk import streams
 from rembuk.cloud_events import cloud_event
 from rembuk.codec import Codec, Undecodable
 from rembuk.contracts import forums, notifications, reports
-from rembuk.event import Metadata, Recorded
+from rembuk.event import Recorded
+from rembuk.event_log import COLUMNS, recorded
 from rembuk.region import Region
 
 CODECS: dict[str, Codec] = {"reports": reports.CODEC, "forums": forums.CODEC, "notifications": notifications.CODEC}
 PAGE = 500
 ABSENT_S = 1.0
 
-_SELECT = """select position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at
-             from log.event
-             where ($1 = '' or area = $1 or starts_with(area, $1 || '.')) and ($2 = '' or type = $2)
-               and ($3::timestamptz is null or recorded_at >= $3)
-             order by position"""
+_SELECT = f"""select {COLUMNS} from log.event
+              where ($1 = '' or area = $1 or starts_with(area, $1 || '.')) and ($2 = '' or type = $2)
+                and ($3::timestamptz is null or recorded_at >= $3) and ($4::timestamptz is null or recorded_at < $4)
+                and ($5 = '' or metadata::json ->> 'actor' = $5)
+                and ($6 = '' or metadata::json ->> 'correlation_id' = $6)
+              order by position"""  # noqa: S608
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Which events: of these services, about an area and below ("" for all), of a type ("" for all), since then."""
+    """Which events: of these services, about an area and below, of a type, since then and before then, caused by this
+    actor, of this correlation; "" and None for all."""
 
     services: tuple[str, ...]
     area: str = ""
     event_type: str = ""
     since: datetime | None = None
+    until: datetime | None = None
+    actor: str = ""
+    correlation: str = ""
+
+    def includes(self, event: Recorded[Any]) -> bool:
+        """What the log is asked, asked of an event in hand; but for its service, type and `since`."""
+        return (
+            (not self.area or event.area == self.area or event.area.startswith(self.area + "."))
+            and (self.until is None or event.recorded_at < self.until)
+            and self.actor in ("", event.metadata.actor)
+            and self.correlation in ("", event.metadata.correlation_id)
+        )
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -89,24 +103,14 @@ async def _read_log(region: Region, service: str, wanted: Wanted) -> AsyncIterat
     connection = await asyncpg.connect(region.database(service).service_url, timeout=5)
     try:
         async with connection.transaction(readonly=True):
-            rows = connection.cursor(_SELECT, wanted.area, wanted.event_type, wanted.since, prefetch=PAGE)
+            rows = connection.cursor(
+                _SELECT, wanted.area, wanted.event_type, wanted.since, wanted.until, wanted.actor, wanted.correlation,
+                prefetch=PAGE,
+            )  # fmt: skip
             async for row in rows:
-                yield Told(region.name, service, _recorded(CODECS[service], row))
+                yield Told(region.name, service, recorded(CODECS[service], row))
     finally:
         connection.terminate()
-
-
-def _recorded(codec: Codec, row: asyncpg.Record) -> Recorded[Any]:
-    return Recorded(
-        position=row["position"],
-        id=UUID(str(row["id"])),
-        stream_id=UUID(str(row["stream_id"])),
-        version=row["version"],
-        area=row["area"],
-        recorded_at=row["recorded_at"],
-        event=codec.decode(row["type"], row["schema_version"], row["data"]),
-        metadata=msgspec.json.decode(row["metadata"], type=Metadata),
-    )
 
 
 async def _subscribe(
@@ -118,7 +122,7 @@ async def _subscribe(
         except Undecodable as error:
             arrived.put_nowait(error)
             return
-        if _within(told.recorded.area, wanted.area):  # subjects end at the district
+        if wanted.includes(told.recorded):  # subjects tell types, and areas down to the district
             arrived.put_nowait(told)
 
     prefix = streams.subject_prefix(region.name, service)
@@ -137,7 +141,3 @@ async def _subscribe(
             return arrived.put_nowait(error)
         else:
             return None
-
-
-def _within(area: str, above: str) -> bool:
-    return not above or area == above or area.startswith(above + ".")

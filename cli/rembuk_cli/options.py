@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -12,6 +13,10 @@ from rembuk_cli.home import Home, Running
 
 WRONG, CANNOT_RUN = 1, 2
 """Exit codes beside 0: something is wrong with what was looked at; the command could not do its work."""
+
+_HERE = Path(sys.executable).with_name("rembuk")
+PROGRAM = str(_HERE.relative_to(Path.cwd())) if _HERE.is_relative_to(Path.cwd()) else "rembuk"
+"""How the reader of a hint can call us: `.venv/bin/rembuk` in a checkout."""
 
 RegionName = Annotated[str, typer.Option("--region", help="The region's name, a lower-case word.")]
 Data = Annotated[

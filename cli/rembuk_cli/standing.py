@@ -188,7 +188,8 @@ async def _compare(
         if service.relay_behind < 0:
             wrong.append(
                 f"STREAM AHEAD: {stream_name(region.name, service.name)} is at {service.stream:,}, its log at "
-                f"{service.log:,}: the log was restored from an older state; restore it before anything is reported"
+                f"{service.log:,}: the log was restored from an older state (restore it before anything is reported), "
+                f"or somebody else published there"
             )
         else:
             service.relay_behind_s = await _age(own, service.stream + 1) if service.relay_behind else 0.0

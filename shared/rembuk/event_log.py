@@ -38,12 +38,12 @@ MAX_WAITING = 20_000
 """Items that may wait for their turn before callers are told that the log is unavailable."""
 
 _APPEND = "select base, at, verdicts from log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-_COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at"
+COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at"
 
 PAGE_BYTES = 8 * 1024 * 1024
 """Of event data in one page of the log: large events must make nobody large."""
 PAGE = f"""
-    select {_COLUMNS}
+    select {COLUMNS}
     from (select *, sum(octet_length(data::text)) over (order by position) as bytes
           from (select * from log.event where position > $1 order by position limit $2) as page) as sized
     where bytes <= {PAGE_BYTES} or position = $1 + 1 order by position"""
@@ -52,6 +52,8 @@ PAGE = f"""
 # What headers and subjects of the broker can carry: the relay must never stumble over what the log has taken.
 _AREA = re.compile(r"(?:[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+){0,7})?")
 _METADATA = re.compile(rb"[\x20-\x5b\x5d-\x7e]{2,2048}")  # of JSON, where a backslash would escape what is no header's
+
+_decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 _appended = Counter("rembuk_events_appended_total", "Events recorded in this service's log")
 _group_size = Histogram(
@@ -100,7 +102,6 @@ class EventLog:
         self._readers: asyncpg.Pool[Any]
         self._writer = KeptConnection(url, f"{name} log writer")
         self._encode_metadata = msgspec.json.Encoder().encode
-        self._decode_metadata = msgspec.json.Decoder(Metadata).decode
         self._waiting: deque[_Item] = deque()
         self._work = asyncio.Event()
         self._stopping = False
@@ -246,7 +247,7 @@ class EventLog:
 
     async def read_stream(self, stream_id: UUID) -> list[Recorded[Any]]:
         """Every event of one aggregate in order; [] for an unknown one. Raises Unavailable, Undecodable."""
-        return await self._read(f"select {_COLUMNS} from log.event where stream_id = $1 order by version", stream_id)
+        return await self._read(f"select {COLUMNS} from log.event where stream_id = $1 order by version", stream_id)
 
     async def read(self, after: int = 0, limit: int = 500) -> list[Recorded[Any]]:
         """A page of events of positions > `after`, in order: `limit` at most, fewer where they are large, none at the
@@ -267,16 +268,18 @@ class EventLog:
                 rows = await connection.fetch(query, *arguments)
         except UNREACHABLE as error:
             raise Unavailable(f"the log cannot be read: {error}") from error
-        return [self._recorded(row) for row in rows]
+        return [recorded(self.codec, row) for row in rows]
 
-    def _recorded(self, row: asyncpg.Record) -> Recorded[Any]:
-        return Recorded(
-            position=row["position"],
-            id=row["id"],
-            stream_id=row["stream_id"],
-            version=row["version"],
-            area=row["area"],
-            recorded_at=row["recorded_at"],
-            event=self.codec.decode(row["type"], row["schema_version"], row["data"]),
-            metadata=self._decode_metadata(row["metadata"]),
-        )
+
+def recorded(codec: Codec, row: asyncpg.Record) -> Recorded[Any]:
+    """A row of log.event, its `COLUMNS`, as what it says. Raises Undecodable."""
+    return Recorded(
+        position=row["position"],
+        id=row["id"],
+        stream_id=row["stream_id"],
+        version=row["version"],
+        area=row["area"],
+        recorded_at=row["recorded_at"],
+        event=codec.decode(row["type"], row["schema_version"], row["data"]),
+        metadata=_decode_metadata(row["metadata"]),
+    )

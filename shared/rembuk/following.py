@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import asyncpg
 import nats.errors
 import nats.js.errors
 import structlog
@@ -29,6 +30,9 @@ BUSY, BUSY_LINGER_S = 16, 0.04
 """After a batch of so many, but not a full one, how long the next waits: fewer and larger transactions under load."""
 PATIENCE_S = 5.0
 """How long a pull waits on an idle stream: what an idle follower costs is one request in that time."""
+
+_TOO_MUCH = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.InsufficientResourcesError)
+"""What PostgreSQL may say to more than one transaction can bear (or what it says when it hangs): then half is tried."""
 
 _log = structlog.get_logger(__name__)
 
@@ -117,7 +121,7 @@ class _PatientPull:
             await asyncio.sleep(0.5)
             await self._lost()
             raise nats.errors.TimeoutError from error
-        self._last, self._behind = len(messages), messages[-1].metadata.num_pending >= batch
+        self._last, self._behind = len(messages), messages[-1].metadata.num_pending >= BATCH
         return messages
 
     async def unsubscribe(self) -> None:
@@ -238,7 +242,7 @@ class Follower:
                 await self._go_back(hole)
                 return
             except Exception as error:
-                if isinstance(error, TimeoutError):  # PostgreSQL hangs, or this was too much for one transaction
+                if isinstance(error, _TOO_MUCH):
                     at_once = max(1, at_once // 2)
                 if not is_unreachable(error):
                     _log.critical("follower fails", follower=self.name, stream=self.stream, exc_info=True)

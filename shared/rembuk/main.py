@@ -1,4 +1,4 @@
-"""The command line of a service: `python -m reports api | worker | migrate`.
+"""The command line of a service: `python -m reports api | worker | migrate | replay ID [AS-OF]`.
 
 The API is what `<service>.app.build` returns, the worker what `<service>.worker.build` does; each process imports
 its own half only.
@@ -10,9 +10,12 @@ import asyncio
 import gc
 import signal
 import sys
+from datetime import datetime
 from importlib import import_module
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import uvloop
 
 from rembuk import logs
@@ -29,22 +32,26 @@ they who end it. A server that ends it first may do so in the moment in which a 
 
 def main(service: str) -> None:
     """Run one process of a service; exits 2 when it is not told what it needs, 1 when a part of it failed."""
-    process = sys.argv[1] if len(sys.argv) == 2 else ""
+    process, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     try:
+        if process not in ("api", "worker", "migrate", "replay"):
+            raise MissingSetting(f"usage: python -m {service} api|worker|migrate|replay ID [AS-OF]")
         settings = Settings.load(service)
         logs.configure(service, process)
-        match process:
-            case "api":
+        match process, arguments:
+            case "api", []:
                 _serve(settings)
-            case "worker":
+            case "worker", []:
                 worker = import_module(f"{service}.worker").build(settings)
                 _collect_seldom()
                 if not uvloop.run(_work(worker)):
                     sys.exit(1)
-            case "migrate":
+            case "migrate", []:
                 _migrate(settings)
+            case "replay", [stream_id, *as_of]:
+                asyncio.run(_replay(settings, UUID(stream_id), _as_of(as_of)))
             case _:
-                raise MissingSetting(f"usage: python -m {service} api|worker|migrate")
+                raise MissingSetting(f"{process} takes no {' '.join(arguments)}")
     except MissingSetting as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -84,7 +91,31 @@ def _serve(settings: Settings) -> None:
 def _migrate(settings: Settings) -> None:
     from rembuk.migrations import upgrade
 
-    name = f"REMBUK_{settings.service.upper()}_OWNER_URL"
-    if name not in settings.environment:
-        raise MissingSetting(f"{name} is not set")
-    upgrade(settings.service, settings.environment[name], settings.name)
+    upgrade(settings.service, settings.owner_url, settings.name)
+
+
+def _as_of(arguments: list[str]) -> int | datetime | None:
+    """A position, or a moment in ISO 8601 with its zone."""
+    match arguments:
+        case []:
+            return None
+        case [position] if position.isdecimal():
+            return int(position)
+        case [moment]:
+            return datetime.fromisoformat(moment)
+        case _:
+            raise ValueError(f"one position or moment, not {arguments}")
+
+
+async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | None) -> None:
+    """Write each step as a line of JSON: the event as a CloudEvent, and the rows after it."""
+    from rembuk.cloud_events import cloud_event
+    from rembuk.replaying import replay
+
+    service = settings.service
+    codec = import_module(f"rembuk.contracts.{service}").CODEC
+    project = import_module(f"{service}.projection").project
+    tables = import_module(f"{service}.tables").metadata.sorted_tables
+    async for step in replay(settings.owner_url, codec, project, tables, stream_id, as_of):
+        event = cloud_event(settings.region, service, step.event)
+        print(msgspec.json.encode({"event": event, "state": step.state}).decode(), flush=True)

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
 import msgspec
@@ -17,6 +17,8 @@ from rembuk.lifeline import end_with_us
 from rembuk.provisioning import SERVICES, ServiceDatabase, provision, service_database
 
 PROCESSES = ("api", "worker")
+OWNERS = ("migrate", "replay")
+"""Processes that are told the owner's URL as well."""
 PORT_OFFSETS = {"console": 0, "reports": 1, "forums": 2, "notifications": 3, "nats": 4, "postgres": 5}
 """From the port base: 8000 gives 8001 for reports, and so on."""
 
@@ -63,7 +65,7 @@ class Region(msgspec.Struct, frozen=True):
             await provision(self.postgres_url, self.name, service, self.password)
 
     def environment(self, service: str) -> dict[str, str]:
-        """What a process of `service` is told; the owner's URL is among it for `migrate` alone (see `spawn`)."""
+        """What a process of `service` is told; the owner's URL is added for `OWNERS` alone (see `spawn`)."""
         prefix = f"REMBUK_{service.upper()}"
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")},
@@ -82,15 +84,17 @@ class Region(msgspec.Struct, frozen=True):
         process: str,
         output: IO[Any] | int | None = None,
         signal_at_our_end: signal.Signals | None = None,
+        arguments: Sequence[str] = (),
+        errors: IO[Any] | int | None = subprocess.STDOUT,
     ) -> subprocess.Popen[bytes]:
-        """Start `python -m <service> <process>`; stdout and stderr go to `output`. With a signal it gets that one
-        when the thread that started it ends (see `rembuk.lifeline`)."""
+        """Start `python -m <service> <process> <arguments>`; stdout goes to `output`, stderr to `errors`. With a signal
+        it gets that one when the thread that started it ends (see `rembuk.lifeline`)."""
         environment = self.environment(service)
-        if process == "migrate":
+        if process in OWNERS:
             environment[f"REMBUK_{service.upper()}_OWNER_URL"] = self.database(service).owner_url
         return subprocess.Popen(
-            [sys.executable, "-m", service, process],
-            env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            [sys.executable, "-m", service, process, *arguments],
+            env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
             preexec_fn=end_with_us(signal_at_our_end),
         )  # fmt: skip
 

@@ -29,6 +29,14 @@ class Settings(msgspec.Struct, frozen=True):
         """`jatim_reports`: the database, its role, and the first part of every durable consumer's name."""
         return f"{self.region}_{self.service}"
 
+    @property
+    def owner_url(self) -> str:
+        """As the owner of the database, from REMBUK_<SERVICE>_OWNER_URL; raises MissingSetting."""
+        name = f"REMBUK_{self.service.upper()}_OWNER_URL"
+        if name not in self.environment:
+            raise MissingSetting(f"{name} is not set")
+        return self.environment[name]
+
     @classmethod
     def load(cls, service: str, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read REMBUK_REGION, REMBUK_NATS_URL, REMBUK_HOST, REMBUK_REGION_KEY (a file or a base64 key) and, for

@@ -19,6 +19,7 @@ from rembuk.embedded import HOST
 from rembuk.region import PORT_OFFSETS
 from rembuk.testing.services import eventually
 from rembuk.worker import connect
+from rembuk_cli.home import without_credentials
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -105,6 +106,18 @@ def test_servers_given_by_url_are_used_and_left_alone_and_their_credentials_note
     assert urlsplit(postgres_url).password not in noted
     assert rembuk("down").returncode == 0
     asyncio.run(_answer(postgres_url, nats_url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["nats://police:rahasia@nats.id:4222", "police:rahasia@nats.id:4222", "postgresql://nats.id:4222?password=rahasia",
+     "postgresql://a:rah@asia@nats.id:4222/x?user=rahasia"],
+)  # fmt: skip
+def test_a_url_is_shown_without_what_opens_it(url: str) -> None:
+    shown = without_credentials(url)
+    assert "nats.id:4222" in shown
+    assert "rahasia" not in shown
+    assert "@" not in shown
 
 
 async def _answer(postgres_url: str, nats_url: str) -> None:

@@ -161,13 +161,16 @@ def test_what_is_still_on_its_way_is_not_taken_again_when_its_lease_ends(start_h
     for path, area in (("/slow", "35.78"), ("/next", "35.13")):
         house.confirmed(f"{house.sink.url}{path}", area=area)
     house.sink.hold = Event()
-    house.alert_about(house.report())
-    eventually(lambda: _is(len(house.sink.at("/slow")), 1))
-    _lapse_leases(house)
-    house.http.post("/v1/alerts", json={"area": "35.13", "headline": {"id": "Awas"}, "text": {"id": "Hati-hati."}})
-    eventually(lambda: _is(len(house.sink.at("/next")), 1))  # whoever took this would have taken both
-    house.sink.hold.set()
-    house.sink.hold = None
+    try:
+        alert = house.alert_about(house.report())
+        eventually(lambda: _is(len(house.sink.at("/slow")), 1))
+        _lapse_leases(house)
+        house.http.post("/v1/alerts", json={"area": "35.13", "headline": {"id": "Awas"}, "text": {"id": "Hati-hati."}})
+        eventually(lambda: _is(len(house.sink.at("/next")), 1))  # whoever took this would have taken both
+    finally:
+        house.sink.hold.set()
+        house.sink.hold = None
+    eventually(lambda: _is(house.deliveries(alert)["states"], {"sent": 1}))
     assert len(house.sink.at("/slow")) == 1
 
 

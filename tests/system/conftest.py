@@ -133,14 +133,24 @@ class Town:
             await eventually(shown, 40)
         self.subscribers[UUID(subscription["id"])] = path
 
-    async def meet(self, clients: Clients) -> None:
-        """A forum is founded and meets: it agrees on a problem, and three promises are made."""
-        problem = (await clients.ask(report(WATCHED)))["id"]
+    async def candidate(self, clients: Clients) -> str:
+        """A verified problem of which forums has heard, so that a meeting can be about it."""
+        problem: str = (await clients.ask(report(WATCHED)))["id"]
         verified = await clients.ask(Ask("reports", f"/v1/problems/{problem}/verify", {}))
+        forums = await self.database("forums")
+
+        async def heard() -> None:
+            position = await forums.fetchval("select position from checkpoint where follower = 'open_problems'")
+            assert position >= verified["position"]
+
+        await eventually(heard, 40)
+        return problem
+
+    async def meet(self, clients: Clients, problem: str) -> None:
+        """A forum is founded and meets: it agrees on a candidate, and three promises are made."""
         forum = (
             await clients.ask(Ask("forums", "/v1/forums", {"area": DISTRICT, "model": "wilayah", "name": "FKPM"}))
         )["id"]
-        await self._candidate(forum, verified["position"])
         plan = {"forum_id": forum, "at": "2026-03-02T19:00:00+07:00", "place": "Balai", "agenda": [problem]}
         meeting = (await clients.ask(Ask("forums", "/v1/meetings", plan)))["id"]
         came = [
@@ -152,16 +162,6 @@ class Town:
         promises = [{"who": "residents", "what": f"Ronda {n}", "by": "2026-04-01"} for n in range(3)]
         await clients.ask(Ask("forums", f"/v1/meetings/{meeting}/hold", {"agreements": [agreed], "promises": promises}))
         self.held += 1
-
-    async def _candidate(self, forum: str, position: int) -> None:
-        """Wait until forums has heard of what reports recorded at a position."""
-        async with httpx.AsyncClient(base_url=self.region.url("forums"), timeout=30) as http:
-
-            async def heard() -> None:
-                path = f"/v1/forums/{forum}/agenda-candidates"
-                (await http.get(path, params={"at_least": position})).raise_for_status()
-
-            await eventually(heard, 40, httpx.HTTPError)
 
     # Who is killed
 

@@ -36,7 +36,7 @@ async def caught(at_work: Callable[[], Awaitable[bool]], within: float = 30.0) -
 @pytest.mark.parametrize("service", ["reports", "forums", "notifications"])
 async def test_an_api_killed_under_load_loses_nothing_it_acknowledged(town: Town, service: str) -> None:
     async with town.clients() as clients:
-        meeting = asyncio.create_task(town.meet(clients))
+        meeting = asyncio.create_task(town.meet(clients, await town.candidate(clients)))
         for _ in range(KILLS):
             await clients.more(150)
             await town.kill(service, "api")
@@ -69,7 +69,7 @@ async def test_a_relay_killed_in_the_midst_of_its_batches_publishes_everything_o
             await town.kill("reports", "worker")
             in_the_midst += before < await town.tail("reports") < await town.head("reports")
             town.start("reports", "worker")
-        await town.meet(clients)
+        await town.meet(clients, await town.candidate(clients))
     assert in_the_midst
     await town.assert_sound(clients)
 
@@ -101,7 +101,7 @@ async def test_a_projector_killed_in_the_midst_of_a_batch_shows_everything_once(
             await town.kill(service, "worker")
             in_the_midst += before <= await rows.fetchval(position, follower, stream) < await town.tail("reports")
             town.start(service, "worker")
-        await town.meet(clients)
+        await town.meet(clients, await town.candidate(clients))
     assert in_the_midst
     await town.assert_sound(clients)
 
@@ -111,7 +111,7 @@ async def test_a_sender_killed_as_it_alerts_leaves_nobody_out_and_repeats_only_u
         return sum(len(town.sink.at(path)) for path in town.subscribers.values())
 
     async with town.clients() as clients:
-        meeting = asyncio.create_task(town.meet(clients))
+        meeting = asyncio.create_task(town.meet(clients, await town.candidate(clients)))
         for _ in range(KILLS):
             before = sent()
             await clients.more(200)
@@ -130,7 +130,7 @@ async def test_a_sender_killed_as_it_alerts_leaves_nobody_out_and_repeats_only_u
 
 async def test_postgres_killed_under_load_loses_nothing_that_was_acknowledged(town: Town) -> None:
     async with town.clients() as clients:
-        meeting = asyncio.create_task(town.meet(clients))
+        meeting = asyncio.create_task(town.meet(clients, await town.candidate(clients)))
         for _ in range(KILLS):
             await clients.more(150)
             await town.kill_postgres()
@@ -143,7 +143,7 @@ async def test_postgres_killed_under_load_loses_nothing_that_was_acknowledged(to
 
 async def test_a_crash_within_postgres_is_recovered_from(town: Town) -> None:
     async with town.clients() as clients:
-        meeting = asyncio.create_task(town.meet(clients))
+        meeting = asyncio.create_task(town.meet(clients, await town.candidate(clients)))
         for whose in ("reports log writer", "reports relay", "follower projection", "notifications sender"):
             await clients.more(100)
             await town.crash_a_backend(whose)
@@ -155,7 +155,7 @@ async def test_a_crash_within_postgres_is_recovered_from(town: Town) -> None:
 @pytest.mark.parametrize("disk", ["kept", "lost"])
 async def test_nats_killed_under_load_is_level_again(town: Town, disk: str) -> None:
     async with town.clients() as clients:
-        meeting = asyncio.create_task(town.meet(clients))
+        meeting = asyncio.create_task(town.meet(clients, await town.candidate(clients)))
         for _ in range(KILLS):
             await clients.more(200)
             await asyncio.to_thread(town.nats.kill)
@@ -172,7 +172,7 @@ async def test_nats_killed_under_load_is_level_again(town: Town, disk: str) -> N
 
 async def test_everything_killed_at_once_comes_back_whole(town: Town) -> None:
     async with town.clients() as clients:
-        meeting = asyncio.create_task(town.meet(clients))
+        meeting = asyncio.create_task(town.meet(clients, await town.candidate(clients)))
         await clients.more(300)
         town.sent_again = True
         for child in town.region.processes.values():

@@ -76,12 +76,13 @@ async def all_live(town: Town, http: httpx.AsyncClient) -> None:
 
 
 async def test_reports_are_accepted_while_nats_is_down_and_all_is_level_when_it_is_back(town: Town) -> None:
-    await asyncio.to_thread(town.nats.kill)
     async with town.clients(at_most=400) as clients, httpx.AsyncClient(timeout=30) as http:
+        problem = await town.candidate(clients)
+        await asyncio.to_thread(town.nats.kill)
         await clients.more(400)
         for service in SERVICES:
             assert (await http.get(f"{town.region.url(service)}/health/ready")).status_code == 200
-        await town.meet(clients)
+        await town.meet(clients, problem)
     assert len(clients.acknowledged) >= 400
     assert set(clients.answers) == {200, 201}
     assert not clients.broken
@@ -115,7 +116,7 @@ async def test_while_postgres_is_down_the_answer_is_503_and_nothing_is_half_done
         await accepts_again(town, http, within=10)
     async with town.clients(at_most=60) as clients:
         await clients.more(60)
-        await town.meet(clients)
+        await town.meet(clients, await town.candidate(clients))
     await town.level()
 
 
@@ -184,7 +185,7 @@ async def test_sigterm_finishes_every_request_that_an_api_has_accepted(town: Tow
 
 async def test_sigterm_lets_workers_finish_the_batch_in_hand(town: Town) -> None:
     async with town.clients() as clients:
-        meeting = asyncio.create_task(town.meet(clients))
+        meeting = asyncio.create_task(town.meet(clients, await town.candidate(clients)))
         for service in SERVICES:
             await clients.more(150)
             assert await asyncio.to_thread(town.region.stop, service, "worker") == 0
@@ -198,7 +199,10 @@ async def test_a_worker_of_which_a_part_fails_says_so_by_its_exit_code(town: Tow
     assert await asyncio.to_thread(town.region.stop, "forums", "worker") == 0
     await forums.execute("alter table checkpoint rename to mislaid")
     worker = town.region.region.spawn("forums", "worker")
-    assert await asyncio.to_thread(worker.wait, 30) == 1
+    try:
+        assert await asyncio.to_thread(worker.wait, 30) == 1
+    finally:
+        worker.kill()
     await forums.execute("alter table mislaid rename to checkpoint")
 
 

@@ -126,7 +126,7 @@ BREACHES: dict[str, tuple[Breach, str]] = {
 
 async def test_a_breach_of_each_kind_is_found(town: Town) -> None:
     async with town.clients(at_most=64) as clients:
-        meeting = asyncio.create_task(town.meet(clients))
+        meeting = asyncio.create_task(town.meet(clients, await town.candidate(clients)))
         await clients.more(60)
         await meeting
     await town.assert_sound(clients)

@@ -18,7 +18,7 @@ Status = Literal["reported", "verified", "rejected", "solution_proposed", "unass
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A problem as it stands; `reported_by` tells whether the reporter is known, never who."""
+    """A problem as it stands; `anonymous` tells whether the reporter is known, never who."""
 
     id: UUID
     reference: str

@@ -1,0 +1,132 @@
+"""`rembuk replay`: what happened to one problem, forum, meeting ..., and what was known of it after each event."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+from rembuk.provisioning import SERVICES
+from rich.markup import escape
+
+from rembuk_cli.events import COLOURS, LONGEST, moment
+from rembuk_cli.options import Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+
+if TYPE_CHECKING:
+    from rembuk.region import Region
+
+Row = dict[str, Any]
+State = dict[str, list[Row]]
+"""Table → its rows, as `rembuk.replaying` tells them."""
+
+UNSAID = {"id", "version", "position", "changed_at"}
+"""Columns whose change is told already by there being an event."""
+
+
+def replay(
+    aggregate: Annotated[UUID, typer.Argument(help="The id of a problem, forum, meeting, subscription, alert ...")],
+    as_of: Annotated[
+        str, typer.Option("--as-of", help="Up to a position of its log, or a time: 17, 2026-01-31T08:00, or 2h ago.")
+    ] = "",
+    region: RegionName = "jatim",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """The history of one aggregate, and how it stood after each event, by today's code; nothing is changed by it.
+
+    --json writes a line for each event: the CloudEvent, and the rows of the read model after it.
+
+    Example: rembuk replay 0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21 --as-of 2026-01-31T08:00
+    """
+    home = home_of(region, data)
+    seen = home.running_region(require_running(home))
+    until = as_of if as_of.isdecimal() else _iso(as_of)
+    with err.status("looking"):
+        service = asyncio.run(_home_of(seen, aggregate))
+    if service is None:
+        cannot_run(f"no service of {seen.name} knows {aggregate}")
+    before: State = {}
+    told = False
+    for step in steps(seen, service, aggregate, until):
+        told = True
+        if as_json:
+            print(json.dumps(step, ensure_ascii=False))
+        else:
+            show(service, step["event"], changes(before, step["state"]))
+        before = step["state"]
+    if not told:
+        err.print(f"nothing had happened to {aggregate} by then")
+
+
+def _iso(as_of: str) -> str:
+    when = moment(as_of, "--as-of")
+    return when.isoformat() if when else ""
+
+
+async def _home_of(region: Region, aggregate: UUID) -> str | None:
+    """The service in whose log it is."""
+    import asyncpg
+
+    for service in SERVICES:
+        connection = await asyncpg.connect(region.database(service).service_url, timeout=5)
+        try:
+            if await connection.fetchval("select 1 from log.event where stream_id = $1 limit 1", aggregate):
+                return service
+        finally:
+            connection.terminate()
+    return None
+
+
+def steps(region: Region, service: str, aggregate: UUID, as_of: str) -> Iterator[dict[str, Any]]:
+    """What the service's own process says: `event` and `state`. Ends the command where that fails."""
+    arguments = [str(aggregate), *([as_of] if as_of else [])]
+    process = region.spawn(service, "replay", subprocess.PIPE, arguments=arguments, errors=subprocess.PIPE)
+    assert process.stdout is not None
+    for line in process.stdout:
+        yield json.loads(line)
+    _, said = process.communicate()
+    if process.returncode:
+        cannot_run(escape(f"{service} could not replay it: {said.decode(errors='replace').strip()}"))
+
+
+def changes(before: State, after: State) -> list[str]:
+    """The rows that came or changed, in words: `problem: status reported → verified`."""
+    told = []
+    for table, rows in after.items():
+        old = {row["id"]: row for row in before.get(table, ())}
+        for row in rows:
+            words = [
+                _change(name, old.get(row["id"], {}).get(name), value)
+                for name, value in row.items()
+                if name not in UNSAID and (value or None) != (old.get(row["id"], {}).get(name) or None)
+            ]
+            if words:
+                told.append(f"{table}: {', '.join(words)}")
+    return told
+
+
+def _change(name: str, old: Any, new: Any) -> str:
+    return f"{name} {_short(old)} → {_short(new) if new else 'nothing'}" if old else f"{name} {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if text.startswith("sealed:"):
+        return "(sealed)"
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def show(service: str, event: dict[str, Any], changed: list[str]) -> None:
+    """One event: its head in a line, then what it changed."""
+    by = f" [dim]by {escape(event['actor'])}[/]" if "actor" in event else ""
+    out.print(
+        f"[dim]{event['time']}[/] [{COLOURS[service]}]{service}[/] {event['position']:,} "
+        f"[bold]{event['type']}[/] [dim]version {event['version']}[/]{by}",
+        soft_wrap=True,
+    )
+    for line in changed:
+        out.print(f"    {escape(line)}", soft_wrap=True)
