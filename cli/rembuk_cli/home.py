@@ -204,11 +204,8 @@ def without_credentials(url: str) -> str:
     """As it may be shown: neither what stands before @ (with or without a scheme), nor parameters."""
     scheme, separator, rest = url.rpartition("://")
     parts = urlsplit(f"//{rest}")
-    return (
-        scheme
-        + separator
-        + urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="")).removeprefix("//")
-    )
+    shown = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+    return scheme + separator + shown.removeprefix("//")
 
 
 def _with_credentials(url: str, given: str) -> str:

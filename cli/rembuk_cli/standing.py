@@ -59,7 +59,8 @@ class Quarantine(msgspec.Struct, frozen=True):
 
 
 class Service(msgspec.Struct):
-    """One service; None where it could not be read. A negative `relay_behind` is a stream ahead of its log."""
+    """One service; None where it could not be read. A negative `relay_behind` is a stream ahead of its log, a
+    `diverged` one ends in another event than the log has there; the relay publishes to neither."""
 
     name: str
     url: str
@@ -68,6 +69,7 @@ class Service(msgspec.Struct):
     stream: int | None = None
     relay_behind: int | None = None
     relay_behind_s: float = 0.0
+    diverged: bool = False
     followers: list[Follower] = []
     quarantine: list[Quarantine] = []
 
@@ -195,6 +197,7 @@ async def _compare(
             service.relay_behind_s = await _age(own, service.stream + 1) if service.relay_behind else 0.0
             at_tail = await own.fetchrow(_EVENT, service.stream)
             if service.name in last_ids and at_tail is not None and str(at_tail["id"]) != last_ids[service.name]:
+                service.diverged = True
                 wrong.append(f"STREAM DIVERGED: {service.name} at {service.stream:,} is another event than in the log")
         if service.relay_behind_s > LATE_S:
             wrong.append(f"{service.name}: its relay is {service.relay_behind:,} events behind")

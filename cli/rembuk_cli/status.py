@@ -75,6 +75,8 @@ def _relay(service: Service) -> str:
         return "[red]?[/]"
     if service.relay_behind < 0:
         return f"[bold red]STREAM AHEAD by {-service.relay_behind:,}[/]"
+    if service.diverged:
+        return "[bold red]STREAM DIVERGED[/]"
     return f"behind by {service.relay_behind:,}" if service.relay_behind else "up to date"
 
 

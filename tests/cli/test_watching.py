@@ -144,6 +144,7 @@ def test_a_stream_whose_last_event_is_not_the_logs_is_told(running: Command) -> 
         f"update log.event set id = gen_random_uuid() {last}",
     )  # fmt: skip
     found_wrong(running, "STREAM DIVERGED: reports at ")()
+    assert [one["diverged"] for one in running.status()["services"] if one["name"] == "reports"] == [True]
     planted(
         running, "reports",
         f"update log.event set id = (select id from log.kept) {last}",
