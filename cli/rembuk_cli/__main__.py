@@ -7,6 +7,7 @@ import typer
 from rembuk_cli.demo import demo
 from rembuk_cli.down import down
 from rembuk_cli.events import events
+from rembuk_cli.quarantine import app as quarantine
 from rembuk_cli.replay import replay
 from rembuk_cli.simulate import simulate
 from rembuk_cli.status import status
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 for command in (up, down, demo, simulate, status, events, replay):
     app.command()(command)
+app.add_typer(quarantine, name="quarantine")
 
 if __name__ == "__main__":
     app(prog_name="rembuk")

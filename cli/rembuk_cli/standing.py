@@ -216,7 +216,7 @@ async def _compare(
             )
     wrong += [
         f"{service.name}: {held.follower} has {held.aggregates} aggregates ({held.events} events) of {held.stream} in "
-        f"quarantine, the first at {held.first:,}"
+        f"quarantine, the first at {held.first:,}; see: rembuk quarantine list"
         for held in service.quarantine
     ]
     return wrong

@@ -8,6 +8,8 @@ from typing import Any
 import asyncpg
 
 from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
+from rembuk.settings import Settings
+from rembuk.streams import stream_name
 
 _OPEN = "insert into checkpoint (follower, stream) values ($1, $2) on conflict do nothing"
 _READ = "select position from checkpoint where follower = $1 and stream = $2"
@@ -20,6 +22,11 @@ class Checkpoint:
     def __init__(self, url: str, follower: str, stream: str) -> None:
         self.follower, self.stream = follower, stream
         self.connection = KeptConnection(url, f"follower {follower} of {stream}", self._lead)
+
+    @classmethod
+    def of(cls, settings: Settings, follower: str, source: str) -> Checkpoint:
+        """That of a follower of our service in the stream of the service `source`."""
+        return cls(settings.database_url, follower, stream_name(settings.region, source))
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.execute(

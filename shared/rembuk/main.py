@@ -1,4 +1,5 @@
-"""The command line of a service: `python -m reports api | worker | migrate | replay ID [AS-OF]`.
+"""The command line of a service: `python -m reports api | worker | migrate`, and what an operator's command has done
+by it: `replay ID [AS-OF]`, `retry FOLLOWER STREAM AGGREGATE`.
 
 The API is what `<service>.app.build` returns, the worker what `<service>.worker.build` does; each process imports
 its own half only.
@@ -25,6 +26,8 @@ from rembuk.settings import MissingSetting, Settings
 GRACE_S = 15
 """How long a stopping API finishes the requests it has accepted."""
 
+USAGE = {"api": "", "worker": "", "migrate": "", "replay": "ID [AS-OF]", "retry": "FOLLOWER STREAM AGGREGATE"}
+
 KEEP_ALIVE_S = 65
 """How long an idle connection is kept: longer than clients (httpx: 5 s) and proxies (nginx: 60 s) do, so that it is
 they who end it. A server that ends it first may do so in the moment in which a request is on its way."""
@@ -34,8 +37,8 @@ def main(service: str) -> None:
     """Run one process of a service; exits 2 when it is not told what it needs, 1 when a part of it failed."""
     process, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     try:
-        if process not in ("api", "worker", "migrate", "replay"):
-            raise MissingSetting(f"usage: python -m {service} api|worker|migrate|replay ID [AS-OF]")
+        if process not in USAGE:
+            raise MissingSetting(f"usage: python -m {service} {'|'.join(USAGE)}")
         settings = Settings.load(service)
         logs.configure(service, process)
         match process, arguments:
@@ -50,8 +53,10 @@ def main(service: str) -> None:
                 _migrate(settings)
             case "replay", [stream_id, *as_of]:
                 asyncio.run(_replay(settings, UUID(stream_id), _as_of(as_of)))
+            case "retry", [follower, stream, aggregate]:
+                print(asyncio.run(_retry(settings, follower, stream, aggregate)))
             case _:
-                raise MissingSetting(f"{process} takes no {' '.join(arguments)}")
+                raise MissingSetting(f"usage: python -m {service} {process} {USAGE[process]}")
     except MissingSetting as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -119,3 +124,24 @@ async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | N
     async for step in replay(settings.owner_url, codec, project, tables, stream_id, as_of):
         event = cloud_event(settings.region, service, step.event)
         print(msgspec.json.encode({"event": event, "state": step.state}).decode(), flush=True)
+
+
+async def _retry(settings: Settings, follower: str, stream: str, aggregate: str) -> int:
+    """Have a follower take what it has in quarantine of an aggregate; how many events are left."""
+    from rembuk.database import connect
+    from rembuk.event_log import EventLog
+
+    codec = import_module(f"rembuk.contracts.{settings.service}").CODEC
+    log = EventLog(settings.database_url, codec, f"{settings.name} retry")
+    handlers = import_module(f"{settings.service}.worker").handlers(settings, log)
+    by_name = {(handler.checkpoint.follower, handler.checkpoint.stream): handler for handler in handlers}
+    if (follower, stream) not in by_name:
+        raise MissingSetting(f"{settings.service} has no follower {follower} of {stream}")
+    await log.start()
+    connection = await connect(settings.database_url, f"{follower} retry")
+    try:
+        left: int = await by_name[follower, stream].retry(connection, aggregate)
+        return left
+    finally:
+        connection.terminate()
+        await log.stop()

@@ -13,8 +13,10 @@ from sqlalchemy.util import await_only
 
 from rembuk.database import engine
 
-KERNEL_SCRIPTS = ("event_log.sql", "flow.sql", "vault.sql")
+FIRST_SCRIPTS = ("event_log.sql", "flow.sql", "vault.sql")
 """What the first migration of every service runs, in this order, before its own tables."""
+KERNEL_SCRIPTS = (*FIRST_SCRIPTS, "skipped.sql")
+"""All that the migrations of a service run of ours, in this order."""
 
 GRANTS = """
 grant usage on schema public, log to "{role}";

@@ -59,6 +59,32 @@ class Projector:
             await bulk.execute(connection, bulk.grouped(changes))
             await self.checkpoint.move(connection, facts[-1].position, facts[-1].recorded_at)
 
+    async def retry(self, connection: asyncpg.Connection[Any], aggregate: str) -> int:
+        """Project what is set aside of an aggregate, in order, beside the live follower; how many events are left.
+
+        The first that fails again keeps its place, with today's error, and those behind it wait on."""
+        async with connection.transaction():
+            await connection.execute("lock table quarantine in access exclusive mode")  # no batch adds to it meanwhile
+            messages = await quarantine.waiting(connection, self.checkpoint, aggregate)
+            done = 0
+            for message in messages:
+                try:
+                    async with connection.transaction():
+                        await self._alone(connection, message)
+                except Exception as error:
+                    if is_unreachable(error) or connection.is_closed():
+                        raise
+                    await quarantine.still(connection, self.checkpoint, message, error)
+                    break
+                done += 1
+            await quarantine.release(connection, self.checkpoint, messages[:done])
+            return len(messages) - done
+
+    async def _alone(self, connection: asyncpg.Connection[Any], message: Msg) -> Recorded[Any]:
+        fact = streams.recorded(self._codec, message)
+        await bulk.execute(connection, bulk.grouped([(fact.stream_id, self._project(fact))]))
+        return fact
+
     async def _one_by_one(self, connection: asyncpg.Connection[Any], messages: list[Msg]) -> None:
         async with connection.transaction():
             new = unseen(messages, await self.checkpoint.read(connection))
@@ -70,9 +96,7 @@ class Projector:
                     continue
                 try:
                     async with connection.transaction():
-                        fact = streams.recorded(self._codec, message)
-                        await bulk.execute(connection, bulk.grouped([(fact.stream_id, self._project(fact))]))
-                        last = fact.recorded_at
+                        last = (await self._alone(connection, message)).recorded_at
                 except Exception as error:
                     if not self._blames_events(error, connection):
                         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -12,11 +13,21 @@ from nats.aio.msg import Msg
 from prometheus_client import Counter
 
 from rembuk.checkpoints import Checkpoint
-from rembuk.streams import sequence
+from rembuk.streams import ack_subject, sequence
 
 _HELD = "select distinct stream_id from quarantine where follower = $1 and stream = $2"
 _ADD = """insert into quarantine (follower, stream, position, stream_id, type, error, headers, data)
           values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing"""
+
+_WAITING = """select position, headers, data from quarantine
+              where follower = $1 and stream = $2 and stream_id = $3 order by position"""
+_STILL = "update quarantine set error = $4 where follower = $1 and stream = $2 and position = $3"
+_RELEASE = "delete from quarantine where follower = $1 and stream = $2 and position = any($3)"
+_SKIP = """with gone as (delete from quarantine where follower = $1 and stream = $2 and position = $3 returning *)
+           insert into skipped (follower, stream, position, stream_id, type, error, headers, data, quarantined_at, why,
+                                by_whom)
+           select follower, stream, position, stream_id, type, error, headers, data, quarantined_at, $4, $5 from gone
+           returning true"""
 
 _log = structlog.get_logger(__name__)
 _quarantined = Counter("rembuk_quarantined_events_total", "Events set aside", ["follower"])
@@ -53,3 +64,36 @@ async def set_aside(
             "event quarantined", follower=checkpoint.follower, stream=checkpoint.stream,
             position=sequence(message), aggregate=aggregate_of(message), error=repr(error),
         )  # fmt: skip
+
+
+async def waiting(connection: asyncpg.Connection[Any], checkpoint: Checkpoint, aggregate: str) -> list[Msg]:
+    """What is set aside of an aggregate, as the messages that it came in, in order."""
+    rows = await connection.fetch(_WAITING, checkpoint.follower, checkpoint.stream, aggregate)
+    return [
+        Msg(
+            _client=None,  # type: ignore[arg-type]  # nobody acknowledges it
+            reply=ack_subject(checkpoint.stream, row["position"]),
+            data=row["data"],
+            headers=msgspec.json.decode(row["headers"]),
+        )
+        for row in rows
+    ]
+
+
+async def still(connection: asyncpg.Connection[Any], checkpoint: Checkpoint, message: Msg, error: Exception) -> None:
+    """It was tried again in vain: keep it, with today's error."""
+    reason = _text("".join(traceback.format_exception(error)))
+    await connection.execute(_STILL, checkpoint.follower, checkpoint.stream, sequence(message), reason)
+
+
+async def release(connection: asyncpg.Connection[Any], checkpoint: Checkpoint, messages: Sequence[Msg]) -> None:
+    """They are done."""
+    positions = [sequence(message) for message in messages]
+    await connection.execute(_RELEASE, checkpoint.follower, checkpoint.stream, positions)
+
+
+async def skip(
+    connection: asyncpg.Connection[Any], checkpoint: Checkpoint, position: int, why: str, by_whom: str
+) -> bool:
+    """Take one event out unread, for good, and keep why; whether it was there."""
+    return bool(await connection.fetchval(_SKIP, checkpoint.follower, checkpoint.stream, position, why, by_whom))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -54,6 +55,15 @@ class _Case:
     error: Exception | None = None
 
 
+@dataclass(slots=True)
+class _Reacted:
+    """What came of some messages: when the last event was recorded, lines for the ledger, what has to be set aside."""
+
+    last: datetime | None
+    outcomes: list[tuple[str, UUID, str, str, str]] = field(default_factory=list)
+    aside: list[tuple[Msg, Exception | None]] = field(default_factory=list)
+
+
 class Reactor:
     """Reacts to one stream. `process` is what a Follower calls.
 
@@ -79,14 +89,37 @@ class Reactor:
         new = unseen(messages, await self.checkpoint.read(connection))
         if not new:
             return
-        held = await quarantine.held(connection, self.checkpoint)
-        cases = await self._cases(new, connection)
+        reacted = await self._react_to(connection, new, await quarantine.held(connection, self.checkpoint))
+        async with connection.transaction():
+            for message, reason in reacted.aside:
+                await quarantine.set_aside(connection, self.checkpoint, message, reason)
+            await connection.executemany(_ADD, reacted.outcomes)
+            await self.checkpoint.move(connection, streams.sequence(new[-1]), reacted.last)
+
+    async def retry(self, connection: asyncpg.Connection[Any], aggregate: str) -> int:
+        """React to what is set aside of an aggregate, in order, beside the live follower; how many events are left.
+
+        The first that fails again keeps its place, with today's error, and those behind it wait on."""
+        messages = await quarantine.waiting(connection, self.checkpoint, aggregate)
+        reacted = await self._react_to(connection, messages, set())
+        aside = [message for message, _ in reacted.aside]
+        async with connection.transaction():
+            await connection.executemany(_ADD, reacted.outcomes)
+            for message, reason in reacted.aside:
+                if reason is not None:
+                    await quarantine.still(connection, self.checkpoint, message, reason)
+            done = [message for message in messages if message not in aside]
+            await quarantine.release(connection, self.checkpoint, done)
+        return len(aside)
+
+    async def _react_to(self, connection: asyncpg.Connection[Any], messages: list[Msg], held: set[str]) -> _Reacted:
+        """Handle what some messages give rise to; what of it is to be noted is for the caller to note."""
+        cases = await self._cases(messages, connection)
         ids = [case.fact.id for case in cases if case.fact and case.wishes]
         done = (
             {(row["event_id"], row["command"]) for row in await connection.fetch(_DONE, self._name, ids)} if ids else ()
         )
-        outcomes: list[tuple[str, UUID, str, str, str]] = []
-        aside: list[tuple[Msg, Exception | None]] = []
+        reacted = _Reacted(next((case.fact.recorded_at for case in reversed(cases) if case.fact), None))
         by_aggregate: dict[str, list[_Case]] = {}
         for case in cases:
             if case.fact:
@@ -98,29 +131,23 @@ class Reactor:
             stopped = aggregate in held
             for case in its_cases:
                 if stopped:
-                    aside.append((case.message, None))
+                    reacted.aside.append((case.message, None))
                     continue
                 try:
                     if case.error or not case.fact:
                         raise case.error or Undecodable()
                     for wish in case.wishes:
-                        outcomes.append(await self._grant(case.fact, wish))  # noqa: PERF401 - one counts though the next fails
+                        reacted.outcomes.append(await self._grant(case.fact, wish))
                 except Exception as error:
                     if isinstance(error, VersionConflict) or is_unreachable(error):
                         raise  # contended, or away: it passes
-                    aside.append((case.message, error))
+                    reacted.aside.append((case.message, error))
                     stopped = True
 
         ended = await asyncio.gather(*(one_aggregate(*one) for one in by_aggregate.items()), return_exceptions=True)
         for error in filter(None, ended):
             raise error
-        async with connection.transaction():
-            for message, reason in aside:
-                await quarantine.set_aside(connection, self.checkpoint, message, reason)
-            if outcomes:
-                await connection.executemany(_ADD, outcomes)
-            last = next((case.fact.recorded_at for case in reversed(cases) if case.fact), None)
-            await self.checkpoint.move(connection, streams.sequence(new[-1]), last)
+        return reacted
 
     async def _cases(self, messages: list[Msg], connection: asyncpg.Connection[Any]) -> list[_Case]:
         """What each message gives rise to; where `react` fails on them together, each is asked about by itself."""

@@ -103,6 +103,11 @@ def sequence(message: Msg) -> int:
     return int(tokens[5] if len(tokens) == 9 else tokens[7])
 
 
+def ack_subject(stream: str, position: int) -> str:
+    """An ack subject of which `sequence` reads the position; nobody listens there."""
+    return f"$JS.ACK.{stream}._.1.{position}.{position}.0.0"
+
+
 def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
     """The event a message carries; raises Undecodable for one that no relay of this release published."""
     header = message.headers or {}

@@ -6,16 +6,19 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
+import asyncpg
 import nats
 import nats.errors
 import structlog
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from rembuk import nats_wire
 from rembuk.cancelling import cancel
+from rembuk.checkpoints import Checkpoint
 from rembuk.following import Follower
 from rembuk.relay import Relay
 from rembuk.settings import Settings
@@ -55,20 +58,40 @@ def broker(url: str, name: str) -> NatsBroker:
     )  # fmt: skip
 
 
+class Handler(Protocol):
+    """What is made of one stream: a Projector or a Reactor."""
+
+    checkpoint: Checkpoint
+
+    async def process(self, messages: list[Msg]) -> None: ...
+
+    async def retry(self, connection: asyncpg.Connection[Any], aggregate: str) -> int: ...
+
+
 class Worker:
     """Runs a service's relay, followers and tasks until SIGTERM or SIGINT, then lets the batch in hand finish."""
 
     def __init__(
         self,
         settings: Settings,
-        followers: Callable[[NatsBroker], Sequence[Follower]],
+        handlers: Sequence[Handler],
         *,
         start: Sequence[Task] = (),
         tasks: Sequence[Task] = (),
         stop: Sequence[Task] = (),
     ) -> None:
         self._settings = settings
-        self._followers, self._start, self._tasks, self._stop = followers, start, tasks, stop
+        self._handlers, self._start, self._tasks, self._stop = handlers, start, tasks, stop
+
+    def _follower(self, broker: NatsBroker, handler: Handler) -> Follower:
+        """Durable consumers are named after service and follower, and after the stream's service where that is
+        another: one follower may follow several."""
+        checkpoint = handler.checkpoint
+        source = checkpoint.stream.lower().rpartition("_")[2]
+        name = f"{self._settings.name}_{checkpoint.follower}"
+        if source != self._settings.service:
+            name += f"_{source}"
+        return Follower(broker, checkpoint.stream, name, checkpoint.position, handler.process)
 
     async def run(self) -> bool:
         """Whether it stopped because it was told to, and not because something failed."""
@@ -97,7 +120,8 @@ class Worker:
             client = await connect(settings.nats_url, f"{settings.name} relay")
             keep(Relay(settings.database_url, client, settings.region, settings.service).run(), "relay")
             nats_wire.quicken(await faststream.connect())
-            for follower in self._followers(faststream):
+            for handler in self._handlers:
+                follower = self._follower(faststream, handler)
                 running.append(follower)
                 keep(follower.start(), follower.name)
             for number, task in enumerate(self._tasks):

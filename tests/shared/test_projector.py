@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from rembuk import quarantine
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec
-from rembuk.event import Event
+from rembuk.event import Event, Recorded
 from rembuk.event_log import EventLog
 from rembuk.following import Hole
 from rembuk.projector import Projector
@@ -171,6 +174,80 @@ async def test_a_read_model_without_its_table_waits_and_sets_nothing_aside(
     await projector.process(batch)
     assert await rows(region) == rows_of(await everything(log))
     await owner.close()
+
+
+async def test_what_is_set_aside_is_projected_in_order_once_the_fault_is_mended(
+    log: EventLog, region: TallyRegion, broker: Client, projector: Projector
+) -> None:
+    tally = UUID(int=1)
+    await log.append(
+        tally, 0, [uuid4() for _ in range(4)], [TallyOpened(), Counted(1), Counted(2, "poison"), Counted(3)]
+    )
+    await count_up(log, 10)
+    await projector.process(await published(log, broker, region))
+    operator = await asyncpg.connect(region.url)
+    assert await projector.retry(operator, str(tally)) == 2
+    assert "cannot bear poison" in await operator.fetchval("select error from quarantine order by position limit 1")
+    assert (await rows(region))[tally] == (2, 1, "")
+    mended = Projector(projector.checkpoint, CODEC, lambda fact: project(renamed(fact)))
+    assert await mended.retry(operator, str(tally)) == 0
+    assert (await rows(region))[tally] == (4, 6, "")
+    assert await operator.fetchval("select count(*) from quarantine") == 0
+    assert await mended.retry(operator, str(tally)) == 0
+    await log.append(tally, 4, [uuid4()], [Counted(4)])
+    await projector.process(await published(log, broker, region))
+    assert (await rows(region))[tally] == (5, 10, "")
+    await operator.close()
+
+
+def renamed(fact: Recorded[Any]) -> Recorded[Any]:
+    """What a mended projection sees."""
+    event = fact.event
+    if getattr(event, "note", "") != "poison":
+        return fact
+    return msgspec.structs.replace(fact, event=Counted(event.by, "mended"))
+
+
+async def test_a_batch_under_way_adds_nothing_behind_the_back_of_a_retry(
+    log: EventLog, region: TallyRegion, broker: Client, projector: Projector
+) -> None:
+    tally = UUID(int=1)
+    await log.append(tally, 0, [uuid4(), uuid4()], [TallyOpened(), Counted(1, "poison")])
+    await projector.process(await published(log, broker, region))
+    await log.append(tally, 2, [uuid4()], [Counted(1)])
+    batch = await published(log, broker, region)
+    operator, other = await asyncpg.connect(region.url), await asyncpg.connect(region.owner_url)
+    mended = Projector(projector.checkpoint, CODEC, lambda fact: project(renamed(fact)))
+    async with other.transaction():
+        await other.execute("select from checkpoint for update")  # the batch has seen what is held, and cannot end
+        processing = asyncio.create_task(projector.process(batch))
+        retrying = asyncio.create_task(mended.retry(operator, str(tally)))
+        await asyncio.sleep(0)
+    await processing
+    await retrying
+    assert await mended.retry(operator, str(tally)) == 0
+    assert (await rows(region))[tally] == (3, 2, "")
+    for connection in (operator, other):
+        await connection.close()
+
+
+async def test_what_is_skipped_is_kept_with_the_reason_and_its_aggregate_goes_on(
+    log: EventLog, region: TallyRegion, broker: Client, projector: Projector
+) -> None:
+    tally = UUID(int=1)
+    await log.append(tally, 0, [uuid4() for _ in range(3)], [TallyOpened(), Counted(1, "poison"), Counted(2)])
+    await projector.process(await published(log, broker, region))
+    operator = await asyncpg.connect(region.url)
+    assert not await quarantine.skip(operator, projector.checkpoint, 1, "not there", "operator")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await quarantine.skip(operator, projector.checkpoint, 2, "", "operator")
+    assert await quarantine.skip(operator, projector.checkpoint, 2, "counted by hand", "operator")
+    assert await projector.retry(operator, str(tally)) == 0
+    assert (await rows(region))[tally] == (3, 2, "")
+    kept = await operator.fetchrow("select * from skipped")
+    assert (kept["position"], kept["stream_id"], kept["why"]) == (2, str(tally), "counted by hand")
+    assert "cannot bear poison" in kept["error"]
+    await operator.close()
 
 
 async def test_a_deadlock_is_tried_again_and_sets_nothing_aside(

@@ -203,6 +203,26 @@ async def test_a_poison_reaction_holds_back_its_own_aggregate_and_no_other(
     assert await ours.reactor.checkpoint.position() == 20
 
 
+async def test_what_was_set_aside_is_reacted_to_in_order_once_the_fault_is_mended(
+    theirs: EventLog, broker: Client, region: TallyRegion, ours: Ours
+) -> None:
+    tally = UUID(int=1)
+    events = [TallyOpened(), Counted(1), Counted(2, "react fails"), Counted(3)]
+    await theirs.append(tally, 0, [uuid4() for _ in events], events)
+    await count_up(theirs, 5)
+    await ours.reactor.process(await published(theirs, broker, region))
+    connection = await ours.reactor.checkpoint.connection.get()
+    assert await ours.reactor.retry(connection, str(tally)) == 2
+
+    async def mended(facts: Sequence[Recorded[Any]], _: Any) -> list[list[Wish]]:
+        return [[Wish(TALLY, echo(fact), Count(fact.event.by), "count")] for fact in facts]
+
+    for _ in range(2):
+        assert await Reactor(ours.reactor.checkpoint, CODEC, mended, ours.log).retry(connection, str(tally)) == 0
+    assert totals(await everything(ours.log))[derive_id("echo", tally)] == 2 + 2 + 3  # the first was counted twice
+    assert await ours.aside() == []
+
+
 async def test_a_crash_between_the_commands_and_the_ledger_does_nothing_twice(
     theirs: EventLog, broker: Client, region: TallyRegion, ours: Ours
 ) -> None:

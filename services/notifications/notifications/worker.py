@@ -1,20 +1,16 @@
 """The worker process of notifications, put together by hand: relay, projection, reactions, sender."""
 
-from collections.abc import Sequence
-
-from faststream.nats import NatsBroker
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec
 from rembuk.contracts import forums, reports
 from rembuk.contracts.notifications import CODEC
 from rembuk.event_log import EventLog
-from rembuk.following import Follower
 from rembuk.projector import Projector
 from rembuk.reactions import Reactor
 from rembuk.settings import Settings
 from rembuk.streams import stream_name
 from rembuk.vault import RegionKey, Vault
-from rembuk.worker import Worker
+from rembuk.worker import Handler, Worker
 
 from notifications import projection, reactions
 from notifications.channels.email import EmailChannel
@@ -25,7 +21,6 @@ from notifications.delivery import Patience, Sender
 def build(settings: Settings) -> Worker:
     log = EventLog(settings.database_url, CODEC, f"{settings.name} reactions")
     vault = Vault(settings.database_url, RegionKey.load(settings.region_key), f"{settings.name} sender")
-    ours = stream_name(settings.region, "notifications")
     told = settings.environment.get
     here = told("REMBUK_NOTIFICATIONS_PUBLIC_URL") or f"http://{settings.host}:{settings.port}"
     webhooks = WebhookChannel(private=told("REMBUK_WEBHOOK_PRIVATE") == "allow")
@@ -41,26 +36,24 @@ def build(settings: Settings) -> Worker:
         f"{here}/v1/subscriptions/{{id}}/stop",
     )
 
-    def followers(broker: NatsBroker) -> Sequence[Follower]:
-        rows = Projector(Checkpoint(settings.database_url, projection.NAME, ours), CODEC, projection.project)
-
-        def alerts(service: str, codec: Codec) -> Follower:
-            stream = stream_name(settings.region, service)
-            checkpoint = Checkpoint(settings.database_url, reactions.NAME, stream)
-            reactor = Reactor(checkpoint, codec, reactions.alerts(ours), log)
-            name = f"{settings.name}_{reactions.NAME}_{service}"
-            return Follower(broker, stream, name, checkpoint.position, reactor.process)
-
-        return [
-            Follower(broker, ours, f"{settings.name}_{projection.NAME}", rows.checkpoint.position, rows.process),
-            alerts("reports", reports.CODEC),
-            alerts("forums", forums.CODEC),
-        ]
-
     return Worker(
         settings,
-        followers,
+        handlers(settings, log),
         start=[log.start, vault.start],
         tasks=[sender.run],
         stop=[webhooks.stop, vault.stop, log.stop],
     )
+
+
+def handlers(settings: Settings, log: EventLog) -> list[Handler]:
+    """What is made of which stream; `log` is our own."""
+    ours = stream_name(settings.region, "notifications")
+
+    def alerts(service: str, codec: Codec) -> Reactor:
+        return Reactor(Checkpoint.of(settings, reactions.NAME, service), codec, reactions.alerts(ours), log)
+
+    return [
+        Projector(Checkpoint.of(settings, projection.NAME, "notifications"), CODEC, projection.project),
+        alerts("reports", reports.CODEC),
+        alerts("forums", forums.CODEC),
+    ]

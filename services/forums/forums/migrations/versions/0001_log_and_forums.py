@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from rembuk.migrations import KERNEL_SCRIPTS, run_script
+from rembuk.migrations import FIRST_SCRIPTS, run_script
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0001"
@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    for script in KERNEL_SCRIPTS:
+    for script in FIRST_SCRIPTS:
         run_script(op, script)
     op.create_table(
         "forum",

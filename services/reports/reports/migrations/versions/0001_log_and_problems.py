@@ -2,14 +2,14 @@
 
 import sqlalchemy as sa
 from alembic import op
-from rembuk.migrations import KERNEL_SCRIPTS, run_script
+from rembuk.migrations import FIRST_SCRIPTS, run_script
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    for script in KERNEL_SCRIPTS:
+    for script in FIRST_SCRIPTS:
         run_script(op, script)
     op.create_table(
         "problem",

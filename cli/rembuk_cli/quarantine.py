@@ -1,0 +1,216 @@
+"""`rembuk quarantine`: events that a follower could not take; look at them, have them tried again, or skip them."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import subprocess
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rembuk.provisioning import SERVICES
+from rich.markup import escape
+
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+
+if TYPE_CHECKING:
+    from rembuk.region import Region
+
+app = typer.Typer(
+    help="Events that a follower could not take: each holds back its own aggregate there, and nobody else.",
+    no_args_is_help=True,
+)
+_HELD = """select follower, stream, stream_id as aggregate, count(*) as events, min(position) as first,
+                  (array_agg(type order by position))[1] as type,
+                  (array_agg(error order by position))[1] as error, min(quarantined_at) as since
+           from quarantine group by follower, stream, stream_id order by follower, stream, first"""
+_EVENTS = """select follower, stream, position, type, error, headers::text, data, quarantined_at as since
+             from quarantine where stream_id = $1 order by follower, stream, position"""
+Aggregate = Annotated[str, typer.Argument(help="The aggregate, as `rembuk quarantine list` names it.")]
+FollowerName = Annotated[str, typer.Option("--follower", help="Only of this follower: projection, open_problems ...")]
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What one follower has set aside of one aggregate: so many events, the first of them at fault for `error`."""
+
+    service: str
+    follower: str
+    stream: str
+    aggregate: str
+    events: int
+    first: int
+    type: str
+    error: str
+    since: datetime
+
+    @property
+    def why(self) -> str:
+        """The last line of the traceback."""
+        return self.error.strip().rpartition("\n")[2]
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.follower} of {self.stream}"
+
+
+@app.command(name="list")
+def list_(region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
+    """What is held back, by whom, since when and why; exit code 1 when anything is.
+
+    Example: rembuk quarantine list --json
+    """
+    held = _held(_region(region, data))
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(held)).decode())
+    else:
+        for one in held:
+            out.print(
+                f"[bold]{escape(one.aggregate)}[/] {one}: {one.events} events from {one.first:,} on, the first a "
+                f"{escape(one.type)}, since {one.since.astimezone():%Y-%m-%d %H:%M:%S}\n    {escape(one.why)}",
+                soft_wrap=True,
+            )
+    if held:
+        raise typer.Exit(WRONG)
+    if not as_json:
+        out.print("[green]nothing is in quarantine[/]")
+
+
+@app.command()
+def show(aggregate: Aggregate, region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
+    """Each event that is held of an aggregate, as it came, and the whole traceback of what went wrong.
+
+    Example: rembuk quarantine show 0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21
+    """
+    events = [
+        {"service": service, **row, "data": row["data"].decode(errors="replace")}
+        for service, rows in _ask(_region(region, data), _EVENTS, aggregate)
+        for row in rows
+    ]
+    if not events:
+        cannot_run(f"nothing of {escape(aggregate)} is in quarantine")
+    for event in events:
+        if as_json:
+            print(msgspec.json.encode(event).decode())
+            continue
+        out.print(
+            f"[bold]{event['service']} {event['follower']}[/] of {event['stream']}, position {event['position']:,}: "
+            f"{escape(event['type'])}\n{escape(event['error'].strip())}\n{escape(event['headers'])}\n"
+            f"{escape(event['data'])}\n",
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def retry(
+    aggregate: Annotated[str, typer.Argument(help="The aggregate, as `list` names it; all unless one is named.")] = "",
+    follower: FollowerName = "",
+    region: RegionName = "jatim",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Have what is held taken now, in order, by today's code: after the fault was mended. What fails again stays.
+
+    Harmless as often as it is asked, and while the region runs. Exit code 1 when something is still held.
+
+    Example: rembuk quarantine retry 0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21
+    """
+    seen = _region(region, data)
+    held = _chosen(_held(seen), aggregate, follower)
+    if aggregate and not held:
+        cannot_run(f"nothing of {escape(aggregate)} is in quarantine")
+    _retry(seen, held, as_json)
+
+
+@app.command()
+def skip(
+    aggregate: Aggregate,
+    why: Annotated[str, typer.Option("--why", help="The reason; it is kept beside the event.")],
+    follower: FollowerName = "",
+    region: RegionName = "jatim",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Take the first event that is held of an aggregate out, untaken and for good; then try those behind it.
+
+    The log keeps the event. What was skipped, why, when and by whom is kept in the service's table `skipped`.
+
+    Example: rembuk quarantine skip 0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21 --why "test data of 31 January"
+    """
+    if not why.strip():
+        cannot_run("--why: a reason must be given")
+    seen = _region(region, data)
+    held = _chosen(_held(seen), aggregate, follower)
+    if len(held) > 1:
+        cannot_run(f"several hold it: {', '.join(map(str, held))}; name one by --follower")
+    if not held or not asyncio.run(_skip(seen, held[0], why)):
+        cannot_run(f"nothing of {escape(aggregate)} is in quarantine")
+    err.print(f"{held[0]}: position {held[0].first:,} is skipped")
+    _retry(seen, [one for one in held if one.events > 1], as_json)
+
+
+def _region(region: str, data: Any) -> Region:
+    home = home_of(region, data)
+    return home.running_region(require_running(home))
+
+
+def _held(region: Region) -> list[Held]:
+    return [Held(service, **row) for service, rows in _ask(region, _HELD) for row in rows]
+
+
+def _chosen(held: Sequence[Held], aggregate: str, follower: str) -> list[Held]:
+    return [one for one in held if aggregate in ("", one.aggregate) and follower in ("", one.follower)]
+
+
+def _ask(region: Region, query: str, *arguments: str) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The same question to every service's database."""
+    import asyncpg
+
+    async def ask(service: str) -> list[dict[str, Any]]:
+        connection = await asyncpg.connect(region.database(service).service_url, timeout=5)
+        try:
+            return [dict(row) for row in await connection.fetch(query, *arguments)]
+        finally:
+            connection.terminate()
+
+    async def ask_all() -> list[tuple[str, list[dict[str, Any]]]]:
+        return [(service, await ask(service)) for service in SERVICES]
+
+    return asyncio.run(ask_all())
+
+
+def _retry(region: Region, held: Sequence[Held], as_json: bool) -> None:
+    """Have each service's own process try again; what is left is told, and the exit code is 1 when anything is."""
+    left = 0
+    for one in held:
+        process = region.spawn(
+            one.service, "retry", subprocess.PIPE, arguments=[one.follower, one.stream, one.aggregate],
+            errors=subprocess.PIPE,
+        )  # fmt: skip
+        said, complaints = process.communicate()
+        if process.returncode:
+            cannot_run(escape(f"{one} could not try again: {complaints.decode(errors='replace').strip()}"))
+        left += int(said)
+        if as_json:
+            print(msgspec.json.encode({"aggregate": one.aggregate, "follower": str(one), "left": int(said)}).decode())
+        elif int(said):
+            out.print(f"[red]{one}: {int(said)} events of {escape(one.aggregate)} are still held[/]", soft_wrap=True)
+        else:
+            out.print(f"{one}: {escape(one.aggregate)} is level again", soft_wrap=True)
+    if left:
+        raise typer.Exit(WRONG)
+
+
+async def _skip(region: Region, held: Held, why: str) -> bool:
+    import asyncpg
+    from rembuk import quarantine
+    from rembuk.checkpoints import Checkpoint
+
+    url = region.database(held.service).service_url
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        checkpoint = Checkpoint(url, held.follower, held.stream)
+        return await quarantine.skip(connection, checkpoint, held.first, why.strip(), getpass.getuser())
+    finally:
+        connection.terminate()
