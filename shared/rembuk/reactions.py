@@ -93,7 +93,8 @@ class Reactor:
         async with connection.transaction():
             for message, reason in reacted.aside:
                 await quarantine.set_aside(connection, self.checkpoint, message, reason)
-            await connection.executemany(_ADD, reacted.outcomes)
+            if reacted.outcomes:
+                await connection.executemany(_ADD, reacted.outcomes)
             await self.checkpoint.move(connection, streams.sequence(new[-1]), reacted.last)
 
     async def retry(self, connection: asyncpg.Connection[Any], aggregate: str) -> int:
