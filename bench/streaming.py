@@ -4,7 +4,6 @@ through FastStream against bare nats-py fetches with the same upsert."""
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -35,7 +34,7 @@ from bench.work import EVENT, Figures, Result, Servers
 
 EVENTS = 50_000
 PUBLISHED_BY_PEER = 10_000
-STREAM = streams.stream_name("bench", "reports")
+STREAM, PEER = streams.stream_name("bench", "reports"), streams.stream_name("bench", "peer")
 
 
 def run(servers: Servers, runs: int) -> list[Result]:
@@ -101,8 +100,8 @@ async def _publish(url: str, nats_url: str) -> float:
     await connection.close()
     client = await nats.connect(nats_url)
     jetstream = client.jetstream()
-    await _forget(jetstream, "PEER")
-    await jetstream.add_stream(dataclasses.replace(streams.stream_config("bench", "peer"), name="PEER"))
+    await _forget(jetstream, PEER)
+    await jetstream.add_stream(streams.stream_config("bench", "peer"))
     messages = [
         (
             row["data"].encode(),
@@ -119,7 +118,7 @@ async def _publish(url: str, nats_url: str) -> float:
     started = time.perf_counter()
     await asyncio.gather(*(publish(*message) for message in messages))
     elapsed = time.perf_counter() - started
-    await _forget(jetstream, "PEER")
+    await _forget(jetstream, PEER)
     await client.close()
     return PUBLISHED_BY_PEER / elapsed
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from rembuk_cli import simulate
 from rembuk_cli.home import SINK_OFFSET, Home, Running, choose_ports
-from rembuk_cli.options import PROGRAM, Data, PortBase, RegionName, cannot_run, err, home_of, out
+from rembuk_cli.options import Data, PortBase, RegionName, cannot_run, err, home_of, out, program
 from rembuk_cli.up import CannotStart, plan, start, tell
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def demo(
     simulate.run(running.urls["reports"], DAYS, SEED, problems, simulate.SURABAYA)
     out.print("\n[bold]The region is left running[/]")
     tell(home, running)
-    where = _where(home)
-    out.print(f"look at it:    {PROGRAM} status{where}   {PROGRAM} events --follow{where}", soft_wrap=True)
+    where, rembuk = _where(home), program()
+    out.print(f"look at it:    {rembuk} status{where}   {rembuk} events --follow{where}", soft_wrap=True)
     out.print(f"API:           {running.urls['reports']}/schema", soft_wrap=True)
-    out.print(f"stop it:       {PROGRAM} down{where}", soft_wrap=True)
+    out.print(f"stop it:       {rembuk} down{where}", soft_wrap=True)
 
 
 def _started(home: Home, region: str, port_base: int | None) -> Running:

@@ -98,9 +98,14 @@ def gist(event: Any) -> str:
     fields = (getattr(event, field, None) for field in TOLD)
     texts = (getattr(value, "id", value) for value in fields)  # of two languages, the Indonesian
     said = next((text for text in texts if isinstance(text, str) and text), "")
-    if said.startswith("sealed:"):
-        said = "(sealed)"
-    return said if len(said) <= LONGEST else said[: LONGEST - 1] + "…"
+    return shortened(said)
+
+
+def shortened(text: str) -> str:
+    """As much of a text as stands in a line; what is sealed is only named."""
+    if text.startswith("sealed:"):
+        return "(sealed)"
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def moment(when: str, option: str) -> datetime | None:

@@ -14,10 +14,6 @@ from rembuk_cli.home import Home, Running
 WRONG, CANNOT_RUN = 1, 2
 """Exit codes beside 0: something is wrong with what was looked at; the command could not do its work."""
 
-_HERE = Path(sys.executable).with_name("rembuk")
-PROGRAM = str(_HERE.relative_to(Path.cwd())) if _HERE.is_relative_to(Path.cwd()) else "rembuk"
-"""How the reader of a hint can call us: `.venv/bin/rembuk` in a checkout."""
-
 RegionName = Annotated[str, typer.Option("--region", help="The region's name, a lower-case word.")]
 Data = Annotated[
     Path | None,
@@ -36,6 +32,12 @@ out = Console(highlight=False)
 """What was asked for."""
 err = Console(stderr=True, highlight=False)
 """Progress and complaints, so that they never stand between results."""
+
+
+def program() -> str:
+    """How the reader of a hint can call us: `.venv/bin/rembuk` in a checkout."""
+    ours, here = Path(sys.executable).with_name("rembuk"), Path.cwd()
+    return str(ours.relative_to(here)) if ours.is_relative_to(here) else "rembuk"
 
 
 def home_of(region: str, data: Path | None) -> Home:

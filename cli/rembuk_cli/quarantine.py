@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import subprocess
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rembuk.provisioning import SERVICES
 from rich.markup import escape
 
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+from rembuk_cli.services import ask_each, told_by
 
 if TYPE_CHECKING:
     from rembuk.region import Region
@@ -85,7 +84,7 @@ def show(aggregate: Aggregate, region: RegionName = "jatim", data: Data = None, 
     """
     events = [
         {"service": service, **row, "data": row["data"].decode(errors="replace")}
-        for service, rows in _ask(_region(region, data), _EVENTS, aggregate)
+        for service, rows in ask_each(_region(region, data), _EVENTS, aggregate)
         for row in rows
     ]
     if not events:
@@ -156,49 +155,26 @@ def _region(region: str, data: Any) -> Region:
 
 
 def _held(region: Region) -> list[Held]:
-    return [Held(service, **row) for service, rows in _ask(region, _HELD) for row in rows]
+    return [Held(service, **row) for service, rows in ask_each(region, _HELD) for row in rows]
 
 
 def _chosen(held: Sequence[Held], aggregate: str, follower: str) -> list[Held]:
     return [one for one in held if aggregate in ("", one.aggregate) and follower in ("", one.follower)]
 
 
-def _ask(region: Region, query: str, *arguments: str) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The same question to every service's database."""
-    import asyncpg
-
-    async def ask(service: str) -> list[dict[str, Any]]:
-        connection = await asyncpg.connect(region.database(service).service_url, timeout=5)
-        try:
-            return [dict(row) for row in await connection.fetch(query, *arguments)]
-        finally:
-            connection.terminate()
-
-    async def ask_all() -> list[tuple[str, list[dict[str, Any]]]]:
-        return [(service, await ask(service)) for service in SERVICES]
-
-    return asyncio.run(ask_all())
-
-
 def _retry(region: Region, held: Sequence[Held], as_json: bool) -> None:
     """Have each service's own process try again; what is left is told, and the exit code is 1 when anything is."""
-    left = 0
+    anything_left = False
     for one in held:
-        process = region.spawn(
-            one.service, "retry", subprocess.PIPE, arguments=[one.follower, one.stream, one.aggregate],
-            errors=subprocess.PIPE,
-        )  # fmt: skip
-        said, complaints = process.communicate()
-        if process.returncode:
-            cannot_run(escape(f"{one} could not try again: {complaints.decode(errors='replace').strip()}"))
-        left += int(said)
+        [left] = map(int, told_by(region, one.service, "retry", one.follower, one.stream, one.aggregate))
+        anything_left |= left > 0
         if as_json:
-            print(msgspec.json.encode({"aggregate": one.aggregate, "follower": str(one), "left": int(said)}).decode())
-        elif int(said):
-            out.print(f"[red]{one}: {int(said)} events of {escape(one.aggregate)} are still held[/]", soft_wrap=True)
+            print(msgspec.json.encode({"aggregate": one.aggregate, "follower": str(one), "left": left}).decode())
+        elif left:
+            out.print(f"[red]{one}: {left} events of {escape(one.aggregate)} are still held[/]", soft_wrap=True)
         else:
             out.print(f"{one}: {escape(one.aggregate)} is level again", soft_wrap=True)
-    if left:
+    if anything_left:
         raise typer.Exit(WRONG)
 
 

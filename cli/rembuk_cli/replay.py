@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rembuk.provisioning import SERVICES
 from rich.markup import escape
 
-from rembuk_cli.events import COLOURS, LONGEST, moment
+from rembuk_cli.events import COLOURS, moment, shortened
 from rembuk_cli.options import Data, Json, RegionName, cannot_run, err, home_of, out, require_running
-
-if TYPE_CHECKING:
-    from rembuk.region import Region
+from rembuk_cli.services import ask_each, told_by
 
 Row = dict[str, Any]
 State = dict[str, list[Row]]
@@ -46,13 +40,14 @@ def replay(
     seen = home.running_region(require_running(home))
     until = as_of if as_of.isdecimal() else _iso(as_of)
     with err.status("looking"):
-        service = asyncio.run(_home_of(seen, aggregate))
+        found = ask_each(seen, "select 1 from log.event where stream_id = $1 limit 1", aggregate)
+        service = next((service for service, rows in found if rows), None)
     if service is None:
         cannot_run(f"no service of {seen.name} knows {aggregate}")
     before: State = {}
     told = False
-    for step in steps(seen, service, aggregate, until):
-        told = True
+    for line in told_by(seen, service, "replay", str(aggregate), *([until] if until else [])):
+        step, told = json.loads(line), True
         if as_json:
             print(json.dumps(step, ensure_ascii=False))
         else:
@@ -65,32 +60,6 @@ def replay(
 def _iso(as_of: str) -> str:
     when = moment(as_of, "--as-of")
     return when.isoformat() if when else ""
-
-
-async def _home_of(region: Region, aggregate: UUID) -> str | None:
-    """The service in whose log it is."""
-    import asyncpg
-
-    for service in SERVICES:
-        connection = await asyncpg.connect(region.database(service).service_url, timeout=5)
-        try:
-            if await connection.fetchval("select 1 from log.event where stream_id = $1 limit 1", aggregate):
-                return service
-        finally:
-            connection.terminate()
-    return None
-
-
-def steps(region: Region, service: str, aggregate: UUID, as_of: str) -> Iterator[dict[str, Any]]:
-    """What the service's own process says: `event` and `state`. Ends the command where that fails."""
-    arguments = [str(aggregate), *([as_of] if as_of else [])]
-    process = region.spawn(service, "replay", subprocess.PIPE, arguments=arguments, errors=subprocess.PIPE)
-    assert process.stdout is not None
-    for line in process.stdout:
-        yield json.loads(line)
-    _, said = process.communicate()
-    if process.returncode:
-        cannot_run(escape(f"{service} could not replay it: {said.decode(errors='replace').strip()}"))
 
 
 def changes(before: State, after: State) -> list[str]:
@@ -114,10 +83,7 @@ def _change(name: str, old: Any, new: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if text.startswith("sealed:"):
-        return "(sealed)"
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return shortened(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def show(service: str, event: dict[str, Any], changed: list[str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
 import asyncpg
 
-from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
+from rembuk.database import AS_LONG_AS_IT_TAKES_S, KeptConnection, is_unreachable
 from rembuk.settings import Settings
 from rembuk.streams import stream_name
 
@@ -36,10 +38,18 @@ class Checkpoint:
 
     async def position(self) -> int:
         """Wait for the lock, then tell the last position that was processed; 0 before the first."""
+        async with self.connected() as connection:
+            return await self.read(connection)
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """The connection for a while; dropped where PostgreSQL turns out to be away, for it may be dead unknowingly."""
+        connection = await self.connection.get()
         try:
-            return await self.read(await self.connection.get())
-        except UNREACHABLE:
-            self.connection.drop()  # it may be dead without knowing
+            yield connection
+        except Exception as error:
+            if is_unreachable(error) or connection.is_closed():
+                self.connection.drop()
             raise
 
     async def read(self, connection: asyncpg.Connection[Any]) -> int:

@@ -51,8 +51,10 @@ def main(service: str) -> None:
                     sys.exit(1)
             case "migrate", []:
                 _migrate(settings)
-            case "replay", [stream_id, *as_of]:
-                asyncio.run(_replay(settings, UUID(stream_id), _as_of(as_of)))
+            case "replay", [stream_id]:
+                asyncio.run(_replay(settings, UUID(stream_id), None))
+            case "replay", [stream_id, as_of]:
+                asyncio.run(_replay(settings, UUID(stream_id), _position_or_moment(as_of)))
             case "retry", [follower, stream, aggregate]:
                 print(asyncio.run(_retry(settings, follower, stream, aggregate)))
             case _:
@@ -99,17 +101,9 @@ def _migrate(settings: Settings) -> None:
     upgrade(settings.service, settings.owner_url, settings.name)
 
 
-def _as_of(arguments: list[str]) -> int | datetime | None:
+def _position_or_moment(text: str) -> int | datetime:
     """A position, or a moment in ISO 8601 with its zone."""
-    match arguments:
-        case []:
-            return None
-        case [position] if position.isdecimal():
-            return int(position)
-        case [moment]:
-            return datetime.fromisoformat(moment)
-        case _:
-            raise ValueError(f"one position or moment, not {arguments}")
+    return int(text) if text.isdecimal() else datetime.fromisoformat(text)
 
 
 async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | None) -> None:

@@ -29,21 +29,13 @@ class Projector:
 
     async def process(self, messages: list[Msg]) -> None:
         """Project what is unseen, in bulk; when that fails for a reason in the events, one by one, poison set aside."""
-        connection = await self.checkpoint.connection.get()
-        try:
-            await self._in_bulk(connection, messages)
-        except Exception as error:
-            if not self._blames_events(error, connection):
-                raise
-            await self._one_by_one(connection, messages)
-
-    def _blames_events(self, error: Exception, connection: asyncpg.Connection[Any]) -> bool:
-        """Whether an event may be the cause: not where PostgreSQL is away, nor where it knows no such table or gives
-        us no right to it, which is a migration's fault and would set every event aside."""
-        if is_unreachable(error) or connection.is_closed():
-            self.checkpoint.connection.drop()
-            return False
-        return not isinstance(error, asyncpg.SyntaxOrAccessError)
+        async with self.checkpoint.connected() as connection:
+            try:
+                await self._in_bulk(connection, messages)
+            except Exception as error:
+                if not _blames_events(error, connection):
+                    raise
+                await self._one_by_one(connection, messages)
 
     async def _in_bulk(self, connection: asyncpg.Connection[Any], messages: list[Msg]) -> None:
         async with connection.transaction():
@@ -72,7 +64,7 @@ class Projector:
                     async with connection.transaction():
                         await self._alone(connection, message)
                 except Exception as error:
-                    if is_unreachable(error) or connection.is_closed():
+                    if not _blames_events(error, connection):
                         raise
                     await quarantine.still(connection, self.checkpoint, message, error)
                     break
@@ -98,9 +90,15 @@ class Projector:
                     async with connection.transaction():
                         last = (await self._alone(connection, message)).recorded_at
                 except Exception as error:
-                    if not self._blames_events(error, connection):
+                    if not _blames_events(error, connection):
                         raise
                     await quarantine.set_aside(connection, self.checkpoint, message, error)
                     held.add(quarantine.aggregate_of(message))
             if new:
                 await self.checkpoint.move(connection, streams.sequence(new[-1]), last)
+
+
+def _blames_events(error: Exception, connection: asyncpg.Connection[Any]) -> bool:
+    """Whether an event may be the cause: not where PostgreSQL is away, nor where it knows no such table or gives us no
+    right to it, which is a migration's fault and would set every event aside."""
+    return not (is_unreachable(error) or connection.is_closed() or isinstance(error, asyncpg.SyntaxOrAccessError))

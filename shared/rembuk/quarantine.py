@@ -43,6 +43,10 @@ def _text(value: str) -> str:
     return value.replace("\0", "\\0")
 
 
+def _traceback(error: Exception) -> str:
+    return _text("".join(traceback.format_exception(error)))
+
+
 async def held(connection: asyncpg.Connection[Any], checkpoint: Checkpoint) -> set[str]:
     """The aggregates that this follower has in quarantine."""
     return {row["stream_id"] for row in await connection.fetch(_HELD, checkpoint.follower, checkpoint.stream)}
@@ -52,11 +56,11 @@ async def set_aside(
     connection: asyncpg.Connection[Any], checkpoint: Checkpoint, message: Msg, error: Exception | None
 ) -> None:
     """Keep a message with the reason: its error, or (None) that an earlier one of its aggregate is held."""
-    reason = "".join(traceback.format_exception(error)) if error else "behind an event in quarantine"
+    reason = _traceback(error) if error else "behind an event in quarantine"
     header = message.headers or {}
     await connection.execute(
         _ADD, checkpoint.follower, checkpoint.stream, sequence(message), aggregate_of(message),
-        _text(header.get("ce-type", "")), _text(reason), msgspec.json.encode(header).decode(), message.data,
+        _text(header.get("ce-type", "")), reason, msgspec.json.encode(header).decode(), message.data,
     )  # fmt: skip
     _quarantined.labels(checkpoint.follower).inc()
     if error is not None:
@@ -82,8 +86,7 @@ async def waiting(connection: asyncpg.Connection[Any], checkpoint: Checkpoint, a
 
 async def still(connection: asyncpg.Connection[Any], checkpoint: Checkpoint, message: Msg, error: Exception) -> None:
     """It was tried again in vain: keep it, with today's error."""
-    reason = _text("".join(traceback.format_exception(error)))
-    await connection.execute(_STILL, checkpoint.follower, checkpoint.stream, sequence(message), reason)
+    await connection.execute(_STILL, checkpoint.follower, checkpoint.stream, sequence(message), _traceback(error))
 
 
 async def release(connection: asyncpg.Connection[Any], checkpoint: Checkpoint, messages: Sequence[Msg]) -> None:

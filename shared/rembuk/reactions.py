@@ -77,13 +77,8 @@ class Reactor:
 
     async def process(self, messages: list[Msg]) -> None:
         """React to what is unseen, then move the checkpoint; an event we cannot react to is set aside."""
-        connection = await self.checkpoint.connection.get()
-        try:
+        async with self.checkpoint.connected() as connection:
             await self._process(connection, messages)
-        except Exception as error:
-            if is_unreachable(error) or connection.is_closed():
-                self.checkpoint.connection.drop()  # it may be dead without knowing
-            raise
 
     async def _process(self, connection: asyncpg.Connection[Any], messages: list[Msg]) -> None:
         new = unseen(messages, await self.checkpoint.read(connection))

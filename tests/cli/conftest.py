@@ -12,6 +12,7 @@ import pytest
 from rembuk.embedded import is_free
 from rembuk.region import PORT_OFFSETS
 from rembuk.testing.ports import free_ports
+from rembuk_cli.home import Home
 
 
 class Command:
@@ -43,6 +44,16 @@ class Command:
     def note(self) -> dict[str, Any]:
         note: dict[str, Any] = json.loads((self.data / "region.json").read_text())
         return note
+
+    def owner_url(self, service: str) -> str:
+        """Of a service's database while the region runs, for what a test plants past all services."""
+        home = Home(self.data)
+        noted = home.running()
+        assert noted is not None
+        return home.running_region(noted).database(service).owner_url
+
+    def well(self) -> None:
+        assert self.status()["wrong"] == []
 
     def listens(self, what: str) -> bool:
         return not is_free(self.base + PORT_OFFSETS[what])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncpg
 import httpx
 import pytest
 from rembuk import nats_wire, streams
 from rembuk.testing.services import eventually
-from rembuk_cli.home import Home
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -24,24 +23,17 @@ SET_ASIDE = """insert into quarantine (follower, stream, position, stream_id, ty
 
 @pytest.fixture
 def problem(running: Command) -> str:
-    """A reported and verified problem, both events set aside as if its projection had failed on the first."""
+    """A problem reported and verified, as the read model shows it."""
     with httpx.Client(base_url=running.note()["urls"]["reports"]) as reports:
         problem = str(reports.post("/v1/problems", json=REPORT).raise_for_status().json()["id"])
         verified = reports.post(f"/v1/problems/{problem}/verify", json={}).raise_for_status().json()
         reports.get(f"/v1/problems/{problem}", params={"at_least": verified["position"]}).raise_for_status()
-    asyncio.run(_set_aside(running, problem, garbled=False))
     return problem
 
 
-async def _owner(running: Command) -> asyncpg.Connection[Any]:
-    home = Home(running.data)
-    noted = home.running()
-    assert noted is not None
-    return await asyncpg.connect(home.running_region(noted).database("reports").owner_url)
-
-
 async def _set_aside(running: Command, problem: str, *, garbled: bool) -> None:
-    owner = await _owner(running)
+    """Both its events, as if its projection had failed on the first; ungarbled, its row is not there yet either."""
+    owner = await asyncpg.connect(running.owner_url("reports"))
     events = await owner.fetch("select * from log.event where stream_id = $1 order by version", problem)
     for event in events:
         headers = nats_wire.parse_header_lines(streams.header_lines("jatim", "reports", event).encode())
@@ -58,16 +50,13 @@ def status_of(running: Command, problem: str) -> str:
 
 
 def test_after_the_fault_is_mended_a_retry_takes_all_that_waited_in_order(running: Command, problem: str) -> None:
+    asyncio.run(_set_aside(running, problem, garbled=False))
     assert status_of(running, problem) == "404"
     listed = running("quarantine", "list", "--json")
     assert listed.returncode == 1
     [held] = json.loads(listed.stdout)
-    assert (held["service"], held["follower"], held["aggregate"], held["events"]) == (
-        "reports",
-        "projection",
-        problem,
-        2,
-    )
+    told = [held[name] for name in ("service", "follower", "aggregate", "events")]
+    assert told == ["reports", "projection", problem, 2]
     assert "KeyError: it was too new" in running("quarantine", "list").stdout
     shown = running("quarantine", "show", problem)
     assert "Traceback" in shown.stdout
@@ -79,13 +68,10 @@ def test_after_the_fault_is_mended_a_retry_takes_all_that_waited_in_order(runnin
     assert (empty.returncode, "nothing is in quarantine" in empty.stdout) == (0, True)
     assert running("quarantine", "retry").returncode == 0
     assert running("quarantine", "show", problem).returncode == 2
-    eventually(lambda: well(running), 30)
+    eventually(running.well, 30)
 
 
-def test_what_cannot_be_taken_even_now_stays_until_it_is_skipped_with_a_reason(running: Command) -> None:
-    with httpx.Client(base_url=running.note()["urls"]["reports"]) as reports:
-        problem = str(reports.post("/v1/problems", json=REPORT).raise_for_status().json()["id"])
-        reports.post(f"/v1/problems/{problem}/verify", json={}).raise_for_status()
+def test_what_cannot_be_taken_even_now_stays_until_it_is_skipped_with_a_reason(running: Command, problem: str) -> None:
     asyncio.run(_set_aside(running, problem, garbled=True))
     again = running("quarantine", "retry", problem)
     assert (again.returncode, "2 events" in again.stdout) == (1, True)
@@ -98,15 +84,11 @@ def test_what_cannot_be_taken_even_now_stays_until_it_is_skipped_with_a_reason(r
     assert (kept["stream_id"], kept["why"]) == (problem, "half written on 31 January")
     assert kept["by_whom"]
     assert running("quarantine", "skip", problem, "--why", "again").returncode == 2
-    eventually(lambda: well(running), 30)
+    eventually(running.well, 30)
 
 
 async def _skipped(running: Command) -> asyncpg.Record:
-    owner = await _owner(running)
+    owner = await asyncpg.connect(running.owner_url("reports"))
     [row] = await owner.fetch("select * from skipped")
     await owner.close()
     return row
-
-
-def well(running: Command) -> None:
-    assert running.status()["wrong"] == []

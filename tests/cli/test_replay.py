@@ -29,9 +29,8 @@ def problems(running: Command) -> list[dict[str, Any]]:
 
 
 def level(running: Command) -> None:
-    standing = running.status()
-    assert standing["wrong"] == []
-    assert all(one["behind"] == 0 for service in standing["services"] for one in service["followers"])
+    running.well()
+    assert all(one["behind"] == 0 for service in running.status()["services"] for one in service["followers"])
 
 
 def replayed(running: Command, aggregate: str, *more: str) -> list[dict[str, Any]]:

@@ -99,7 +99,7 @@ def test_servers_given_by_url_are_used_and_left_alone_and_their_credentials_note
     assert rembuk("simulate", "--problems", "3").returncode == 0
     told = rembuk("events", "--json", "reports").stdout
     assert len(told.splitlines()) >= 3
-    eventually(lambda: well(rembuk), 60)
+    eventually(rembuk.well, 60)
     noted = "".join(path.read_text() for path in (rembuk.data / "logs").iterdir())
     noted += (rembuk.data / "region.json").read_text() + up.stdout + rembuk("status", "--json").stdout
     assert "rahasia" not in noted
@@ -123,10 +123,6 @@ def test_a_url_is_shown_without_what_opens_it(url: str) -> None:
 async def _answer(postgres_url: str, nats_url: str) -> None:
     await (await asyncpg.connect(postgres_url)).close()
     await (await connect(nats_url, "test")).close()
-
-
-def well(running: Command) -> None:
-    assert running.status()["wrong"] == []
 
 
 def test_a_name_that_cannot_be_a_regions_is_refused(rembuk: Command) -> None:

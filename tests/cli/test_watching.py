@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 from rembuk.testing.services import eventually
-from rembuk_cli.home import Home
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -34,10 +33,7 @@ def well(running: Command) -> None:
 
 def planted(running: Command, service: str, *statements: str) -> None:
     """Done in a service's database by its owner, past all services."""
-    home = Home(running.data)
-    noted = home.running()
-    assert noted is not None
-    url = home.running_region(noted).database(service).owner_url
+    url = running.owner_url(service)
 
     async def execute() -> None:
         owner = await asyncpg.connect(url)

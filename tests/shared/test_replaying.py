@@ -1,6 +1,7 @@
 """Replay: an aggregate's rows after each event, as the projection makes them, and nothing changed by looking."""
 
-from uuid import uuid4
+from datetime import datetime
+from uuid import UUID, uuid4
 
 import asyncpg
 import msgspec
@@ -28,8 +29,8 @@ from rembuk.testing.tallies import (
 )
 
 
-async def replayed(region: TallyRegion, stream_id: object, as_of: object = None) -> list[Step]:
-    return [step async for step in replay(region.owner_url, CODEC, project, [tally_table], stream_id, as_of)]  # type: ignore[arg-type]
+async def replayed(region: TallyRegion, stream_id: UUID, as_of: int | datetime | None = None) -> list[Step]:
+    return [step async for step in replay(region.owner_url, CODEC, project, [tally_table], stream_id, as_of)]
 
 
 async def test_each_step_shows_the_rows_as_they_were_after_it(log: EventLog, region: TallyRegion) -> None:

@@ -151,8 +151,8 @@ class Sender:
             waiting.discard(news)
         await asyncio.wait(waiting, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
         news.cancel()
-        for delivery_id, task in [(delivery_id, task) for delivery_id, task in self._sending.items() if task.done()]:
-            del self._sending[delivery_id]
+        for delivery_id in [delivery_id for delivery_id, task in self._sending.items() if task.done()]:
+            task = self._sending.pop(delivery_id)
             if (error := task.exception()) is not None:  # its lease runs out, then it is tried again
                 say = _log.warning if is_unreachable(error) else _log.critical
                 say("delivery fails", task=task.get_name(), exc_info=error)

@@ -1,0 +1,44 @@
+"""What the services of a region know: asked of their databases, or told by a process of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rembuk.provisioning import SERVICES
+from rich.markup import escape
+
+from rembuk_cli.options import cannot_run
+
+if TYPE_CHECKING:
+    from rembuk.region import Region
+
+
+def ask_each(region: Region, query: str, *arguments: Any) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The same question to every service's database: its name, and the rows it answers."""
+    import asyncpg
+
+    async def ask(service: str) -> list[dict[str, Any]]:
+        connection = await asyncpg.connect(region.database(service).service_url, timeout=5)
+        try:
+            return [dict(row) for row in await connection.fetch(query, *arguments)]
+        finally:
+            connection.terminate()
+
+    async def ask_all() -> list[tuple[str, list[dict[str, Any]]]]:
+        return [(service, await ask(service)) for service in SERVICES]
+
+    return asyncio.run(ask_all())
+
+
+def told_by(region: Region, service: str, process: str, *arguments: str) -> Iterator[str]:
+    """The lines that `python -m <service> <process> <arguments>` writes; ends the command where that fails."""
+    running = region.spawn(service, process, subprocess.PIPE, arguments=arguments, errors=subprocess.PIPE)
+    assert running.stdout is not None
+    for line in running.stdout:
+        yield line.decode()
+    _, complaints = running.communicate()
+    if running.returncode:
+        cannot_run(escape(f"{service} could not {process}: {complaints.decode(errors='replace').strip()}"))
