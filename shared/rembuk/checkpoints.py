@@ -30,6 +30,11 @@ class Checkpoint:
         """That of a follower of our service in the stream of the service `source`."""
         return cls(settings.database_url, follower, stream_name(settings.region, source))
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Follower and stream."""
+        return self.follower, self.stream
+
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.execute(
             "select pg_advisory_lock(hashtext($1))", f"{self.follower} of {self.stream}", timeout=AS_LONG_AS_IT_TAKES_S

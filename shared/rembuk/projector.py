@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import asyncpg
@@ -21,11 +21,16 @@ Project = Callable[[Recorded[Any]], Sequence[Change]]
 
 
 class Projector:
-    """Projects one stream into one read model. `process` is what a Follower calls."""
+    """Projects one stream into one read model. `process` is what a Follower calls. Positions in `skipped` are passed
+    over unread."""
 
-    def __init__(self, checkpoint: Checkpoint, codec: Codec, project: Project) -> None:
+    def __init__(self, checkpoint: Checkpoint, codec: Codec, project: Project, skipped: Set[int] = frozenset()) -> None:
         self.checkpoint = checkpoint
-        self._codec, self._project = codec, project
+        self._codec, self._project, self._skipped = codec, project, skipped
+
+    def beside(self, checkpoint: Checkpoint, skipped: Set[int]) -> Projector:
+        """The same projection into other tables."""
+        return Projector(checkpoint, self._codec, self._project, skipped)
 
     async def process(self, messages: list[Msg]) -> None:
         """Project what is unseen, in bulk; when that fails for a reason in the events, one by one, poison set aside."""
@@ -43,13 +48,13 @@ class Projector:
             if not new:
                 return
             if held := await quarantine.held(connection, self.checkpoint):
-                aside = [message for message in new if quarantine.aggregate_of(message) in held]
+                aside = [message for message in self._read(new) if quarantine.aggregate_of(message) in held]
                 for message in aside:
                     await quarantine.set_aside(connection, self.checkpoint, message, None)
-            facts = [streams.recorded(self._codec, message) for message in new]
+            facts = [streams.recorded(self._codec, message) for message in self._read(new)]
             changes = ((fact.stream_id, self._project(fact)) for fact in facts if str(fact.stream_id) not in held)
             await bulk.execute(connection, bulk.grouped(changes))
-            await self.checkpoint.move(connection, facts[-1].position, facts[-1].recorded_at)
+            await self.checkpoint.move(connection, streams.sequence(new[-1]), facts[-1].recorded_at if facts else None)
 
     async def retry(self, connection: asyncpg.Connection[Any], aggregate: str) -> int:
         """Project what is set aside of an aggregate, in order, beside the live follower; how many events are left.
@@ -77,12 +82,17 @@ class Projector:
         await bulk.execute(connection, bulk.grouped([(fact.stream_id, self._project(fact))]))
         return fact
 
+    def _read(self, messages: list[Msg]) -> list[Msg]:
+        if not self._skipped:
+            return messages
+        return [message for message in messages if streams.sequence(message) not in self._skipped]
+
     async def _one_by_one(self, connection: asyncpg.Connection[Any], messages: list[Msg]) -> None:
         async with connection.transaction():
             new = unseen(messages, await self.checkpoint.read(connection))
             held = await quarantine.held(connection, self.checkpoint)
             last = None
-            for message in new:
+            for message in self._read(new):
                 if quarantine.aggregate_of(message) in held:
                     await quarantine.set_aside(connection, self.checkpoint, message, None)
                     continue

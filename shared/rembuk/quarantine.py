@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from prometheus_client import Counter
 
 from rembuk.checkpoints import Checkpoint
-from rembuk.streams import ack_subject, sequence
+from rembuk.streams import sequence, stored_message
 
 _HELD = "select distinct stream_id from quarantine where follower = $1 and stream = $2"
 _ADD = """insert into quarantine (follower, stream, position, stream_id, type, error, headers, data)
@@ -74,12 +74,7 @@ async def waiting(connection: asyncpg.Connection[Any], checkpoint: Checkpoint, a
     """What is set aside of an aggregate, as the messages that it came in, in order."""
     rows = await connection.fetch(_WAITING, checkpoint.follower, checkpoint.stream, aggregate)
     return [
-        Msg(
-            _client=None,  # type: ignore[arg-type]  # nobody acknowledges it
-            reply=ack_subject(checkpoint.stream, row["position"]),
-            data=row["data"],
-            headers=msgspec.json.decode(row["headers"]),
-        )
+        stored_message(checkpoint.stream, row["position"], msgspec.json.decode(row["headers"]), row["data"])
         for row in rows
     ]
 

@@ -16,6 +16,7 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
+from rembuk import nats_wire
 from rembuk.codec import Codec, Undecodable
 from rembuk.event import Metadata, Recorded
 
@@ -97,15 +98,31 @@ def header_lines(region: str, service: str, row: asyncpg.Record | Mapping[str, A
     return lines
 
 
+def message(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> Msg:
+    """A row of log.event as the message that the relay makes of it; nobody waits for its acknowledgement."""
+    return stored_message(
+        stream_name(region, service),
+        row["position"],
+        nats_wire.parse_header_lines(header_lines(region, service, row).encode()),
+        row["data"].encode(),
+    )
+
+
+def stored_message(stream: str, position: int, headers: dict[str, str], data: bytes) -> Msg:
+    """A message as it came, or would come, from a stream."""
+    reply = f"$JS.ACK.{stream}._.1.{position}.{position}.0.0"  # `sequence` reads it; nobody listens there
+    return Msg(_client=None, reply=reply, data=data, headers=headers)  # type: ignore[arg-type]
+
+
 def sequence(message: Msg) -> int:
     """The stream sequence of a JetStream message, from its ack subject (with or without a domain)."""
     tokens = message.reply.split(".")
     return int(tokens[5] if len(tokens) == 9 else tokens[7])
 
 
-def ack_subject(stream: str, position: int) -> str:
-    """An ack subject of which `sequence` reads the position; nobody listens there."""
-    return f"$JS.ACK.{stream}._.1.{position}.{position}.0.0"
+def recorded_at(message: Msg) -> datetime:
+    """When the event of a message was recorded, as its service says; raises KeyError, ValueError for no event."""
+    return datetime.fromisoformat((message.headers or {})["ce-time"])
 
 
 def recorded(codec: Codec, message: Msg) -> Recorded[Any]:

@@ -1,0 +1,179 @@
+"""A read model beside the live one: its tables copied empty into a schema of their own, with checkpoints and a
+quarantine of their own; compared with the live rows, and put in their place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+from sqlalchemy import Table
+
+KEPT = {"kept": True}
+"""The `info` of a column that no event determines: a rebuilt row takes its value over from the live one."""
+SHOWN = 100
+"""Rows of one table that are told of; the rest are counted."""
+LOCK_MS = 500
+"""How long the swap lets others wait behind it while it waits itself; then it steps back and tries again."""
+LOCK_TRIES = 60
+
+_BESIDE = ("checkpoint", "quarantine")
+_STRUCTURE = """
+    select format('create table %1$I.%2$I (like public.%2$I including all excluding indexes)', $1::text, name)
+        from unnest($2::text[]) as name
+    union all
+    select format('alter table %I.%I add constraint %I %s', $1, relname, conname, pg_get_constraintdef(c.oid))
+        from pg_constraint c join pg_class on conrelid = pg_class.oid
+        where relnamespace = 'public'::regnamespace and relname = any($2) and contype in ('p', 'u')
+    union all
+    select pg_get_indexdef(indexrelid, 0, true)
+        from pg_index join pg_class on indrelid = pg_class.oid
+        where relnamespace = 'public'::regnamespace and relname = any($2)
+          and not exists (select from pg_constraint where conindid = indexrelid)"""
+"""What makes copies of tables, by the same names in another schema; what no schema is named in goes to the first of
+the search path, where the copies are by then, although the definitions are read while it does not show them yet."""
+_TRIGGERS = """select pg_get_triggerdef(t.oid) from pg_trigger t join pg_class on tgrelid = pg_class.oid
+               where relnamespace = 'public'::regnamespace and relname = any($1) and not tgisinternal"""
+_LIVE = "select position from public.checkpoint where follower = $1 and stream = $2"
+_SIDE = "select position from checkpoint where follower = $1 and stream = $2"
+
+
+class Compared(msgspec.Struct, frozen=True, tag_field="kind", tag="compared"):
+    """How one table differs: rows of the new model, rows that only the live or only the new one has, and others."""
+
+    table: str
+    rows: int
+    only_live: int
+    only_new: int
+    changed: int
+
+    @property
+    def differences(self) -> int:
+        return self.only_live + self.only_new + self.changed
+
+
+class Difference(msgspec.Struct, frozen=True, tag_field="kind", tag="difference"):
+    """One row as JSON objects; null where a model does not have it."""
+
+    table: str
+    live: msgspec.Raw
+    new: msgspec.Raw
+
+
+class SideModel:
+    """The tables of a service copied into `schema`, on the owner's connection, whose search path begins there."""
+
+    def __init__(self, connection: asyncpg.Connection[Any], schema: str, tables: Sequence[Table], role: str) -> None:
+        self._connection, self.schema, self._tables, self._role = connection, schema, tables, role
+
+    async def open(self, note: str, followers: Sequence[tuple[str, str]]) -> bool:
+        """Go on with what is there if it was made under the same `note`, else make it anew, each of `followers`
+        (name, stream) at position 0; whether something was there to go on with."""
+        connection = self._connection
+        await connection.execute(f"set search_path = {self.schema}, public")
+        if (
+            await connection.fetchval("select obj_description(to_regnamespace($1), 'pg_namespace')", self.schema)
+            == note
+        ):
+            return True
+        async with connection.transaction():
+            await self.drop()
+            await connection.execute(f"create schema {self.schema}")
+            names = [table.name for table in self._tables]
+            for line in await connection.fetch(_STRUCTURE, self.schema, [*names, *_BESIDE]):
+                await connection.execute(line[0])
+            await connection.executemany("insert into checkpoint (follower, stream) values ($1, $2)", followers)
+            for name in names:
+                await connection.execute(
+                    f'grant select, insert, update, delete on {self.schema}.{name} to "{self._role}"'
+                )
+            await connection.execute(f'grant usage on schema {self.schema} to "{self._role}"')
+            literal = await connection.fetchval("select quote_literal($1)", note)
+            await connection.execute(f"comment on schema {self.schema} is {literal}")
+        return False
+
+    async def drop(self) -> None:
+        """Forget it, if there is one."""
+        await self._connection.execute(f"drop schema if exists {self.schema} cascade")
+
+    async def positions(self, follower: str, stream: str) -> tuple[int, int]:
+        """Where the side model and the live one stand."""
+        fetch = self._connection.fetchval
+        return int(await fetch(_SIDE, follower, stream)), int(await fetch(_LIVE, follower, stream) or 0)
+
+    async def take_over(self) -> None:
+        """Take what no event determines from the live rows."""
+        for table in self._tables:
+            if kept := [column.name for column in table.columns if column.info == KEPT]:
+                sets = ", ".join(f"{name} = live.{name}" for name in kept)
+                differ = " or ".join(f"new.{name} <> live.{name}" for name in kept)
+                await self._connection.execute(
+                    f"update {self.schema}.{table.name} as new set {sets} from public.{table.name} as live "
+                    f"where {_same_key(table)} and ({differ})"
+                )
+
+    async def compare(self) -> AsyncIterator[Compared | Difference]:
+        """Each table, and the first rows that differ; within a transaction that sees both models at one position."""
+        for table in self._tables:
+            both = f"public.{table.name} as live full join {self.schema}.{table.name} as new on {_same_key(table)}"
+            differ = "live::record is distinct from new::record"
+            counts = await self._connection.fetchrow(
+                f"select count(new), count(*) filter (where new is null), count(*) filter (where live is null), "
+                f"count(*) filter (where not (live is null or new is null) and {differ}) from {both}"
+            )
+            assert counts is not None
+            yield (compared := Compared(table.name, *counts))
+            if compared.differences:
+                rows = f"select to_json(live), to_json(new) from {both} where {differ} limit {SHOWN}"
+                for live, new in await self._connection.fetch(rows):
+                    yield Difference(table.name, _raw(live), _raw(new))
+
+    async def lock_live(self) -> None:
+        """Have nobody read or write the live rows until the transaction ends; nobody waits long behind us for that.
+        Raises LockNotAvailableError where it never succeeds."""
+        names = ", ".join(f"public.{table.name}" for table in self._tables)
+        for attempt in range(1, LOCK_TRIES + 1):
+            try:
+                async with self._connection.transaction():
+                    await self._connection.execute(f"set local lock_timeout = {LOCK_MS}")
+                    await self._connection.execute(f"lock table {names} in access exclusive mode")
+                    await self._connection.execute("select from public.checkpoint for update")
+            except asyncpg.LockNotAvailableError:
+                if attempt == LOCK_TRIES:
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+    async def swap(self, followers: Sequence[tuple[str, str]]) -> None:
+        """Put the new tables, and what `followers` could not take of it, in the place of the live ones."""
+        connection, names = self._connection, [table.name for table in self._tables]
+        triggers = await connection.fetch(_TRIGGERS, names)
+        for name in names:
+            await connection.execute(f"drop table public.{name}; alter table {self.schema}.{name} set schema public")
+        for trigger in triggers:
+            await connection.execute(trigger[0])
+        of = "(follower, stream) in (select * from unnest($1::text[], $2::text[]))"
+        columns = list(map(list, zip(*followers, strict=True)))
+        await connection.execute(
+            f"delete from public.quarantine as old where {of} and not exists (select from quarantine as new "
+            "where (new.follower, new.stream, new.position) = (old.follower, old.stream, old.position))",
+            *columns,
+        )
+        await connection.execute("insert into public.quarantine select * from quarantine on conflict do nothing")
+        await self.drop()
+
+    async def analyze(self) -> None:
+        """Have PostgreSQL know the new tables before they are asked."""
+        for table in self._tables:
+            await self._connection.execute(f"analyze {self.schema}.{table.name}")
+
+
+def _same_key(table: Table) -> str:
+    return " and ".join(f"live.{column.name} = new.{column.name}" for column in table.primary_key.columns)
+
+
+def _raw(row: str | None) -> msgspec.Raw:
+    return msgspec.Raw((row or "null").encode())
