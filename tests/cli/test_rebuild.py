@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ FORUM = {"area": VILLAGE, "model": "wilayah", "name": "FKPM Airlangga"}
 
 
 @pytest.fixture(scope="module")
-def region(running: Command, sink: Sink) -> Iterator[Command]:
+def region(running: Command, sink: Sink) -> Command:
     """A region with something in each read model: it runs anew so that its messages may reach the sink."""
     assert running("down").returncode == 0
     running.environment["REMBUK_WEBHOOK_PRIVATE"] = "allow"
@@ -41,7 +40,7 @@ def region(running: Command, sink: Sink) -> Iterator[Command]:
     _post(running, "notifications", f"/v1/subscriptions/{subscription}/confirm", {"code": code})
     assert running("simulate", "--problems", "30", "--seed", "5").returncode == 0
     eventually(lambda: _level(running), 60)
-    yield running
+    return running
 
 
 def _post(region: Command, service: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +76,8 @@ def rebuilt(region: Command, *arguments: str, code: int = 0) -> list[dict[str, A
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_model_kept_by_its_projection_is_what_the_log_comes_to(region: Command, service: str) -> None:
-    before = _owner(region, service, "select count(*) from pg_class where relnamespace = 'public'::regnamespace")
+    relations = "select count(*) from pg_class where relnamespace = 'public'::regnamespace"
+    before = _owner(region, service, relations)
     tables = [step for step in rebuilt(region, service, "--compare") if step["kind"] == "compared"]
     assert sum(table["rows"] for table in tables) > 0
     assert all(table["only_live"] + table["only_new"] + table["changed"] == 0 for table in tables)
