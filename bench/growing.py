@@ -38,13 +38,14 @@ def run(servers: Servers, _: int) -> list[Result]:
 
 def _at(running: RunningRegion, servers: Servers, events: int) -> dict[str, float]:
     """Fill the log up to about `events`, let everybody catch up, and weigh each process."""
-    uvloop.run(_fill(running, events))
+    uvloop.run(fill(running, events))
     asyncio.run(level(running.region, within=900))
     pids = {name: child.pid for name, child in running.children.items()} | {"nats-server": servers.pids[1]}
     return {name: megabytes([Process(pid)]) for name, pid in pids.items()}
 
 
-async def _fill(running: RunningRegion, events: int) -> None:
+async def fill(running: RunningRegion, events: int) -> None:
+    """Bring the log of reports to about so many events."""
     log = EventLog(running.region.database("reports").service_url, CODEC)
     await log.start()
     missing = events - await log.head()

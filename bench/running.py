@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -169,11 +169,11 @@ class LagWatch(threading.Thread):
             await database.close()
 
 
-async def level(region: Region, within: float = 120) -> None:
-    """Wait until every follower of the reports stream has reached the log's head."""
+async def level(region: Region, within: float = 120, services: Sequence[str] = SERVICES) -> None:
+    """Wait until every follower that `services` have of the reports stream has reached the log's head."""
     stream = f"{region.name}_reports".upper()
     deadline = time.monotonic() + within
-    for service in SERVICES:
+    for service in services:
         database = await asyncpg.connect(region.database(service).service_url)
         log = await asyncpg.connect(region.database("reports").service_url)
         while True:

@@ -1,0 +1,102 @@
+"""A read model made anew: `rembuk rebuild` of a million events, alone and while the service accepts at half its full
+rate, against the `eventsourcing` package's projection runner and Emmett's rebuild, all into the same table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import threading
+import time
+
+import uvloop
+from psutil import Process
+
+from bench.growing import fill
+from bench.peers import emmett, projection_runner
+from bench.processes import megabytes
+from bench.running import CONNECTIONS, Load, RunningRegion, level, region, wrk
+from bench.work import Figures, Result, Servers
+
+EVENTS = 1_000_000
+OF_PEERS = 20_000
+FLAT_MB = 20
+
+
+def run(servers: Servers, runs: int) -> list[Result]:
+    """One run of ours, for a million events take minutes; `runs` of the peers'."""
+    peers = [Figures("eventsourcing, ProjectionRunner", "events/s"), Figures("Emmett, rebuild", "events/s")]
+    for peer, rebuilt in zip(peers, (projection_runner.rebuilt, emmett.rebuilt), strict=True):
+        database = servers.database(())
+        peer.runs = [OF_PEERS / seconds for seconds in rebuilt(database, OF_PEERS, runs)]
+    peers = [peer for peer in peers if peer.runs]
+    with region(servers, {"reports": ("api", "worker")}) as running:
+        uvloop.run(fill(running, EVENTS))
+        asyncio.run(level(running.region, within=900, services=("reports",)))
+        alone, grown = _rebuild(running, Figures("Rembuk, rebuild", "events/s"))
+        full = wrk(running.region.url("reports"), 10).rate
+        with HalfLoad(running, full) as load:
+            amid, grown_amid = _rebuild(running, Figures("Rembuk, rebuild at half the full rate", "events/s"))
+    quiet = Result(f"rebuild, {EVENTS:,} events", alone, peers, runs=1)
+    quiet.over(15_000)
+    quiet.at_least(3, max(peers, key=lambda peer: peer.median))
+    quiet.under(FLAT_MB, grown, "MB growth")
+    busy = Result(f"rebuild, {EVENTS:,} events, amid traffic", amid, runs=1)
+    busy.under(1, load.failed, "requests failed")
+    busy.under(FLAT_MB, grown_amid, "MB growth")
+    busy.notes.append(
+        f"accepted {load.rate:,.0f} requests/s meanwhile, of {full:,.0f} at full rate; p99 {load.p99:.0f} ms"
+    )
+    return [quiet, busy]
+
+
+def _rebuild(running: RunningRegion, figures: Figures) -> tuple[Figures, float]:
+    """Rebuild once, from the start of the process to its end; by how many MB it grew after its first tenth."""
+    started = time.perf_counter()
+    process = running.region.spawn("reports", "rebuild", subprocess.PIPE, arguments=["swap"])
+    assert process.stdout is not None
+    at_first = most = 0.0
+    steps = []
+    for line in process.stdout:
+        steps.append(step := json.loads(line))
+        if step["kind"] == "progress" and step["position"] > EVENTS // 10:
+            most = max(most, megabytes([Process(process.pid)]))
+            at_first = at_first or most
+    assert process.wait() == 0
+    figures.runs.append(EVENTS / (time.perf_counter() - started))
+    assert [step["kind"] for step in steps if step["kind"] != "progress"] == ["compared", "swapped"], steps[-3:]
+    return figures, most - at_first
+
+
+class HalfLoad(threading.Thread):
+    """wrk at half the full rate, in pieces of ten seconds, until it is left."""
+
+    def __init__(self, running: RunningRegion, full: float) -> None:
+        super().__init__(daemon=True)
+        self._url, self._delay_ms = running.region.url("reports"), round(CONNECTIONS / (full / 2) * 1000)
+        self._left = threading.Event()
+        self._pieces: list[Load] = []
+
+    def __enter__(self) -> HalfLoad:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._left.is_set():
+            self._pieces.append(wrk(self._url, 10, self._delay_ms))
+
+    @property
+    def failed(self) -> int:
+        return sum(piece.failed for piece in self._pieces)
+
+    @property
+    def rate(self) -> float:
+        return sum(piece.rate for piece in self._pieces) / len(self._pieces)
+
+    @property
+    def p99(self) -> float:
+        return max(piece.p99 for piece in self._pieces)
