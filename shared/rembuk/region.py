@@ -36,7 +36,7 @@ def require_name(name: str) -> None:
 
 
 class Region(msgspec.Struct, frozen=True):
-    """What every process of a region has to know. `region_key` is a file or a base64 key (see `rembuk.vault`),
+    """What every process of a region has to know. `region_key` is what `rembuk.region_key` loads,
     `password` that of all its database roles, `ports` those of its HTTP services; `extra` goes into each process's
     environment."""
 

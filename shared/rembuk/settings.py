@@ -43,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     @classmethod
     def load(cls, service: str, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Read REMBUK_REGION, REMBUK_NATS_URL, REMBUK_HOST, REMBUK_REGION_KEY (a file or a base64 key) and, for
+        """Read REMBUK_REGION, REMBUK_NATS_URL, REMBUK_HOST, REMBUK_REGION_KEY (see `rembuk.region_key`) and, for
         `service`, REMBUK_<SERVICE>_DATABASE_URL and REMBUK_<SERVICE>_PORT. Raises MissingSetting."""
 
         def read(name: str, default: str | None = None) -> str:

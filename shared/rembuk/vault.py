@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import re
 import secrets
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from importlib.resources import files
-from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -24,6 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rembuk.database import UNREACHABLE, Unavailable, borrowed, close_pool, open_pool
+from rembuk.region_key import RegionKeys, Tampered
 
 SCHEMA = files("rembuk").joinpath("vault.sql").read_text()
 
@@ -36,11 +33,12 @@ _NONCE, _KEY = 12, 32  # bytes; a random nonce is safe for 2^32 uses of a key (N
 _SEALED = re.compile(  # 38 characters: the nonce and the tag of an empty text
     r"sealed:v1:([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}):([A-Za-z0-9_-]{38,})"
 )
-_KEY_TEXT = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 _READ = "select wrapped, key_id from vault_key where person = $1"
 _ADD = "insert into vault_key (person, wrapped, key_id) values ($1, $2, $3) on conflict do nothing"
 _ERASE = "delete from vault_key where person = $1 returning true"
+_WRAPPED_BY_OTHERS = "select person, wrapped, key_id from vault_key where key_id <> $1 limit $2 for update"
+_REWRAP = "update vault_key set wrapped = $2, key_id = $3 where person = $1"
 
 
 class NotSealed(ValueError):
@@ -49,95 +47,6 @@ class NotSealed(ValueError):
 
 class Erased(Exception):
     """The person's key is gone, and with it the data."""
-
-
-class Tampered(Exception):
-    """Not what was sealed for this person and this event, or their stored key was changed."""
-
-
-class WrongRegionKey(Exception):
-    """The person's key is wrapped by another region key than the one at hand."""
-
-
-class BadRegionKey(Exception):
-    """The setting leads to no usable region key."""
-
-
-class RegionKey:
-    """The key that wraps the keys of persons; shows only its `key_id`, the first 8 hex of its SHA-256."""
-
-    __slots__ = ("_cipher", "key_id")
-
-    def __init__(self, key: bytes) -> None:
-        if len(key) != _KEY:
-            raise BadRegionKey(f"a region key has {_KEY} bytes, not {len(key)}")
-        self.key_id = sha256(key).hexdigest()[:8]
-        self._cipher = AESGCM(key)
-
-    def __repr__(self) -> str:
-        return f"RegionKey(key_id={self.key_id!r})"
-
-    @classmethod
-    def load(cls, setting: str | Path, *, create: bool = False) -> RegionKey:
-        """The key a setting means: base64 of its 32 bytes, or the path of a file of mode 0600 holding that.
-
-        A str that is no key must be an absolute path: a mistyped key shall not end up as a file name or in a
-        message. With `create` a missing file is made; processes that do so at once end with the same key.
-        Raises BadRegionKey.
-        """
-        if isinstance(setting, str):
-            setting = setting.strip()
-            if _KEY_TEXT.fullmatch(setting):
-                return cls(base64.b64decode(setting))
-            if not setting.startswith("/"):
-                raise BadRegionKey(f"the region key is neither {_KEY} bytes in base64 nor an absolute path")
-        path = Path(setting)
-        try:
-            if create and not path.exists():
-                _create(path)
-            text = _read_private(path)
-        except OSError as error:
-            raise BadRegionKey(f"the region key in {path} cannot be had: {error.strerror}") from error
-        if not _KEY_TEXT.fullmatch(text):
-            raise BadRegionKey(f"{path} does not hold {_KEY} bytes in base64")
-        return cls(base64.b64decode(text))
-
-    def wrap(self, person: UUID, key: bytes) -> bytes:
-        nonce = secrets.token_bytes(_NONCE)
-        return nonce + self._cipher.encrypt(nonce, key, person.bytes + b"vault-key")
-
-    def unwrap(self, person: UUID, wrapped: bytes) -> bytes:
-        """Raises Tampered."""
-        try:
-            return self._cipher.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], person.bytes + b"vault-key")
-        except InvalidTag:
-            raise Tampered(f"the stored key of person {person} does not authenticate") from None
-
-
-def _create(path: Path) -> None:
-    """Write a new key beside its place, then link it there: whoever comes second finds the first one's."""
-    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.b64encode(secrets.token_bytes(_KEY)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(beside, path)
-    finally:
-        os.unlink(beside)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _read_private(path: Path) -> str:
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_mode & 0o077:
-            raise BadRegionKey(f"{path} is open to others than its owner; chmod 600 it")
-        return file.read(1024).decode("ascii", "replace").strip()
 
 
 def person_of(sealed: str) -> UUID:
@@ -176,13 +85,13 @@ class Vault:
     def __init__(
         self,
         url: str,
-        region_key: RegionKey,
+        region_keys: RegionKeys,
         name: str = "rembuk",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_pool = partial(open_pool, url, f"{name} vault", 4)
         self._pool: asyncpg.Pool[asyncpg.Record]
-        self._region_key = region_key
+        self._region_keys = region_keys
         self._clock = clock
         self._kept: OrderedDict[UUID, _Kept] = OrderedDict()
         self._erasures = 0
@@ -230,6 +139,21 @@ class Vault:
             self._erasures += 1
             self._kept.pop(person, None)
 
+    async def rewrap(self, limit: int = 500) -> int:
+        """Have the current region key wrap up to so many persons' keys that an older one wraps; how many there were.
+
+        Raises WrongRegionKey (the older one is not at hand), Tampered, Unavailable; then none was changed."""
+        current = self._region_keys.current
+        try:
+            async with borrowed(self._pool) as connection, connection.transaction():
+                rows = await connection.fetch(_WRAPPED_BY_OTHERS, current.key_id, limit)
+                for person, wrapped, key_id in rows:
+                    key = self._region_keys[key_id].unwrap(person, wrapped)
+                    await connection.execute(_REWRAP, person, current.wrap(person, key), current.key_id)
+        except UNREACHABLE as error:
+            raise Unavailable(f"the vault cannot be reached: {error}") from error
+        return len(rows)
+
     def _remembered(self, person: UUID) -> AESGCM | None:
         kept = self._kept.get(person)
         if kept is None or self._clock() >= kept.until:
@@ -244,11 +168,7 @@ class Vault:
         if row is None:
             self._kept.pop(person, None)
             return None
-        if row["key_id"] != self._region_key.key_id:
-            raise WrongRegionKey(
-                f"the key of person {person} is wrapped by {row['key_id']}, not by {self._region_key.key_id}"
-            )
-        cipher = AESGCM(self._region_key.unwrap(person, row["wrapped"]))
+        cipher = AESGCM(self._region_keys[row["key_id"]].unwrap(person, row["wrapped"]))
         if erasures == self._erasures:  # else what was read may be what was erased meanwhile
             self._kept[person] = _Kept(cipher, until)
             self._kept.move_to_end(person)
@@ -259,8 +179,9 @@ class Vault:
     async def _first(self, person: UUID) -> AESGCM:
         """Offer a new key, then take the one that stands: of several first uses one wins."""
         while True:
-            wrapped = self._region_key.wrap(person, secrets.token_bytes(_KEY))
-            await self._ask(_ADD, person, wrapped, self._region_key.key_id)
+            region_key = self._region_keys.current
+            wrapped = region_key.wrap(person, secrets.token_bytes(_KEY))
+            await self._ask(_ADD, person, wrapped, region_key.key_id)
             if cipher := await self._fetch(person):
                 return cipher
 

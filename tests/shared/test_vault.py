@@ -3,13 +3,9 @@
 import asyncio
 import base64
 import logging
-import os
 import secrets
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -20,17 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rembuk import vault as vault_module
 from rembuk.database import Unavailable
+from rembuk.region_key import BadRegionKey, RegionKey, RegionKeys, Tampered, WrongRegionKey
 from rembuk.vault import (
     KEPT_KEYS,
     SCHEMA,
     TRUSTED_SECONDS,
-    BadRegionKey,
     Erased,
     NotSealed,
-    RegionKey,
-    Tampered,
     Vault,
-    WrongRegionKey,
     person_of,
 )
 
@@ -49,8 +42,9 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(scope="module")
-async def url(postgres_url: str) -> AsyncIterator[str]:
+@asynccontextmanager
+async def database(postgres_url: str) -> AsyncIterator[str]:
+    """A vault's own, gone afterwards."""
     name = f"vault_{uuid4().hex}"
     server = await asyncpg.connect(postgres_url)
     await server.execute(f"create database {name}")
@@ -63,9 +57,22 @@ async def url(postgres_url: str) -> AsyncIterator[str]:
     await server.close()
 
 
+@pytest.fixture(scope="module")
+async def url(postgres_url: str) -> AsyncIterator[str]:
+    async with database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def new_url(postgres_url: str) -> AsyncIterator[str]:
+    """A vault that nobody has used yet."""
+    async with database(postgres_url) as url:
+        yield url
+
+
 @asynccontextmanager
-async def opened(url: str, region_key: RegionKey = REGION, **options: Any) -> AsyncIterator[Vault]:
-    vault = Vault(url, region_key, "test", **options)
+async def opened(url: str, *region_keys: RegionKey, **options: Any) -> AsyncIterator[Vault]:
+    vault = Vault(url, RegionKeys(region_keys or (REGION,)), "test", **options)
     await vault.start()
     try:
         yield vault
@@ -384,6 +391,31 @@ async def test_another_region_key_is_told_from_tampering(vault: Vault, url: str)
         assert await wrong.erase(person)  # who cannot read may still erase
 
 
+async def test_a_new_region_key_takes_over_from_the_old_one_in_steps(new_url: str) -> None:
+    people = {uuid4(): uuid4() for _ in range(7)}
+    new = RegionKey(secrets.token_bytes(32))
+    async with opened(new_url) as before:
+        sealed = {person: await before.seal(person, event_id, CANARY) for person, event_id in people.items()}
+    async with opened(new_url, new, REGION) as both:
+        for person, event_id in people.items():
+            assert await both.open(sealed[person], event_id) == CANARY
+        assert [await both.rewrap(limit=3) for _ in range(4)] == [3, 3, 1, 0]
+    async with opened(new_url, new) as after, opened(new_url) as before:
+        for person, event_id in people.items():
+            assert await after.open(sealed[person], event_id) == CANARY
+            with pytest.raises(WrongRegionKey):
+                await before.open(sealed[person], event_id)
+
+
+async def test_a_key_whose_wrapping_key_is_not_at_hand_stops_the_taking_over(new_url: str) -> None:
+    async with opened(new_url) as before:
+        await before.seal(uuid4(), uuid4(), CANARY)
+    async with opened(new_url, RegionKey(secrets.token_bytes(32))) as stranger:
+        with pytest.raises(WrongRegionKey, match=REGION.key_id):
+            await stranger.rewrap()
+    assert await sql(new_url, "select key_id from vault_key") == REGION.key_id
+
+
 async def test_no_error_and_no_log_line_carries_the_text_or_a_key(
     url: str, vault: Vault, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -410,7 +442,7 @@ async def test_no_error_and_no_log_line_carries_the_text_or_a_key(
             await vault.seal(person, event_id, f"{CANARY}\ud800")
         errors.append(surrogate.value)
     with pytest.raises(BadRegionKey) as mistyped:
-        RegionKey.load(base64.b64encode(KEY).decode()[1:])
+        RegionKeys.load(base64.b64encode(KEY).decode()[1:])
     errors.append(mistyped.value)
 
     own = REGION.unwrap(person, await sql(url, "select wrapped from vault_key where person = $1", person))
@@ -430,70 +462,3 @@ def spellings(key: bytes) -> list[str]:
         base64.b64encode(key).decode()[2:40],
         base64.urlsafe_b64encode(key).decode()[2:40],
     ]
-
-
-def test_a_region_key_shows_its_id_only() -> None:
-    assert repr(REGION) == str(REGION) == f"RegionKey(key_id='{sha256(KEY).hexdigest()[:8]}')"
-
-
-def test_a_region_key_is_loaded_from_its_base64() -> None:
-    assert RegionKey.load(f"{base64.b64encode(KEY).decode()}\n").key_id == REGION.key_id
-
-
-@pytest.mark.parametrize("as_setting", [str, Path])
-def test_a_region_key_is_loaded_from_a_file(tmp_path: Path, as_setting: Callable[[Path], str | Path]) -> None:
-    path = tmp_path / "region.key"
-    path.write_bytes(base64.b64encode(KEY) + b"\n")
-    path.chmod(0o600)
-    assert RegionKey.load(as_setting(path)).key_id == REGION.key_id
-
-
-def test_a_missing_region_key_is_made_only_when_asked(tmp_path: Path) -> None:
-    path = tmp_path / "region.key"
-    with pytest.raises(BadRegionKey, match="No such file"):
-        RegionKey.load(path)
-    assert not path.exists()
-    made = RegionKey.load(path, create=True)
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert RegionKey.load(path, create=True).key_id == RegionKey.load(path).key_id == made.key_id
-    assert os.listdir(tmp_path) == ["region.key"]
-
-
-def test_of_many_who_make_the_region_key_at_once_all_get_the_same(tmp_path: Path) -> None:
-    ready, ids = threading.Barrier(8), set()
-
-    def load() -> None:
-        ready.wait()
-        ids.add(RegionKey.load(tmp_path / "region.key", create=True).key_id)
-
-    threads = [threading.Thread(target=load) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(ids) == 1
-    assert os.listdir(tmp_path) == ["region.key"]
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
-def test_a_region_key_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
-    path = tmp_path / "region.key"
-    RegionKey.load(path, create=True)
-    path.chmod(mode)
-    with pytest.raises(BadRegionKey, match="chmod 600"):
-        RegionKey.load(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"short", KEY, base64.b64encode(KEY[1:]), b"\xff" * 44], ids=range(5))
-def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "region.key"
-    path.write_bytes(content)
-    path.chmod(0o600)
-    with pytest.raises(BadRegionKey, match="does not hold 32 bytes"):
-        RegionKey.load(path, create=True)
-    assert path.read_bytes() == content
-
-
-def test_a_region_key_of_another_length_is_refused() -> None:
-    with pytest.raises(BadRegionKey, match="32 bytes, not 16"):
-        RegionKey(secrets.token_bytes(16))

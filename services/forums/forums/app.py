@@ -7,8 +7,9 @@ from rembuk import database, streams
 from rembuk.areas import areas
 from rembuk.contracts.forums import CODEC
 from rembuk.event_log import EventLog
+from rembuk.region_key import RegionKeys
 from rembuk.settings import Settings
-from rembuk.vault import RegionKey, Vault
+from rembuk.vault import Vault
 from rembuk.web.app import build as build_app
 from rembuk.web.reading import ReadModel
 
@@ -20,7 +21,7 @@ from forums.queries import ForumQueries
 def build(settings: Settings) -> Litestar:
     areas()  # loaded before the first request
     log = EventLog(settings.database_url, CODEC, settings.name)
-    vault = Vault(settings.database_url, RegionKey.load(settings.region_key), settings.name)
+    vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), settings.name)
     engine = database.engine(settings.database_url, f"{settings.name} queries")
 
     def queries(as_of: int | None) -> ForumQueries:

@@ -20,7 +20,8 @@ from rembuk.event import Recorded as RecordedEvent
 from rembuk.event_log import EventLog
 from rembuk.handling import handle
 from rembuk.ids import derive_id
-from rembuk.vault import Erased, Tampered, Vault
+from rembuk.region_key import Tampered
+from rembuk.vault import Erased, Vault
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, known_area, known_category, recorded
 from rembuk.web.problem_details import documented

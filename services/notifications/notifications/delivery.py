@@ -26,8 +26,9 @@ from rembuk.decider import Refused
 from rembuk.event import Metadata, Recorded
 from rembuk.event_log import EventLog
 from rembuk.handling import handle
+from rembuk.region_key import Tampered, WrongRegionKey
 from rembuk.settings import MissingSetting
-from rembuk.vault import Erased, NotSealed, Tampered, Vault, WrongRegionKey
+from rembuk.vault import Erased, NotSealed, Vault
 
 from notifications import phrases
 from notifications.channels import Channel, Message, Undelivered

@@ -7,9 +7,10 @@ from rembuk.contracts.notifications import CODEC
 from rembuk.event_log import EventLog
 from rembuk.projector import Projector
 from rembuk.reactions import Reactor
+from rembuk.region_key import RegionKeys
 from rembuk.settings import Settings
 from rembuk.streams import stream_name
-from rembuk.vault import RegionKey, Vault
+from rembuk.vault import Vault
 from rembuk.worker import Handler, Worker
 
 from notifications import projection, reactions
@@ -20,7 +21,7 @@ from notifications.delivery import Patience, Sender
 
 def build(settings: Settings) -> Worker:
     log = EventLog(settings.database_url, CODEC, f"{settings.name} reactions")
-    vault = Vault(settings.database_url, RegionKey.load(settings.region_key), f"{settings.name} sender")
+    vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), f"{settings.name} sender")
     told = settings.environment.get
     here = told("REMBUK_NOTIFICATIONS_PUBLIC_URL") or f"http://{settings.host}:{settings.port}"
     webhooks = WebhookChannel(private=told("REMBUK_WEBHOOK_PRIVATE") == "allow")
