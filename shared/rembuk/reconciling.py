@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
+import asyncpg
 import msgspec
 import nats.js.errors
 from nats.aio.client import Client
@@ -91,9 +93,8 @@ class Reconciliation:
                         f"restore the log from it first, by: rembuk restore {self._service} --from stream"
                     )
                 await self._forget()
-                tail = 0
-            before = tail
-            async for step in self._publish(tail, head):
+            before = await self._tail()
+            async for step in self._publish(connection, head):
                 yield step
             tail = await self._tail()
             differences = 0
@@ -137,13 +138,16 @@ class Reconciliation:
             return False
         return True
 
-    async def _publish(self, tail: int, head: int) -> AsyncIterator[Reconciling]:
-        """Have the relay, ours or the one that is at work, bring the stream from `tail` to `head`."""
-        if tail >= head:
-            return
+    async def _publish(self, connection: asyncpg.Connection[Any], head: int) -> AsyncIterator[Reconciling]:
+        """Have the relay, ours or the one that is at work, bring the stream to `head`; nothing where what is there
+        already is not the log's, which the comparison will tell."""
         relay = Relay(self._log_url, self._broker, self._region, self._service)
-        work = asyncio.create_task(relay.run(), name="reconcile relay")
+        try:
+            tail = await relay.checked_tail(connection)
+        except RelayHalted:
+            return
         moved = time.monotonic()
+        work = asyncio.create_task(relay.run(), name="reconcile relay")
         try:
             while tail < head:
                 await asyncio.sleep(POLL_S)
@@ -151,22 +155,12 @@ class Reconciliation:
                 if now != tail:
                     tail, moved = now, time.monotonic()
                     yield Reconciling("publishing", tail, head)
-                elif time.monotonic() - moved > PATIENCE_S or work.done():
-                    await self._why_not(relay)
-                    return
+                elif time.monotonic() - moved > PATIENCE_S:
+                    raise CannotReconcile(
+                        f"nothing more comes to {self._stream}: see the log of the {self._service} worker"
+                    )
         finally:
             await cancel([work])
-
-    async def _why_not(self, relay: Relay) -> None:
-        """Nothing, where the comparison will tell."""
-        connection = await connect(self._log_url, "reconcile")
-        try:
-            await relay.checked_tail(connection)
-        except RelayHalted:
-            return
-        finally:
-            connection.terminate()
-        raise CannotReconcile(f"nothing more comes to {self._stream}: see the log of the {self._service} worker")
 
     async def _compare(self, log: LogSource, last: int) -> AsyncIterator[Reconciling | Difference]:
         """Every position up to `last`, in the log and in the stream."""

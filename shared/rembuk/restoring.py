@@ -7,7 +7,7 @@ one transaction: all of it, or nothing. What was never published is not in it: s
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -63,6 +63,7 @@ async def restore(
     try:
         async with connection.transaction():
             head, moment = await connection.fetchrow(_HEAD, timeout=None)  # type: ignore[misc]
+            moment = moment.replace(tzinfo=UTC)  # asyncpg's -infinity, that of an empty log, has none
             await _same_beginning(connection, region, service, source, min(head, last))
             position = head
             async for messages in ahead(source, head, last, PAGE):
