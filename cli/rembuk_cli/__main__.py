@@ -8,6 +8,7 @@ from rembuk_cli.demo import demo
 from rembuk_cli.down import down
 from rembuk_cli.events import events
 from rembuk_cli.quarantine import app as quarantine
+from rembuk_cli.rebuild import rebuild
 from rembuk_cli.replay import replay
 from rembuk_cli.simulate import simulate
 from rembuk_cli.status import status
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (up, down, demo, simulate, status, events, replay):
+for command in (up, down, demo, simulate, status, events, replay, rebuild):
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
 

@@ -13,6 +13,7 @@ from rembuk.provisioning import SERVICES
 from rich.markup import escape
 
 from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, out, require_running
+from rembuk_cli.services import require_service
 
 if TYPE_CHECKING:
     from rembuk_cli.log_reading import Told
@@ -50,8 +51,8 @@ def events(
 
     home = home_of(region, data)
     running = require_running(home)
-    if service is not None and service not in SERVICES:
-        cannot_run(f"there is no service {escape(service)}; there are {', '.join(SERVICES)}")
+    if service is not None:
+        require_service(service)
     chosen = (service,) if service else SERVICES
     types = {name for codec in CODECS.values() for name in codec.types}
     if event_type and event_type not in types:

@@ -17,15 +17,16 @@ Row = dict[str, Any]
 State = dict[str, list[Row]]
 """Table → its rows, as `rembuk.replaying` tells them."""
 
+AsOf = Annotated[
+    str, typer.Option("--as-of", help="Up to a position of its log, or a time: 17, 2026-01-31T08:00, or 2h ago.")
+]
 UNSAID = {"id", "version", "position", "changed_at"}
 """Columns whose change is told already by there being an event."""
 
 
 def replay(
     aggregate: Annotated[UUID, typer.Argument(help="The id of a problem, forum, meeting, subscription, alert ...")],
-    as_of: Annotated[
-        str, typer.Option("--as-of", help="Up to a position of its log, or a time: 17, 2026-01-31T08:00, or 2h ago.")
-    ] = "",
+    as_of: AsOf = "",
     region: RegionName = "jatim",
     data: Data = None,
     as_json: Json = False,
@@ -38,7 +39,7 @@ def replay(
     """
     home = home_of(region, data)
     seen = home.running_region(require_running(home))
-    until = as_of if as_of.isdecimal() else _iso(as_of)
+    until = position_or_time(as_of)
     with err.status("looking"):
         found = ask_each(seen, "select 1 from log.event where stream_id = $1 limit 1", aggregate)
         service = next((service for service, rows in found if rows), None)
@@ -57,7 +58,10 @@ def replay(
         err.print(f"nothing had happened to {aggregate} by then")
 
 
-def _iso(as_of: str) -> str:
+def position_or_time(as_of: str) -> str:
+    """What --as-of names as a service takes it: a position, a time in ISO 8601, '' for neither."""
+    if as_of.isdecimal():
+        return as_of
     when = moment(as_of, "--as-of")
     return when.isoformat() if when else ""
 

@@ -33,6 +33,12 @@ def ask_each(region: Region, query: str, *arguments: Any) -> list[tuple[str, lis
     return asyncio.run(ask_all())
 
 
+def require_service(name: str) -> None:
+    """Ends the command where there is no such service."""
+    if name not in SERVICES:
+        cannot_run(f"there is no service {escape(name)}; there are {', '.join(SERVICES)}")
+
+
 def told_by(region: Region, service: str, process: str, *arguments: str) -> Iterator[str]:
     """The lines that `python -m <service> <process> <arguments>` writes; ends the command where that fails."""
     running = region.spawn(service, process, subprocess.PIPE, arguments=arguments, errors=subprocess.PIPE)

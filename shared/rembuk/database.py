@@ -55,10 +55,14 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(error, (Unavailable, NoneFree, *UNREACHABLE))
 
 
-async def connect(url: str, name: str) -> asyncpg.Connection[Any]:
-    """One connection for a task that keeps it; `name` shows in pg_stat_activity. Raises what `UNREACHABLE` lists."""
+async def connect(url: str, name: str, patience_s: float | None = 60) -> asyncpg.Connection[Any]:
+    """One connection for a task that keeps it, each statement answered within `patience_s`; `name` shows in
+    pg_stat_activity. Raises what `UNREACHABLE` lists."""
     return await asyncpg.connect(
-        url, timeout=CONNECT_S, command_timeout=60, server_settings={"application_name": name, **_NOTICED_DEAD}
+        url,
+        timeout=CONNECT_S,
+        command_timeout=patience_s,
+        server_settings={"application_name": name, **_NOTICED_DEAD},
     )
 
 

@@ -1,5 +1,4 @@
-"""The command line of a service: `python -m reports api | worker | migrate`, and what an operator's command has done
-by it: `replay ID [AS-OF]`, `retry FOLLOWER STREAM AGGREGATE`.
+"""The command line of a service: `python -m reports api | worker | migrate`, and the errands of `rembuk.errands`.
 
 The API is what `<service>.app.build` returns, the worker what `<service>.worker.build` does; each process imports
 its own half only.
@@ -11,22 +10,19 @@ import asyncio
 import gc
 import signal
 import sys
-from datetime import datetime
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
-from uuid import UUID
 
 import msgspec
 import uvloop
 
 from rembuk import logs
 from rembuk.cancelling import cancel
-from rembuk.settings import MissingSetting, Settings
+from rembuk.settings import CannotRun, Settings
 
 GRACE_S = 15
 """How long a stopping API finishes the requests it has accepted."""
-
-USAGE = {"api": "", "worker": "", "migrate": "", "replay": "ID [AS-OF]", "retry": "FOLLOWER STREAM AGGREGATE"}
 
 KEEP_ALIVE_S = 65
 """How long an idle connection is kept: longer than clients (httpx: 5 s) and proxies (nginx: 60 s) do, so that it is
@@ -34,11 +30,9 @@ they who end it. A server that ends it first may do so in the moment in which a 
 
 
 def main(service: str) -> None:
-    """Run one process of a service; exits 2 when it is not told what it needs, 1 when a part of it failed."""
+    """Run one process of a service; exits 2 when it cannot do its work, 1 when a part of it failed."""
     process, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     try:
-        if process not in USAGE:
-            raise MissingSetting(f"usage: python -m {service} {'|'.join(USAGE)}")
         settings = Settings.load(service)
         logs.configure(service, process)
         match process, arguments:
@@ -51,15 +45,9 @@ def main(service: str) -> None:
                     sys.exit(1)
             case "migrate", []:
                 _migrate(settings)
-            case "replay", [stream_id]:
-                asyncio.run(_replay(settings, UUID(stream_id), None))
-            case "replay", [stream_id, as_of]:
-                asyncio.run(_replay(settings, UUID(stream_id), _position_or_moment(as_of)))
-            case "retry", [follower, stream, aggregate]:
-                print(asyncio.run(_retry(settings, follower, stream, aggregate)))
             case _:
-                raise MissingSetting(f"usage: python -m {service} {process} {USAGE[process]}")
-    except MissingSetting as error:
+                asyncio.run(_tell(settings, process, arguments))
+    except CannotRun as error:
         print(error, file=sys.stderr)
         sys.exit(2)
 
@@ -101,41 +89,13 @@ def _migrate(settings: Settings) -> None:
     upgrade(settings.service, settings.owner_url, settings.name)
 
 
-def _position_or_moment(text: str) -> int | datetime:
-    """A position, or a moment in ISO 8601 with its zone."""
-    return int(text) if text.isdecimal() else datetime.fromisoformat(text)
+async def _tell(settings: Settings, name: str, arguments: Sequence[str]) -> None:
+    """Write what an errand answers, each a line of JSON; raises CannotRun."""
+    from rembuk.errands import USAGE, errand
 
-
-async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | None) -> None:
-    """Write each step as a line of JSON: the event as a CloudEvent, and the rows after it."""
-    from rembuk.cloud_events import cloud_event
-    from rembuk.replaying import replay
-
-    service = settings.service
-    codec = import_module(f"rembuk.contracts.{service}").CODEC
-    project = import_module(f"{service}.projection").project
-    tables = import_module(f"{service}.tables").metadata.sorted_tables
-    async for step in replay(settings.owner_url, codec, project, tables, stream_id, as_of):
-        event = cloud_event(settings.region, service, step.event)
-        print(msgspec.json.encode({"event": event, "state": step.state}).decode(), flush=True)
-
-
-async def _retry(settings: Settings, follower: str, stream: str, aggregate: str) -> int:
-    """Have a follower take what it has in quarantine of an aggregate; how many events are left."""
-    from rembuk.database import connect
-    from rembuk.event_log import EventLog
-
-    codec = import_module(f"rembuk.contracts.{settings.service}").CODEC
-    log = EventLog(settings.database_url, codec, f"{settings.name} retry")
-    handlers = import_module(f"{settings.service}.worker").handlers(settings, log)
-    by_name = {(handler.checkpoint.follower, handler.checkpoint.stream): handler for handler in handlers}
-    if (follower, stream) not in by_name:
-        raise MissingSetting(f"{settings.service} has no follower {follower} of {stream}")
-    await log.start()
-    connection = await connect(settings.database_url, f"{follower} retry")
-    try:
-        left: int = await by_name[follower, stream].retry(connection, aggregate)
-        return left
-    finally:
-        connection.terminate()
-        await log.stop()
+    answers = errand(settings, name, arguments)
+    if answers is None:
+        usages = [f"{errand} {USAGE[errand]}" for errand in ([name] if name in USAGE else USAGE)]
+        raise CannotRun(f"usage: python -m {settings.service} {' | '.join(['api | worker | migrate', *usages])}")
+    async for answer in answers:
+        print(msgspec.json.encode(answer).decode(), flush=True)

@@ -31,7 +31,7 @@ SCHEMA = "rebuild"
 _ALONE = "select pg_try_advisory_lock(hashtext('rembuk rebuild'))"
 _SKIPPED = "select position from public.skipped where follower = $1 and stream = $2"
 _AT = "select coalesce(max(position), 0) from log.event where recorded_at <= $1"
-_BESIDE = r"select nspname from pg_namespace where nspname = $1 or nspname like 'as\_of\_%' order by nspname"
+_BESIDE = r"select nspname from pg_namespace where nspname = $1 or nspname ~ '^(building_)?as_of_\d+$' order by nspname"
 _WHEN = "select recorded_at from log.event where position = $1"
 
 
@@ -106,10 +106,11 @@ class Rebuild:
         """Build the model as it was at a position of the service's own log, or at a moment, and leave it beside the
         live one, to be asked by the service."""
         position, moment = await self._position_and_moment(when)
-        async with self._beside(f"as_of_{position}") as beside:
+        async with self._beside(f"building_as_of_{position}") as beside:
             async for step in beside.to_moment(position, moment):
                 yield step
             await beside.side.analyze()
+            await beside.side.rename(f"as_of_{position}")
             yield LeftBeside(beside.side.schema, position)
 
     async def discard(self) -> list[str]:
@@ -137,7 +138,7 @@ class Rebuild:
             connection.terminate()
 
     async def _alone(self) -> asyncpg.Connection[Any]:
-        connection = await connect(self._owner_url, "rebuild")
+        connection = await connect(self._owner_url, "rebuild", patience_s=None)
         await connection.execute("set synchronous_commit = off")  # what a crash takes is built again
         if not await connection.fetchval(_ALONE):
             connection.terminate()

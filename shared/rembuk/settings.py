@@ -8,7 +8,11 @@ from collections.abc import Mapping
 import msgspec
 
 
-class MissingSetting(Exception):
+class CannotRun(Exception):
+    """Why a process ends with its work undone, and what to do about it: the exit code is 2."""
+
+
+class MissingSetting(CannotRun):
     """The environment does not say what it has to; names the variable."""
 
 

@@ -89,6 +89,7 @@ class SideModel:
                 await connection.execute(
                     f'grant select, insert, update, delete on {self.schema}.{name} to "{self._role}"'
                 )
+            await connection.execute(f'grant select on {self.schema}.checkpoint to "{self._role}"')
             await connection.execute(f'grant usage on schema {self.schema} to "{self._role}"')
             literal = await connection.fetchval("select quote_literal($1)", note)
             await connection.execute(f"comment on schema {self.schema} is {literal}")
@@ -97,6 +98,13 @@ class SideModel:
     async def drop(self) -> None:
         """Forget it, if there is one."""
         await self._connection.execute(f"drop schema if exists {self.schema} cascade")
+
+    async def rename(self, schema: str) -> None:
+        """Give it another name, in the place of whatever bears it."""
+        async with self._connection.transaction():
+            await self._connection.execute(f"drop schema if exists {schema} cascade")
+            await self._connection.execute(f"alter schema {self.schema} rename to {schema}")
+        self.schema = schema
 
     async def positions(self, follower: str, stream: str) -> tuple[int, int]:
         """Where the side model and the live one stand."""
@@ -124,11 +132,11 @@ class SideModel:
                 f"count(*) filter (where not (live is null or new is null) and {differ}) from {both}"
             )
             assert counts is not None
-            yield (compared := Compared(table.name, *counts))
+            yield (compared := Compared(str(table.name), *counts))
             if compared.differences:
                 rows = f"select to_json(live), to_json(new) from {both} where {differ} limit {SHOWN}"
                 for live, new in await self._connection.fetch(rows):
-                    yield Difference(table.name, _raw(live), _raw(new))
+                    yield Difference(str(table.name), _raw(live), _raw(new))
 
     async def lock_live(self) -> None:
         """Have nobody read or write the live rows until the transaction ends; nobody waits long behind us for that.

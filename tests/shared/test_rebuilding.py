@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from rembuk import quarantine
 from rembuk.bulk import Change
 from rembuk.checkpoints import Checkpoint
 from rembuk.event import Recorded
@@ -55,17 +56,21 @@ DECORATION = """
 
 
 class Watched:
-    """A source that remembers what was read of it, and may end it all after so many messages."""
+    """A source that remembers what was read of it, and may give so many pages only, small ones then."""
 
-    def __init__(self, source: Source, fail_after: int = 1_000_000) -> None:
-        self._source, self._fail_after = source, fail_after
+    def __init__(self, source: Source, pages: int | None) -> None:
+        self._source, self._pages = source, pages
         self.read: list[int] = []
 
     async def after(self, position: int, limit: int) -> list[Msg]:
-        messages = await self._source.after(position, min(limit, 50))
-        self.read += map(sequence, messages)
-        if len(self.read) > self._fail_after:
+        if self._pages is None:
+            messages = await self._source.after(position, limit)
+        elif self._pages:
+            self._pages -= 1
+            messages = await self._source.after(position, 50)
+        else:
             raise ConnectionError("cut off")
+        self.read += map(sequence, messages)
         return messages
 
 
@@ -74,10 +79,10 @@ async def rebuilding(
     region: TallyRegion,
     projection: Callable[[Recorded[Any]], Sequence[Change]] = project,
     code: str = "release 1",
-    fail_after: int = 1_000_000,
+    pages: int | None = None,
 ) -> AsyncIterator[tuple[Rebuild, Watched]]:
     reader = await asyncpg.connect(region.url)
-    source = Watched(LogSource(reader, region.name, SERVICE), fail_after)
+    source = Watched(LogSource(reader, region.name, SERVICE), pages)
     live = Projector(Checkpoint(region.url, FOLLOWER, region.stream), CODEC, projection)
     try:
         yield Rebuild(region.owner_url, region.role, [tally_table], [live], {region.stream: source}, code), source
@@ -120,10 +125,10 @@ async def schemas(region: TallyRegion) -> list[str]:
 
 @pytest.fixture
 async def live(log: EventLog, broker: Client, region: TallyRegion, nats_url: str) -> AsyncIterator[TallyRegion]:
-    """A region of 400 events that its projection has taken and goes on to follow."""
+    """A region of 1000 events that its projection has taken and goes on to follow."""
     async with owner_of(region) as owner:
         await owner.execute(DECORATION)
-    await count_up(log, 400, tallies=8)
+    await count_up(log, 1000, tallies=8)
     async with background(Relay(region.url, broker, region.name, SERVICE).run()), projecting(region, nats_url):
         await shown(region, log)
         yield region
@@ -172,6 +177,7 @@ async def test_it_comes_to_its_end_while_events_keep_coming_and_none_is_lost(log
     async def report() -> None:
         while going_on:
             await count_up(log, 40, tallies=4)
+            await shown(live, log)
 
     async def look() -> None:
         reader = await asyncpg.connect(live.url)
@@ -189,15 +195,14 @@ async def test_it_comes_to_its_end_while_events_keep_coming_and_none_is_lost(log
 
 
 async def test_an_interrupted_one_is_gone_on_with_by_the_same_code_only(log: EventLog, live: TallyRegion) -> None:
-    async with rebuilding(live, fail_after=200) as (rebuild, source):
+    async with rebuilding(live, pages=4) as (rebuild, source):
         with pytest.raises(ConnectionError, match="cut off"):
             await steps_of(rebuild.swap())
     assert await rows(live) == rows_of(await everything(log))
-    done = max(source.read) - 50
     async with rebuilding(live) as (rebuild, source):
         await steps_of(rebuild.swap())
-    assert min(source.read) >= done - 50 > 0
-    async with rebuilding(live, fail_after=200) as (rebuild, _):
+    assert min(source.read) == 201
+    async with rebuilding(live, pages=4) as (rebuild, _):
         with pytest.raises(ConnectionError, match="cut off"):
             await steps_of(rebuild.swap())
     async with rebuilding(live, code="release 2") as (rebuild, source):
@@ -217,12 +222,12 @@ async def test_poison_stays_in_quarantine_and_comes_out_once_the_code_can_bear_i
             query = "select stream_id, position from quarantine order by position"
             return [(row["stream_id"], row["position"]) for row in await owner.fetch(query)]
 
-        await _until(held, [(str(ill), 403), (str(ill), 404)])
+        await _until(held, [(str(ill), 1003), (str(ill), 1004)])
         since = await owner.fetch("select quarantined_at from quarantine")
         steps = await swapped(live)
         assert told(steps, Difference) == []
         assert steps[-1] == Swapped(2)
-        assert await held() == [(str(ill), 403), (str(ill), 404)]
+        assert await held() == [(str(ill), 1003), (str(ill), 1004)]
         assert await owner.fetch("select quarantined_at from quarantine") == since
 
         def mended(fact: Recorded[Any]) -> Sequence[Change]:
@@ -248,9 +253,7 @@ async def test_what_was_skipped_is_left_out(log: EventLog, live: TallyRegion) ->
             return int(await owner.fetchval("select count(*) from quarantine"))
 
         await _until(held, 2)
-        from rembuk import quarantine
-
-        await quarantine.skip(owner, live_projector.checkpoint, 403, "a test", "the test")
+        await quarantine.skip(owner, live_projector.checkpoint, 1003, "a test", "the test")
         assert await live_projector.retry(owner, str(ill)) == 0
     assert (await rows(live))[ill] == (4, 5, "")
     steps = await swapped(live)
@@ -272,7 +275,7 @@ async def test_as_of_stands_beside_the_live_model_and_is_read_by_the_service(log
         assert {row["id"]: tuple(row)[1:] for row in found} == rows_of(events[:position])
     assert await rows(live) == rows_of(events)
     async with rebuilding(live) as (rebuild, _):
-        with pytest.raises(CannotRebuild, match="no position 100000: the log ends at 400"):
+        with pytest.raises(CannotRebuild, match="no position 100000: the log ends at 1000"):
             await steps_of(rebuild.as_of(100_000))
         assert len(await rebuild.discard()) == 2
     assert await schemas(live) == ["log", "public"]
@@ -302,7 +305,7 @@ async def test_two_at_once_are_refused(live: TallyRegion) -> None:
 
 
 async def test_a_full_disk_ends_it_without_a_change_and_it_is_gone_on_with(log: EventLog, live: TallyRegion) -> None:
-    async with rebuilding(live, fail_after=200) as (rebuild, _):
+    async with rebuilding(live, pages=4) as (rebuild, _):
         with pytest.raises(ConnectionError):
             await steps_of(rebuild.swap())
     async with owner_of(live) as owner:

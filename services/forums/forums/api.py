@@ -5,7 +5,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import Parameter, SkipValidation
 from rembuk.decider import Refused
 from rembuk.event_log import EventLog
 from rembuk.handling import handle, state_of
@@ -44,6 +45,7 @@ from forums.queries import (
     Member,
 )
 
+Queries = NamedDependency[SkipValidation[ForumQueries]]
 AtLeastReported = Annotated[
     int | None,
     Parameter(
@@ -67,7 +69,7 @@ class Joined(msgspec.Struct, frozen=True):
 
 def routes(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
     """Every route of the service but those that all services share."""
-    return [*_commands(log, vault, queries), *_reads(log, queries)]
+    return [*_commands(log, vault, queries), *_reads(log)]
 
 
 def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
@@ -117,20 +119,20 @@ def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
     ]
 
 
-def _reads(log: EventLog, queries: ForumQueries) -> list[Any]:
+def _reads(log: EventLog) -> list[Any]:
     @get("/v1/forums", summary="Forums, newest first", responses=documented(400, 422, 503))
     async def list_forums(
-        area: AreaFilter = None, cursor: Cursor = None, limit: Limit = 50, at_least: AtLeast = None
+        queries: Queries, area: AreaFilter = None, cursor: Cursor = None, limit: Limit = 50, at_least: AtLeast = None
     ) -> ForumPage:
         known_area(area)
         return await queries.forums(area, cursor, limit, at_least)
 
-    @get("/v1/forums/{id:uuid}", summary="One forum", responses=documented(400, 404, 503))
-    async def read_forum(id: UUID, at_least: AtLeast = None) -> Response[Forum]:
+    @get("/v1/forums/{id:uuid}", summary="One forum", responses=documented(400, 404, 422, 503))
+    async def read_forum(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Forum]:
         return found(await queries.forum(id, at_least), "unknown-forum")
 
-    @get("/v1/forums/{id:uuid}/members", summary="Its members", responses=documented(400, 404, 503))
-    async def list_members(id: UUID, at_least: AtLeast = None) -> list[Member]:
+    @get("/v1/forums/{id:uuid}/members", summary="Its members", responses=documented(400, 404, 422, 503))
+    async def list_members(queries: Queries, id: UUID, at_least: AtLeast = None) -> list[Member]:
         await _founded(log, id)
         return await queries.members(id, at_least)
 
@@ -140,13 +142,14 @@ def _reads(log: EventLog, queries: ForumQueries) -> list[Any]:
         responses=documented(400, 404, 422, 503),
     )
     async def list_candidates(
-        id: UUID, cursor: Cursor = None, limit: Limit = 50, at_least: AtLeastReported = None
+        queries: Queries, id: UUID, cursor: Cursor = None, limit: Limit = 50, at_least: AtLeastReported = None
     ) -> CandidatePage:
         forum = await _founded(log, id)
         return await queries.candidates(forum.area, cursor, limit, at_least)
 
     @get("/v1/meetings", summary="Meetings, the last scheduled first", responses=documented(400, 422, 503))
     async def list_meetings(
+        queries: Queries,
         area: AreaFilter = None,
         forum_id: UUID | None = None,
         status: MeetingStatus | None = None,
@@ -157,12 +160,13 @@ def _reads(log: EventLog, queries: ForumQueries) -> list[Any]:
         known_area(area)
         return await queries.meetings(area, cursor, limit, at_least, forum_id=forum_id, status=status)
 
-    @get("/v1/meetings/{id:uuid}", summary="One meeting", responses=documented(400, 404, 503))
-    async def read_meeting(id: UUID, at_least: AtLeast = None) -> Response[Meeting]:
+    @get("/v1/meetings/{id:uuid}", summary="One meeting", responses=documented(400, 404, 422, 503))
+    async def read_meeting(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Meeting]:
         return found(await queries.meeting(id, at_least), "unknown-meeting")
 
     @get("/v1/commitments", summary="Commitments, newest first", responses=documented(400, 422, 503))
     async def list_commitments(
+        queries: Queries,
         area: AreaFilter = None,
         forum_id: UUID | None = None,
         meeting_id: UUID | None = None,
@@ -176,8 +180,8 @@ def _reads(log: EventLog, queries: ForumQueries) -> list[Any]:
             area, cursor, limit, at_least, forum_id=forum_id, meeting_id=meeting_id, status=status
         )
 
-    @get("/v1/commitments/{id:uuid}", summary="One commitment", responses=documented(400, 404, 503))
-    async def read_commitment(id: UUID, at_least: AtLeast = None) -> Response[Commitment]:
+    @get("/v1/commitments/{id:uuid}", summary="One commitment", responses=documented(400, 404, 422, 503))
+    async def read_commitment(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Commitment]:
         return found(await queries.commitment(id, at_least), "unknown-commitment")
 
     return [

@@ -23,16 +23,19 @@ def build(settings: Settings) -> Litestar:
     vault = Vault(settings.database_url, RegionKey.load(settings.region_key), settings.name)
     engine = database.engine(settings.database_url, f"{settings.name} queries")
 
-    def read_model(follower: str, service: str) -> ReadModel:
-        return ReadModel(engine, follower, streams.stream_name(settings.region, service))
+    def queries(as_of: int | None) -> ForumQueries:
+        def read_model(follower: str, service: str) -> ReadModel:
+            return ReadModel(engine, follower, streams.stream_name(settings.region, service), as_of)
 
-    queries = ForumQueries(
-        read_model(projection.NAME, settings.service), read_model(projection.OPEN_PROBLEMS, "reports")
-    )
+        return ForumQueries(
+            read_model(projection.NAME, settings.service), read_model(projection.OPEN_PROBLEMS, "reports")
+        )
+
     return build_app(
         settings,
         log,
-        routes(log, vault, queries),
+        routes(log, vault, queries(None)),
+        queries,
         title="Rembuk forums: police and community deliberate",
         start=[vault.start],
         stop=[vault.stop, partial(database.close_engine, engine)],

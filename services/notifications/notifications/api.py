@@ -12,7 +12,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import MediaType, Response, delete, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import Parameter, SkipValidation
 from rembuk.contracts.notifications import SubscriptionRequested
 from rembuk.decider import Refused
 from rembuk.event import Recorded as RecordedEvent
@@ -53,6 +54,9 @@ STOP_PAGE = """<!doctype html><html lang="id"><meta charset="utf-8"><title>Rembu
 <button>Berhenti / Stop</button></form></html>"""
 STOPPED_PAGE = """<!doctype html><html lang="id"><meta charset="utf-8"><title>Rembuk</title>
 <p>Anda tidak akan menerima pemberitahuan lagi. / You will receive no more alerts.</p></html>"""
+
+
+Queries = NamedDependency[SkipValidation[NotificationQueries]]
 
 
 class Subscribed(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -156,8 +160,8 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
         await stop(request, id)
         return STOPPED_PAGE
 
-    @get("/v1/subscriptions/{id:uuid}", summary="One subscription", responses=documented(400, 404, 503))
-    async def read_subscription(id: UUID, at_least: AtLeast = None) -> Response[Subscription]:
+    @get("/v1/subscriptions/{id:uuid}", summary="One subscription", responses=documented(400, 404, 422, 503))
+    async def read_subscription(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Subscription]:
         return found(await queries.subscription(id, at_least), "unknown-subscription")
 
     @post("/v1/alerts", summary="Raise an alert", responses=documented(400, 413, 415, 422, 503))
@@ -182,6 +186,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
 
     @get("/v1/alerts", summary="Alerts, newest first", responses=documented(400, 422, 503))
     async def list_alerts(
+        queries: Queries,
         area: AreaFilter = None,
         category: CategoryFilter = None,
         cursor: Cursor = None,
@@ -192,12 +197,13 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
         known_category(category)
         return await queries.alerts(area=area, category=category, cursor=cursor, limit=limit, at_least=at_least)
 
-    @get("/v1/alerts/{id:uuid}", summary="One alert", responses=documented(400, 404, 503))
-    async def read_alert(id: UUID, at_least: AtLeast = None) -> Response[Alert]:
+    @get("/v1/alerts/{id:uuid}", summary="One alert", responses=documented(400, 404, 422, 503))
+    async def read_alert(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Alert]:
         return found(await queries.alert(id, at_least), "unknown-alert")
 
     @get("/v1/alerts/{id:uuid}/deliveries", summary="What became of it", responses=documented(400, 404, 422, 503))
     async def list_deliveries(
+        queries: Queries,
         id: UUID,
         in_state: Annotated[DeliveryState | None, Parameter(query="state")] = None,
         cursor: Cursor = None,

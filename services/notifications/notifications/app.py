@@ -23,11 +23,15 @@ def build(settings: Settings) -> Litestar:
     vault = Vault(settings.database_url, RegionKey.load(settings.region_key), settings.name)
     engine = database.engine(settings.database_url, f"{settings.name} queries")
     stream = streams.stream_name(settings.region, settings.service)
-    queries = NotificationQueries(ReadModel(engine, projection.NAME, stream))
+
+    def queries(as_of: int | None) -> NotificationQueries:
+        return NotificationQueries(ReadModel(engine, projection.NAME, stream, as_of))
+
     return build_app(
         settings,
         log,
-        routes(log, vault, queries),
+        routes(log, vault, queries(None)),
+        queries,
         title="Rembuk notifications: who is told what, and proof that they were",
         start=[vault.start],
         stop=[vault.stop, partial(database.close_engine, engine)],

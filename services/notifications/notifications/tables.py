@@ -1,6 +1,7 @@
 """The read model of subscriptions and alerts, and the ledger of deliveries, as SQLAlchemy tables; migrations/ makes
 them. What the log says is authoritative: the sender asks it before each message."""
 
+from rembuk.side_model import KEPT
 from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -55,7 +56,7 @@ delivery = Table(
     Column("reason", Text, nullable=False),  # why the last attempt failed
     Column("queued_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
-    Column("due_at", DateTime(timezone=True), nullable=False),  # the sender's own: when it may be taken (again)
+    Column("due_at", DateTime(timezone=True), nullable=False, info=KEPT),  # the sender's: when it may be taken (again)
     Index("delivery_due", "due_at", postgresql_where=text("state in ('queued', 'failed')")),
     Index("delivery_of_alert", "alert_id", "number"),
 )

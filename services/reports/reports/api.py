@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import Parameter, SkipValidation
 from rembuk.areas import Area, areas
 from rembuk.cloud_events import cloud_event
 from rembuk.contracts.categories import CATEGORIES, Category
@@ -52,6 +53,9 @@ ACTIONS: dict[str, type[msgspec.Struct]] = {
 """What can be asked of a reported problem, by the last part of the path."""
 
 
+Queries = NamedDependency[SkipValidation[ProblemQueries]]
+
+
 class Reported(msgspec.Struct, frozen=True):
     """The problem is recorded, durably: under this id, for people under this reference, at this position."""
 
@@ -60,7 +64,7 @@ class Reported(msgspec.Struct, frozen=True):
     position: int
 
 
-def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) -> list[Any]:
+def routes(log: EventLog, vault: Vault, region: str) -> list[Any]:
     """Every route of the service but those that all services share."""
 
     @post("/v1/problems", summary="Report a problem", responses=documented(400, 409, 413, 415, 422, 503))
@@ -81,6 +85,7 @@ def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) ->
 
     @get("/v1/problems", summary="Problems, newest first", responses=documented(400, 422, 503))
     async def list_problems(
+        queries: Queries,
         area: AreaFilter = None,
         category: CategoryFilter = None,
         status: Status | None = None,
@@ -101,8 +106,8 @@ def routes(log: EventLog, vault: Vault, queries: ProblemQueries, region: str) ->
             at_least=at_least,
         )
 
-    @get("/v1/problems/{id:uuid}", summary="One problem", responses=documented(400, 404, 503))
-    async def read_problem(id: UUID, at_least: AtLeast = None) -> Response[Problem]:
+    @get("/v1/problems/{id:uuid}", summary="One problem", responses=documented(400, 404, 422, 503))
+    async def read_problem(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Problem]:
         return found(await queries.one(id, at_least), "unknown-problem")
 
     @get("/v1/problems/{id:uuid}/history", summary="Its events", responses=documented(400, 404, 503))

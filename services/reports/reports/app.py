@@ -23,11 +23,15 @@ def build(settings: Settings) -> Litestar:
     vault = Vault(settings.database_url, RegionKey.load(settings.region_key), settings.name)
     engine = database.engine(settings.database_url, f"{settings.name} queries")
     stream = streams.stream_name(settings.region, settings.service)
-    queries = ProblemQueries(ReadModel(engine, projection.NAME, stream), settings.region)
+
+    def queries(as_of: int | None) -> ProblemQueries:
+        return ProblemQueries(ReadModel(engine, projection.NAME, stream, as_of), settings.region)
+
     return build_app(
         settings,
         log,
-        routes(log, vault, queries, settings.region),
+        routes(log, vault, settings.region),
+        queries,
         title="Rembuk reports: problems of public security",
         start=[vault.start],
         stop=[vault.stop, partial(database.close_engine, engine)],

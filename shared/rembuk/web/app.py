@@ -17,6 +17,7 @@ from rembuk.web import problem_details
 from rembuk.web.events_feed import events_feed
 from rembuk.web.openapi import Document
 from rembuk.web.parameters import require_plain_query
+from rembuk.web.reading import queried
 from rembuk.web.requests import StrictRequest
 
 Hook = Callable[[], Awaitable[None]]
@@ -76,12 +77,14 @@ def build(
     settings: Settings,
     log: EventLog,
     routes: Sequence[Any],
+    queries: Callable[[int | None], Any],
     *,
     title: str,
     start: Sequence[Hook] = (),
     stop: Sequence[Hook] = (),
 ) -> Litestar:
-    """The application of one service; the log is started first and stopped last."""
+    """The application of one service; the log is started first and stopped last. `queries` makes what its reads get
+    under that name: of the live read model, or of the one as of a position."""
 
     @get("/health/live", include_in_schema=False, media_type=MediaType.TEXT, sync_to_thread=False)
     def live() -> str:
@@ -99,6 +102,7 @@ def build(
 
     return Litestar(
         [*routes, events_feed(log, settings.region, settings.service), live, ready, metrics],
+        dependencies={"queries": queried(queries)},
         exception_handlers=problem_details.HANDLERS,
         request_class=StrictRequest,
         on_startup=[log.start, *start],

@@ -6,15 +6,19 @@ import asyncio
 import base64
 import binascii
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol, TypeVar
 
+import asyncpg
 import msgspec
 from litestar import Response
+from litestar.di import Provide
 from litestar.params import Parameter
-from sqlalchemy import Column, ColumnElement, Row, Select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import BigInteger, Column, ColumnElement, MetaData, Row, Select, Table, Text, select
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from rembuk.database import connected
 from rembuk.decider import Refused
@@ -29,6 +33,16 @@ AtLeast = Annotated[
         le=2**62,
         description="Wait until the read model has reached this log position",
         schema_extra={"minimum": 0},
+    ),
+]
+_AsOf = Annotated[
+    int | None,
+    Parameter(
+        query="as_of",
+        ge=1,
+        le=2**62,
+        description="Answer as of this log position; an operator has to have built that model: rembuk rebuild --as-of",
+        schema_extra={"minimum": 1},
     ),
 ]
 Limit = Annotated[int, Parameter(query="limit", ge=1, le=200, description="Items of a page")]
@@ -50,20 +64,39 @@ Cursor = Annotated[
 
 _Position = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 _PATIENCE_S = 5.0
-_POSITION = text("select position from checkpoint where follower = :follower and stream = :stream")
+_NOT_BUILT = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)  # none, or one of another release
+_CHECKPOINT = Table(
+    "checkpoint", MetaData(), Column("follower", Text), Column("stream", Text), Column("position", BigInteger)
+)
 
 
 class ReadModel:
-    """A service's own read model: its database, and how far the projection of its own stream has come."""
+    """What one projection of a stream shows: the live rows, or those that `rembuk.rebuilding` left beside them as of a
+    position of the service's own log. Every question raises Refused where there is no such model."""
 
-    def __init__(self, engine: AsyncEngine, follower: str, stream: str) -> None:
-        self.engine = engine
-        self._source = {"follower": follower, "stream": stream}
+    def __init__(self, engine: AsyncEngine, follower: str, stream: str, as_of: int | None = None) -> None:
+        self._as_of = as_of
+        self._engine = (
+            engine if as_of is None else engine.execution_options(schema_translate_map={None: f"as_of_{as_of}"})
+        )
+        columns = _CHECKPOINT.c
+        self._position = select(columns.position).where(columns.follower == follower, columns.stream == stream)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with connected(self._engine) as connection:
+                yield connection
+        except ProgrammingError as error:
+            if self._as_of is None or not isinstance(getattr(error.orig, "__cause__", None), _NOT_BUILT):
+                raise
+            why = f"no model as of {self._as_of} stands here; it is built by: rembuk rebuild --as-of {self._as_of}"
+            raise Refused("not-built", why, field="as_of") from error
 
     async def position(self) -> int:
-        """The last position of our own log that the rows show; 0 before the first."""
-        async with connected(self.engine) as connection:
-            return int(await connection.scalar(_POSITION, self._source) or 0)
+        """The last position of the stream that the rows show; 0 before the first."""
+        async with self._connected() as connection:
+            return int(await connection.scalar(self._position) or 0)
 
     async def reached(self, position: int | None) -> None:
         """Return when the rows show `position` (None: at once); raises Behind after 5 s."""
@@ -78,13 +111,13 @@ class ReadModel:
     async def one(self, query: Select[Any], at_least: int | None = None) -> Row[Any] | None:
         """The only row of `query`, None where there is none; raises Behind."""
         await self.reached(at_least)
-        async with connected(self.engine) as connection:
+        async with self._connected() as connection:
             row: Row[Any] | None = (await connection.execute(query)).one_or_none()
             return row
 
     async def all(self, query: Select[Any]) -> Sequence[Row[Any]]:
         """Every row of `query`."""
-        async with connected(self.engine) as connection:
+        async with self._connected() as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
 
@@ -109,6 +142,20 @@ class ReadModel:
 def lies_in(column: Column[str], area: str) -> ColumnElement[bool]:
     """Whether a row's area is `area` or lies below it."""
     return column.like(f"{area}.%") | (column == area)
+
+
+Q = TypeVar("Q")
+
+
+def queried(queries: Callable[[int | None], Q]) -> Provide:
+    """The dependency `queries` of a read: its questions to the live model, or to the one as of the `as_of` that the
+    request names."""
+    live = queries(None)
+
+    def chosen(as_of: _AsOf = None) -> Q:
+        return live if as_of is None else queries(as_of)
+
+    return Provide(chosen, sync_to_thread=False)
 
 
 class Versioned(Protocol):

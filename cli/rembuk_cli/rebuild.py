@@ -1,0 +1,99 @@
+"""`rembuk rebuild`: a service's read model made anew from its log, beside the live one, compared and swapped in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, program, require_running
+from rembuk_cli.replay import AsOf, changes, position_or_time
+from rembuk_cli.services import require_service, told_by
+
+Step = dict[str, Any]
+"""As `rembuk.rebuilding` tells it; `kind` says which."""
+
+
+def rebuild(
+    service: Annotated[str, typer.Argument(help="reports, forums or notifications.")],
+    as_of: AsOf = "",
+    compare: Annotated[bool, typer.Option("--compare", help="Tell the differences, and change nothing.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="Give up what stands beside the live model.")] = False,
+    region: RegionName = "jatim",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Make a read model anew by today's code, while the service goes on; tell each row that differs, and swap it in.
+
+    Nothing is sent or reacted to again. Interrupted, it goes on where it was when it is run again. With --as-of the
+    model is left beside the live one, for the service's own GETs with ?as_of=POSITION. Exit code 1 when --compare
+    found a difference, or events are in quarantine after the swap.
+
+    Example: rembuk rebuild reports --as-of 2026-01-31T08:00
+    """
+    if sum((bool(as_of), compare, discard)) > 1:
+        cannot_run("--as-of, --compare and --discard: one of them at most")
+    require_service(service)
+    home = home_of(region, data)
+    seen = home.running_region(require_running(home))
+    if discard:
+        [schemas] = map(json.loads, told_by(seen, service, "rebuild", "discard"))
+        print(json.dumps(schemas)) if as_json else out.print(f"given up: {', '.join(schemas) or 'there was nothing'}")
+        return
+    what = ["as-of", position_or_time(as_of)] if as_of else ["compare" if compare else "swap"]
+    differences = quarantined = 0
+    for step in _watched(told_by(seen, service, "rebuild", *what)):
+        if as_json:
+            print(json.dumps(step, ensure_ascii=False))
+        else:
+            _show(service, step)
+        if step["kind"] == "compared":
+            differences += step["only_live"] + step["only_new"] + step["changed"]
+        quarantined += step.get("quarantined", 0)
+    if (compare and differences) or quarantined:
+        raise typer.Exit(WRONG)
+
+
+def _watched(lines: Iterator[str]) -> Iterator[Step]:
+    """The steps that are answers; those that are progress move a bar for each projection."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+        for step in map(json.loads, lines):
+            if step["kind"] != "progress":
+                yield step
+                continue
+            name = f"{step['follower']} of {step['stream']}"
+            if name not in tasks:
+                tasks[name] = bar.add_task(name)
+            bar.update(tasks[name], completed=step["position"], total=step["target"])
+
+
+def _show(service: str, step: Step) -> None:
+    match step:
+        case {"kind": "compared", "table": table}:
+            differing = [
+                f"{step[kind]:,} {words}"
+                for kind, words in (
+                    ("only_live", "in the live one only"), ("only_new", "in the new one only"), ("changed", "differ")
+                )
+                if step[kind]
+            ]  # fmt: skip
+            told = f"[red]{', '.join(differing)}[/]" if differing else "[green]no difference[/]"
+            out.print(f"[bold]{table}[/]: {step['rows']:,} rows, {told}")
+        case {"kind": "difference", "table": table, "live": live, "new": new}:
+            if live is None or new is None:
+                told = f"in the {'live' if new is None else 'new'} one only"
+            else:
+                [told] = changes({table: [live]}, {table: [new]}) or [f"{table}: its place in the log"]
+            out.print(f"    {(live or new)['id']} {escape(told)}", soft_wrap=True)
+        case {"kind": "swapped", "quarantined": quarantined}:
+            out.print("the new model is the live one")
+            if quarantined:
+                out.print(f"[red]{quarantined} events are in quarantine[/]; see {program()} quarantine list")
+        case {"kind": "left_beside", "position": position}:
+            out.print(f"{service} as of position {position:,}: ask its GETs with ?as_of={position}")

@@ -1,0 +1,144 @@
+"""What an operator's command has a service do in a process of its own, with the service's own code and rights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import nats
+import nats.errors
+
+from rembuk.cloud_events import cloud_event
+from rembuk.database import UNREACHABLE, connect
+from rembuk.event_log import EventLog
+from rembuk.projector import Projector
+from rembuk.rebuilding import CannotRebuild, Rebuild
+from rembuk.replaying import replay
+from rembuk.settings import CannotRun, Settings
+from rembuk.sources import Exhausted, LogSource, Source, StreamSource
+from rembuk.streams import stream_name
+
+USAGE = {
+    "replay": "ID [AS-OF]",
+    "retry": "FOLLOWER STREAM AGGREGATE",
+    "rebuild": "swap | compare | discard | as-of WHEN",
+}
+
+_INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error, Exhausted)
+
+
+def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
+    """The answers of an errand, for JSON, whose iteration raises CannotRun; None for arguments that `USAGE` has not."""
+    match name, arguments:
+        case "replay", [stream_id]:
+            return _replay(settings, UUID(stream_id), None)
+        case "replay", [stream_id, as_of]:
+            return _replay(settings, UUID(stream_id), _position_or_moment(as_of))
+        case "retry", [follower, stream, aggregate]:
+            return _retry(settings, follower, stream, aggregate)
+        case "rebuild", ["swap" | "compare" | "discard" as what]:
+            return _rebuild(settings, what)
+        case "rebuild", ["as-of" as what, when]:
+            return _rebuild(settings, what, _position_or_moment(when))
+    return None
+
+
+def _position_or_moment(text: str) -> int | datetime:
+    """A position, or a moment in ISO 8601 with its zone."""
+    return int(text) if text.isdecimal() else datetime.fromisoformat(text)
+
+
+async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | None) -> AsyncIterator[Any]:
+    """Each step: the event as a CloudEvent, and the rows after it."""
+    service = settings.service
+    codec = import_module(f"rembuk.contracts.{service}").CODEC
+    project = import_module(f"{service}.projection").project
+    tables = import_module(f"{service}.tables").metadata.sorted_tables
+    async for step in replay(settings.owner_url, codec, project, tables, stream_id, as_of):
+        yield {"event": cloud_event(settings.region, service, step.event), "state": step.state}
+
+
+async def _retry(settings: Settings, follower: str, stream: str, aggregate: str) -> AsyncIterator[int]:
+    """Have a follower take what it has in quarantine of an aggregate; how many events are left."""
+    log = _log(settings)
+    by_name = {handler.checkpoint.key: handler for handler in _handlers(settings, log)}
+    if (follower, stream) not in by_name:
+        raise CannotRun(f"{settings.service} has no follower {follower} of {stream}")
+    await log.start()
+    connection = await connect(settings.database_url, f"{follower} retry")
+    try:
+        yield await by_name[follower, stream].retry(connection, aggregate)
+    finally:
+        connection.terminate()
+        await log.stop()
+
+
+async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> AsyncIterator[Any]:
+    """Each step of a rebuild, or the schemas that were discarded."""
+    projectors = [handler for handler in _handlers(settings, _log(settings)) if isinstance(handler, Projector)]
+    tables = import_module(f"{settings.service}.tables").metadata.sorted_tables
+    streams = [projector.checkpoint.stream for projector in projectors]
+    try:
+        async with _sources(settings, streams) as sources:
+            rebuild = Rebuild(settings.owner_url, settings.name, tables, projectors, sources, _code(settings.service))
+            match what:
+                case "discard":
+                    yield await rebuild.discard()
+                case "as-of":
+                    async for step in rebuild.as_of(when):
+                        yield step
+                case _:
+                    async for step in rebuild.swap() if what == "swap" else rebuild.compare():
+                        yield step
+    except CannotRebuild as error:
+        raise CannotRun(str(error)) from error
+    except _INTERRUPTED as error:
+        raise CannotRun(
+            f"{str(error) or repr(error)}; nothing is changed. Mend it (make room, where a disk is full) and run this "
+            "again: it goes on from where it was; what was built so far is given up by `discard`"
+        ) from error
+
+
+@asynccontextmanager
+async def _sources(settings: Settings, streams: Sequence[str]) -> AsyncIterator[dict[str, Source]]:
+    """Where each of some streams is read: ours in the log, which has what NATS may have lost."""
+    ours = stream_name(settings.region, settings.service)
+    reader = await connect(settings.database_url, "rebuild source")
+    broker = None
+    try:
+        if any(stream != ours for stream in streams):
+            broker = await nats.connect(settings.nats_url, connect_timeout=5, max_reconnect_attempts=3)
+        yield {
+            stream: StreamSource(broker, stream)
+            if broker is not None and stream != ours
+            else LogSource(reader, settings.region, settings.service)
+            for stream in streams
+        }
+    finally:
+        reader.terminate()
+        if broker is not None:
+            await broker.close()
+
+
+def _log(settings: Settings) -> EventLog:
+    codec = import_module(f"rembuk.contracts.{settings.service}").CODEC
+    return EventLog(settings.database_url, codec, f"{settings.name} errand")
+
+
+def _handlers(settings: Settings, log: EventLog) -> list[Any]:
+    handlers: list[Any] = import_module(f"{settings.service}.worker").handlers(settings, log)
+    return handlers
+
+
+def _code(service: str) -> str:
+    """A digest of all that decides what the events of a service come to in its rows."""
+    contracts = sorted(Path(str(files("rembuk.contracts"))).rglob("*.py"))
+    ours = [Path(str(files(service))) / name for name in ("projection.py", "tables.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in [*contracts, *ours])).hexdigest()
