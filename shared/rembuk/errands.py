@@ -15,6 +15,7 @@ from uuid import UUID
 import nats
 import nats.errors
 
+from rembuk import recovery
 from rembuk.cloud_events import cloud_event
 from rembuk.database import UNREACHABLE, connect
 from rembuk.event_log import EventLog
@@ -29,6 +30,7 @@ USAGE = {
     "replay": "ID [AS-OF]",
     "retry": "FOLLOWER STREAM AGGREGATE",
     "rebuild": "swap | compare | discard | as-of WHEN",
+    **recovery.USAGE,
 }
 
 _INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error, Exhausted)
@@ -47,7 +49,7 @@ def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIter
             return _rebuild(settings, what)
         case "rebuild", ["as-of" as what, when]:
             return _rebuild(settings, what, _position_or_moment(when))
-    return None
+    return recovery.errand(settings, name, arguments)
 
 
 def _position_or_moment(text: str) -> int | datetime:

@@ -72,7 +72,7 @@ class Manifest(msgspec.Struct, frozen=True):
         return sum(part.events for part in self.parts)
 
 
-class Written(msgspec.Struct, frozen=True):
+class Written(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):
     """How far an export has come: the log's position, and the last one there is."""
 
     position: int
