@@ -6,10 +6,11 @@ import json
 from typing import Annotated
 
 import typer
+from rembuk.streams import stream_name
 from rich.markup import escape
 
-from rembuk_cli.options import WRONG, Data, Json, RegionName, home_of, out, program, require_running
-from rembuk_cli.services import Step, require_service, told_by, watched
+from rembuk_cli.options import WRONG, Data, Json, RegionName, err, home_of, out, program, require_running
+from rembuk_cli.services import Step, require_service, set_back, told_by, watched
 
 
 def reconcile(
@@ -31,6 +32,14 @@ def reconcile(
     home = home_of(region, data)
     running = home.running_region(require_running(home))
     well = True
+    if anew:
+        [sound] = map(int, told_by(running, service, "reconcile", "sound"))
+        for other in set_back(running, stream_name(region, service), sound):
+            err.print(
+                f"{other} had followed the stream beyond position {sound:,}, where it was no longer the log: it takes "
+                f"the log's events from there. See what it had shown by: {program()} rebuild {other} --compare",
+                soft_wrap=True,
+            )
     lines = told_by(running, service, "reconcile", *(["anew"] if anew else []))
     for step in watched(lines, lambda step: f"{step['what']} {service}"):
         if as_json:

@@ -10,10 +10,9 @@ import typer
 from rembuk.streams import stream_name
 
 from rembuk_cli.options import Data, Json, RegionName, home_of, out, program, require_running
-from rembuk_cli.services import ask_each, require_service, told_by, watched
+from rembuk_cli.services import ask_each, require_service, set_back, told_by, watched
 
 _SEEN = "select coalesce(max(position), 0) as position from checkpoint where stream = $1"
-_SET_BACK = """update checkpoint set position = $2 where stream = $1 and position > $2 returning follower"""
 
 
 def restore(
@@ -45,11 +44,10 @@ def restore(
     place = origin if origin == "stream" else str(Path(origin).absolute())
     arguments = [place, "0" if accept_loss else str(seen), *(["interrupted-too"] if interrupted_too else [])]
     for step in watched(told_by(running, service, "restore", *arguments), lambda _: f"restoring {service}"):
-        set_back = ask_each(running, _SET_BACK, stream, step["position"]) if accept_loss else []
+        astray = set_back(running, stream, step["position"]) if accept_loss else []
         if as_json:
             print(json.dumps(step))
             continue
         out.print(f"{service}: {step['events']:,} events restored, its log is at position {step['position']:,}")
-        for follower, rows in set_back:
-            if rows:
-                out.print(f"{follower} has shown events that are lost; mend it by: {program()} rebuild {follower}")
+        for other in astray:
+            out.print(f"{other} has shown events that are lost; mend it by: {program()} rebuild {other}")

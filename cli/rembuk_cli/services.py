@@ -38,6 +38,18 @@ def ask_each(region: Region, query: str, *arguments: Any) -> list[tuple[str, lis
     return asyncio.run(ask_all())
 
 
+_SET_BACK = """with set_back as (update checkpoint set position = $2, recorded_at = null
+                                where stream = $1 and position > $2 returning follower),
+                    released as (delete from quarantine where stream = $1 and position > $2)
+               select follower from set_back"""
+
+
+def set_back(region: Region, stream: str, position: int) -> list[str]:
+    """Have whoever followed a stream beyond a position take from there what it will hold; the services concerned.
+    What they made of the rest stays in their rows until a rebuild."""
+    return [service for service, rows in ask_each(region, _SET_BACK, stream, position) if rows]
+
+
 def require_service(name: str) -> None:
     """Ends the command where there is no such service."""
     if name not in SERVICES:

@@ -79,21 +79,36 @@ class Reconciliation:
         self._prefix = streams.subject_prefix(region, service)
         self._jetstream = broker.jetstream()
 
-    async def run(self, anew: bool = False) -> AsyncIterator[Reconciling | Difference | Reconciled]:
-        """Publish what is missing at the stream's end, then compare all of it; `anew`: forget the stream first."""
+    async def sound(self) -> int:
+        """The position up to which the stream may be believed to be the log: what its end holds beyond is somebody
+        else's. Whoever followed the stream further has taken that for events, and is to be set back to here before the
+        stream is made anew. Raises CannotReconcile where the stream holds what the log has lost."""
         connection = await connect(self._log_url, "reconcile")
         try:
-            head = int(await connection.fetchval(_HEAD))
-            tail = await self._tail()
-            ahead = await self._ours_beyond(head, tail)
-            if anew:
-                if ahead:
-                    raise CannotReconcile(
-                        f"{self._stream} holds {ahead} events that the log has not, and would be their last copy: "
-                        f"restore the log from it first, by: rembuk restore {self._service} --from stream"
-                    )
-                await self._forget()
-            before = await self._tail()
+            head, tail = int(await connection.fetchval(_HEAD)), await self._tail()
+            if ahead := await self._ours_beyond(head, tail):
+                raise CannotReconcile(
+                    f"{self._stream} holds {ahead} events that the log has not, and would be their last copy: "
+                    f"restore the log from it first, by: rembuk restore {self._service} --from stream"
+                )
+            log = LogSource(connection, self._region, self._service)
+            position = min(head, tail)
+            while position and await self._differs(log, position):
+                position -= 1
+            return position
+        finally:
+            connection.terminate()
+
+    async def run(self, anew: bool = False) -> AsyncIterator[Reconciling | Difference | Reconciled]:
+        """Publish what is missing at the stream's end, then compare all of it; `anew`: forget the stream first, as far
+        as it is no log's last copy (see `sound`)."""
+        if anew:
+            await self.sound()
+            await self._forget()
+        connection = await connect(self._log_url, "reconcile")
+        try:
+            head, before = int(await connection.fetchval(_HEAD)), await self._tail()
+            ahead = await self._ours_beyond(head, before)
             async for step in self._publish(connection, head):
                 yield step
             tail = await self._tail()
@@ -113,6 +128,12 @@ class Reconciliation:
             return int((await self._jetstream.stream_info(self._stream)).state.last_seq)
         except nats.js.errors.NotFoundError:
             return 0
+
+    async def _differs(self, log: LogSource, position: int) -> bool:
+        [ours] = await log.after(position - 1, 1)
+        theirs = await StreamSource(self._broker, self._stream).after(position - 1, 1)
+        at_it = [one for one in theirs if streams.sequence(one) == position]
+        return bool(self._difference(ours, at_it[0] if at_it else None))
 
     async def _forget(self) -> None:
         try:

@@ -30,7 +30,7 @@ from rembuk.streams import stream_name
 USAGE = {
     "export": "FORMAT DIRECTORY AREA SINCE UNTIL",
     "restore": "stream | DIRECTORY, SEEN [interrupted-too]",
-    "reconcile": "[anew]",
+    "reconcile": "[sound | anew]",
 }
 _WRONG = (BadExport, FormatMissing, CannotRestore, CannotReconcile)
 _AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
@@ -59,6 +59,8 @@ def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIter
             return _refusing(_restore(settings, origin, int(seen), True))
         case "reconcile", []:
             return _refusing(_reconcile(settings, False))
+        case "reconcile", ["sound"]:
+            return _refusing(_sound(settings))
         case "reconcile", ["anew"]:
             return _refusing(_reconcile(settings, True))
     return None
@@ -149,9 +151,17 @@ async def _holds_the_stream(broker: Client, stream: str, export: Export, manifes
 
 async def _reconcile(settings: Settings, anew: bool) -> AsyncIterator[Any]:
     async with _broker(settings) as broker:
-        reconciliation = Reconciliation(settings.database_url, broker, settings.region, settings.service)
-        async for step in reconciliation.run(anew):
+        async for step in _reconciliation(settings, broker).run(anew):
             yield step
+
+
+async def _sound(settings: Settings) -> AsyncIterator[int]:
+    async with _broker(settings) as broker:
+        yield await _reconciliation(settings, broker).sound()
+
+
+def _reconciliation(settings: Settings, broker: Client) -> Reconciliation:
+    return Reconciliation(settings.database_url, broker, settings.region, settings.service)
 
 
 @asynccontextmanager

@@ -129,6 +129,21 @@ async def test_noise_behind_the_log_is_told_apart_from_events_and_may_go(
     await level(log, broker, region.stream)
 
 
+async def test_where_the_stream_is_no_longer_the_log_is_known_before_it_is_made_anew(
+    log: EventLog, broker: Client, region: TallyRegion
+) -> None:
+    reconciliation = Reconciliation(region.url, broker, region.name, SERVICE)
+    await count_up(log, 5)
+    assert await reconciliation.sound() == 0
+    await reconciled(region, broker)
+    assert await reconciliation.sound() == 5
+    for _ in range(3):
+        await broker.jetstream().publish(f"{region.prefix}.Noise.35.78._", b"{}")
+    assert await reconciliation.sound() == 5
+    await count_up(log, 10)
+    assert await reconciliation.sound() == 5
+
+
 async def test_a_stream_to_which_nothing_can_be_published_is_said_to_be_so(
     log: EventLog, broker: Client, region: TallyRegion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
