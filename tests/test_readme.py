@@ -1,6 +1,5 @@
 """The README is a promise to a newcomer: its commands are run here, in order, on a bare copy of the checkout."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -8,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rembuk.region import PORT_OFFSETS
+from rembuk.testing.documents import commands, run
 from rembuk.testing.ports import free_ports
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = commands(README)
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +37,6 @@ def bare(tmp_path_factory: pytest.TempPathFactory, port_base: int) -> Iterator[P
     if (folder / ".venv/bin/rembuk").exists():
         run(folder, ".venv/bin/rembuk down", port_base)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def run(folder: Path, command: str, port_base: int) -> subprocess.CompletedProcess[str]:
-    """The command as the README has it, but for the ports."""
-    for service in ("reports", "forums", "notifications"):
-        command = command.replace(f":{8000 + PORT_OFFSETS[service]}/", f":{port_base + PORT_OFFSETS[service]}/")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REMBUK_", "PYTEST_", "VIRTUAL"))}
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, env={**kept, "REMBUK_PORT_BASE": str(port_base)},
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
 
 
 def test_the_two_commands_are_there() -> None:

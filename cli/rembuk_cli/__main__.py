@@ -6,10 +6,14 @@ import typer
 
 from rembuk_cli.demo import demo
 from rembuk_cli.down import down
+from rembuk_cli.env import env
 from rembuk_cli.events import events
+from rembuk_cli.export import export
 from rembuk_cli.quarantine import app as quarantine
 from rembuk_cli.rebuild import rebuild
+from rembuk_cli.reconcile import reconcile
 from rembuk_cli.replay import replay
+from rembuk_cli.restore import restore
 from rembuk_cli.simulate import simulate
 from rembuk_cli.status import status
 from rembuk_cli.up import up
@@ -21,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (up, down, demo, simulate, status, events, replay, rebuild):
+for command in (up, down, demo, simulate, status, events, replay, rebuild, export, restore, reconcile, env):
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import os
 import secrets
@@ -40,7 +39,7 @@ class Occupied(Exception):
 
 class Plan(msgspec.Struct, frozen=True):
     """What is to run: `data` is absolute; `ports` name every service's, `nats` and `postgres`; a server with
-    a URL of its own is not started by us."""
+    a URL of its own is not started by us. `new_region_key`: what the lost one sealed is given up."""
 
     region: str
     data: str
@@ -48,6 +47,8 @@ class Plan(msgspec.Struct, frozen=True):
     postgres_url: str = ""
     nats_url: str = ""
     extra: dict[str, str] = {}
+    servers_only: bool = False
+    new_region_key: bool = False
 
     @classmethod
     def told(cls) -> Plan:
@@ -84,7 +85,7 @@ class Process(msgspec.Struct, frozen=True):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What region.json tells: no secrets in it. `ready` once every service was; `processes` by name
+    """What region.json tells: no secrets in it. `ready` once everything was that is to run; `processes` by name
     (`reports-api`, `nats`, `postgres`); `smtp_url` is where its e-mails go. URLs are without credentials."""
 
     region: str
@@ -96,6 +97,7 @@ class Running(msgspec.Struct, frozen=True):
     ports: dict[str, int]
     processes: dict[str, Process] = {}
     smtp_url: str = ""
+    servers_only: bool = False
 
 
 class Home:
@@ -107,11 +109,15 @@ class Home:
         self._region_json = self.data / "region.json"
 
     def prepare(self) -> None:
-        """Make the directory and its secrets, once; raises OSError."""
+        """Make the directory and the roles' password, once; raises OSError."""
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.logs.mkdir(mode=0o700, exist_ok=True)
         _write_once(self.data / "password", secrets.token_urlsafe(24))
-        _write_once(self.data / "region.key", base64.b64encode(secrets.token_bytes(32)).decode())
+
+    @property
+    def region_key(self) -> Path:
+        """The file that everything sealed hangs on."""
+        return self.data / "region.key"
 
     def lock(self) -> int:
         """Hold the directory until this process ends, or the descriptor is closed. Raises Occupied."""
@@ -136,7 +142,7 @@ class Home:
             postgres_url=plan.postgres_url or self.postgres(plan.ports["postgres"]).url,
             nats_url=plan.nats_url or self.nats(plan.ports["nats"]).url,
             password=self._password(),
-            region_key=str(self.data / "region.key"),
+            region_key=str(self.region_key),
             ports={service: plan.ports[service] for service in SERVICES},
             extra=plan.extra,
         )

@@ -1,5 +1,8 @@
 """Databases, roles and migrations of a region: `python -m rembuk_cli.prepare`, told by REMBUK_PLAN; a process
-of its own, so that the supervisor need not carry the libraries."""
+of its own, so that the supervisor need not carry the libraries.
+
+Services are not let loose on what a disaster left: a log that is behind its stream, sealed data without their key.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,21 @@ from rembuk_cli.home import Home, Plan
 
 def main() -> None:
     plan = Plan.told()
-    region = Home(Path(plan.data)).region(plan)
+    home = Home(Path(plan.data))
+    region = home.region(plan)
     asyncio.run(region.provision())
     try:
         region.migrate()
     except subprocess.CalledProcessError as failed:
         sys.exit(f"{failed.cmd} failed:\n{failed.stderr.decode(errors='replace')}")
+    if not plan.servers_only:
+        from rembuk_cli.soundness import Unsound, require_key_of_vaults, require_logs_of_streams
+
+        try:
+            asyncio.run(require_logs_of_streams(region))
+            require_key_of_vaults(region, home.region_key, plan.new_region_key)
+        except Unsound as error:
+            sys.exit(str(error))
 
 
 if __name__ == "__main__":

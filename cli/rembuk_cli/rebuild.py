@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, program, require_running
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, out, program, require_running
 from rembuk_cli.replay import AsOf, changes, position_or_time
-from rembuk_cli.services import require_service, told_by
-
-Step = dict[str, Any]
-"""As `rembuk.rebuilding` tells it; `kind` says which."""
+from rembuk_cli.services import Step, require_service, told_by, watched
 
 
 def rebuild(
@@ -46,7 +41,9 @@ def rebuild(
         return
     what = ["as-of", position_or_time(as_of)] if as_of else ["compare" if compare else "swap"]
     differences = quarantined = 0
-    for step in _watched(told_by(seen, service, "rebuild", *what)):
+    for step in watched(
+        told_by(seen, service, "rebuild", *what), lambda step: f"{step['follower']} of {step['stream']}"
+    ):
         if as_json:
             print(json.dumps(step, ensure_ascii=False))
         else:
@@ -56,21 +53,6 @@ def rebuild(
         quarantined += step.get("quarantined", 0)
     if (compare and differences) or quarantined:
         raise typer.Exit(WRONG)
-
-
-def _watched(lines: Iterator[str]) -> Iterator[Step]:
-    """The steps that are answers; those that are progress move a bar for each projection."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-        for step in map(json.loads, lines):
-            if step["kind"] != "progress":
-                yield step
-                continue
-            name = f"{step['follower']} of {step['stream']}"
-            if name not in tasks:
-                tasks[name] = bar.add_task(name)
-            bar.update(tasks[name], completed=step["position"], total=step["target"])
 
 
 def _show(service: str, step: Step) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rembuk.provisioning import SERVICES
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from rembuk_cli.options import cannot_run
+from rembuk_cli.options import cannot_run, err
 
 if TYPE_CHECKING:
     from rembuk.region import Region
+
+Step = dict[str, Any]
+"""One answer of an errand; `kind` says which, and "progress" has a `position` and a `target`."""
 
 
 def ask_each(region: Region, query: str, *arguments: Any) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -33,6 +38,18 @@ def ask_each(region: Region, query: str, *arguments: Any) -> list[tuple[str, lis
     return asyncio.run(ask_all())
 
 
+_SET_BACK = """with set_back as (update checkpoint set position = $2, recorded_at = null
+                                where stream = $1 and position > $2 returning follower),
+                    released as (delete from quarantine where stream = $1 and position > $2)
+               select follower from set_back"""
+
+
+def set_back(region: Region, stream: str, position: int) -> list[str]:
+    """Have whoever followed a stream beyond a position take from there what it will hold; the services concerned.
+    What they made of the rest stays in their rows until a rebuild."""
+    return [service for service, rows in ask_each(region, _SET_BACK, stream, position) if rows]
+
+
 def require_service(name: str) -> None:
     """Ends the command where there is no such service."""
     if name not in SERVICES:
@@ -48,3 +65,17 @@ def told_by(region: Region, service: str, process: str, *arguments: str) -> Iter
     _, complaints = running.communicate()
     if running.returncode:
         cannot_run(escape(f"{service} could not {process}: {complaints.decode(errors='replace').strip()}"))
+
+
+def watched(lines: Iterator[str], name: Callable[[Step], str]) -> Iterator[Step]:
+    """The steps that are answers; those that are progress move a bar for each `name` of theirs."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+        for step in map(json.loads, lines):
+            if step["kind"] != "progress":
+                yield step
+                continue
+            if (task := name(step)) not in tasks:
+                tasks[task] = bar.add_task(task)
+            bar.update(tasks[task], completed=step["position"], total=step["target"])

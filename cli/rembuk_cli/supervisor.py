@@ -165,7 +165,7 @@ class Supervisor:
         if end_leftovers(home):
             _say("ended what a killed supervisor had left")
         own = [name for name in ("nats", "postgres") if not getattr(plan, f"{name}_url")]
-        for name in (*own, *SERVICES):
+        for name in (*own, *self._services_to_run):
             require_free_port(plan.ports[name])
         self._note()
         for name in own:
@@ -178,7 +178,7 @@ class Supervisor:
         self._prepare()
         self._step("services")
         region = home.region(plan)
-        for service in SERVICES:
+        for service in self._services_to_run:
             for process in PROCESSES:
                 self._services.append(one := ServiceChild(home, region, service, process))
                 one.start()
@@ -189,6 +189,10 @@ class Supervisor:
         _say("region is ready", region=plan.region)
         _tell({"ready": True})
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+    @property
+    def _services_to_run(self) -> tuple[str, ...]:
+        return () if self._plan.servers_only else SERVICES
 
     def _prepare(self) -> None:
         log = self._home.open_log("prepare")
@@ -212,7 +216,7 @@ class Supervisor:
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
-        waiting = list(SERVICES)
+        waiting = list(self._services_to_run)
         while waiting:
             for child in self._services:
                 if child.died():
@@ -303,6 +307,7 @@ class Supervisor:
                 nats_url=without_credentials(nats_url),
                 ports=plan.ports,
                 smtp_url=without_credentials(plan.extra.get("REMBUK_SMTP_URL", "")),
+                servers_only=plan.servers_only,
                 processes={child.name: Process.of(child.pid, child.restarts) for child in children},
             )
         )

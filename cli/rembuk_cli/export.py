@@ -1,0 +1,63 @@
+"""`rembuk export`: a service's events as CloudEvents in files."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from rembuk_cli.events import moment
+from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, out, require_running
+from rembuk_cli.services import require_service, told_by, watched
+
+
+class Format(StrEnum):
+    """What the files are."""
+
+    NDJSON = "ndjson"
+    PARQUET = "parquet"
+
+
+def export(
+    service: Annotated[str, typer.Argument(help="reports, forums or notifications.")],
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The directory; <region>-<service> unless said otherwise.")
+    ] = None,
+    format_: Annotated[Format, typer.Option("--format", help="One CloudEvent a line, or a row.")] = Format.NDJSON,
+    area: Annotated[str, typer.Option(help="About this area and everything below it: a code, 35.78.")] = "",
+    since: Annotated[str, typer.Option(help="From then on: 2026-01-31T08:00, or 10m, 2h, 3d ago.")] = "",
+    until: Annotated[str, typer.Option("--until", help="Before then; written like --since.")] = "",
+    region: RegionName = "jatim",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Write a service's events into a directory: files of CloudEvents as they were published, and a manifest.
+
+    What is there already is gone on with: after an interruption, and every night with what is new. An export of all
+    areas can be restored from (rembuk restore). Personal data stay sealed in it. Parquet needs rembuk[parquet].
+
+    Example: rembuk export reports --out backup/reports
+    """
+    from rembuk.areas import areas
+
+    require_service(service)
+    if area and area not in areas():
+        cannot_run(f"--area {escape(area)}: there is no such area; its code is found by: GET /v1/areas?q=<name>")
+    home = home_of(region, data)
+    seen = home.running_region(require_running(home))
+    directory = (to or Path(f"{region}-{service}")).absolute()
+    times = [when.isoformat() if when else "" for when in (moment(since, "--since"), moment(until, "--until"))]
+    lines = told_by(seen, service, "export", format_, str(directory), area, *times)
+    for step in watched(lines, lambda _: f"exporting {service}"):
+        if as_json:
+            print(json.dumps({"directory": str(directory), **step}))
+        else:
+            out.print(
+                f"{directory}: {step['events']:,} events of {service} in {step['parts']} files, the log read to "
+                f"position {step['read']:,}",
+                soft_wrap=True,
+            )

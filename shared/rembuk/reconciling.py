@@ -1,0 +1,216 @@
+"""Reconcile: a log and its stream are compared event by event; what the stream lacks at its end is published again.
+
+The log is the truth. What differs in the midst of a stream cannot be mended there, since NATS only adds: the stream is
+then made anew from the log, when somebody has looked and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import msgspec
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from rembuk import streams
+from rembuk.cancelling import cancel
+from rembuk.codec import Undecodable
+from rembuk.database import connect
+from rembuk.relay import Relay, RelayHalted
+from rembuk.sources import LogSource, StreamSource
+
+PAGE = 500
+TOLD = 20
+"""Differences that are told one by one."""
+PATIENCE_S = 20.0
+"""How long the stream may stand still while there is something to publish."""
+POLL_S = 0.05
+
+_HEAD = "select position from log.head"
+
+
+class CannotReconcile(Exception):
+    """Why it was not done, and what to do."""
+
+
+class Reconciling(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):
+    """What is done now, how far it is, and how far it has to be."""
+
+    what: str
+    position: int
+    target: int
+
+
+class Difference(msgspec.Struct, frozen=True, tag_field="kind", tag="difference"):
+    """Where stream and log are not the same, and how."""
+
+    position: int
+    what: str
+
+
+class Reconciled(msgspec.Struct, frozen=True, tag_field="kind", tag="reconciled"):
+    """The log ends at `head`, the stream at `tail`; so many events were published, so many differ. `ahead`: events of
+    this service that the stream has and the log has not."""
+
+    head: int
+    tail: int
+    published: int
+    differences: int
+    ahead: int
+
+    @property
+    def well(self) -> bool:
+        return self.head == self.tail and not self.differences
+
+
+class Reconciliation:
+    """Of one service, asked as the service itself. Raises what `rembuk.database.UNREACHABLE` lists, nats.errors.Error
+    and CannotReconcile."""
+
+    def __init__(self, log_url: str, broker: Client, region: str, service: str) -> None:
+        self._log_url, self._broker = log_url, broker
+        self._region, self._service = region, service
+        self._stream = streams.stream_name(region, service)
+        self._prefix = streams.subject_prefix(region, service)
+        self._jetstream = broker.jetstream()
+
+    async def sound(self) -> int:
+        """The position up to which the stream may be believed to be the log: what its end holds beyond is somebody
+        else's. Whoever followed the stream further has taken that for events, and is to be set back to here before the
+        stream is made anew. Raises CannotReconcile where the stream holds what the log has lost."""
+        connection = await connect(self._log_url, "reconcile")
+        try:
+            head, tail = int(await connection.fetchval(_HEAD)), await self._tail()
+            if ahead := await self._ours_beyond(head, tail):
+                raise CannotReconcile(
+                    f"{self._stream} holds {ahead} events that the log has not, and would be their last copy: "
+                    f"restore the log from it first, by: rembuk restore {self._service} --from stream"
+                )
+            log = LogSource(connection, self._region, self._service)
+            position = min(head, tail)
+            while position and await self._differs(log, position):
+                position -= 1
+            return position
+        finally:
+            connection.terminate()
+
+    async def run(self, anew: bool = False) -> AsyncIterator[Reconciling | Difference | Reconciled]:
+        """Publish what is missing at the stream's end, then compare all of it; `anew`: forget the stream first, as far
+        as it is no log's last copy (see `sound`)."""
+        if anew:
+            await self.sound()
+            await self._forget()
+        connection = await connect(self._log_url, "reconcile")
+        try:
+            head, before = int(await connection.fetchval(_HEAD)), await self._tail()
+            ahead = await self._ours_beyond(head, before)
+            async for step in self._publish(connection, head):
+                yield step
+            tail = await self._tail()
+            differences = 0
+            async for compared in self._compare(LogSource(connection, self._region, self._service), min(head, tail)):
+                if isinstance(compared, Difference):
+                    differences += 1
+                    if differences > TOLD:
+                        continue
+                yield compared
+            yield Reconciled(head, tail, max(0, min(head, tail) - before), differences, ahead)
+        finally:
+            connection.terminate()
+
+    async def _tail(self) -> int:
+        try:
+            return int((await self._jetstream.stream_info(self._stream)).state.last_seq)
+        except nats.js.errors.NotFoundError:
+            return 0
+
+    async def _differs(self, log: LogSource, position: int) -> bool:
+        [ours] = await log.after(position - 1, 1)
+        theirs = await StreamSource(self._broker, self._stream).after(position - 1, 1)
+        at_it = [one for one in theirs if streams.sequence(one) == position]
+        return bool(self._difference(ours, at_it[0] if at_it else None))
+
+    async def _forget(self) -> None:
+        try:
+            await self._jetstream.delete_stream(self._stream)
+        except nats.js.errors.NotFoundError:
+            return
+
+    async def _ours_beyond(self, head: int, tail: int) -> int:
+        """How many messages beyond the log are events of this service: a lost log's, and not somebody's noise."""
+        source, position, ours = StreamSource(self._broker, self._stream), head, 0
+        while position < tail:
+            messages = await source.after(position, PAGE)
+            if not messages:
+                break
+            position = streams.sequence(messages[-1])
+            ours += sum(self._is_ours(message) for message in messages)
+        return ours
+
+    def _is_ours(self, message: Msg) -> bool:
+        try:
+            streams.row(self._region, self._service, message)
+        except Undecodable:
+            return False
+        return True
+
+    async def _publish(self, connection: asyncpg.Connection[Any], head: int) -> AsyncIterator[Reconciling]:
+        """Have the relay, ours or the one that is at work, bring the stream to `head`; nothing where what is there
+        already is not the log's, which the comparison will tell."""
+        relay = Relay(self._log_url, self._broker, self._region, self._service)
+        try:
+            tail = await relay.checked_tail(connection)
+        except RelayHalted:
+            return
+        moved = time.monotonic()
+        work = asyncio.create_task(relay.run(), name="reconcile relay")
+        try:
+            while tail < head:
+                await asyncio.sleep(POLL_S)
+                now = await self._tail()
+                if now != tail:
+                    tail, moved = now, time.monotonic()
+                    yield Reconciling("publishing", tail, head)
+                elif time.monotonic() - moved > PATIENCE_S:
+                    raise CannotReconcile(
+                        f"nothing more comes to {self._stream}: see the log of the {self._service} worker"
+                    )
+        finally:
+            await cancel([work])
+
+    async def _compare(self, log: LogSource, last: int) -> AsyncIterator[Reconciling | Difference]:
+        """Every position up to `last`, in the log and in the stream."""
+        stream = StreamSource(self._broker, self._stream)
+        position, held = 0, dict[int, Msg]()
+        read = 0
+        while position < last:
+            expected = await log.after(position, min(PAGE, last - position))
+            target = streams.sequence(expected[-1])
+            while read < target and (messages := await stream.after(read, PAGE)):
+                held.update((streams.sequence(message), message) for message in messages)
+                read = streams.sequence(messages[-1])
+            for ours in expected:
+                position = streams.sequence(ours)
+                if what := self._difference(ours, held.pop(position, None)):
+                    yield Difference(position, what)
+            yield Reconciling("comparing", position, last)
+
+    def _difference(self, ours: Msg, theirs: Msg | None) -> str:
+        if theirs is None:
+            return "is missing in the stream"
+        if theirs.data != ours.data:
+            return "has other data in the stream"
+        header = ours.headers or {}
+        subject = streams.subject(self._prefix, header["ce-type"], header["ce-area"])
+        if theirs.subject != subject:
+            return f"stands under the subject {theirs.subject}, not {subject}"
+        said = theirs.headers or {}
+        for name, value in header.items():
+            if said.get(name) != value:
+                return f"has another {name} in the stream: {said.get(name)!r}, not {value!r}"
+        return ""

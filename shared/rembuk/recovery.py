@@ -1,0 +1,178 @@
+"""Errands for the day on which a disk is gone, and for the days before: export, restore, reconcile."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+
+from rembuk.checkpoints import Checkpoint
+from rembuk.database import UNREACHABLE, connect
+from rembuk.event_log import EventLog
+from rembuk.export_formats import FormatMissing
+from rembuk.exporting import BadExport, Export, ExportSource, Manifest, Selection
+from rembuk.reactions import Reactor
+from rembuk.reconciling import CannotReconcile, Reconciliation
+from rembuk.restoring import CannotRestore, end_of_stream, restore
+from rembuk.settings import CannotRun, Settings
+from rembuk.sources import LogSource, Source, StreamSource
+from rembuk.streams import stream_name
+
+USAGE = {
+    "export": "FORMAT DIRECTORY AREA SINCE UNTIL",
+    "restore": "stream | DIRECTORY, SEEN [interrupted-too]",
+    "reconcile": "[sound | anew]",
+}
+_WRONG = (BadExport, FormatMissing, CannotRestore, CannotReconcile)
+_AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
+
+_RANGE = """select coalesce(min(position), 1) - 1 as after, coalesce(max(position), 0) as target from log.event
+            where ($1::timestamptz is null or recorded_at >= $1) and ($2::timestamptz is null or recorded_at < $2)"""
+
+
+class Exported(msgspec.Struct, frozen=True, tag_field="kind", tag="exported"):
+    """What the export holds now."""
+
+    events: int
+    parts: int
+    read: int
+
+
+def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
+    """As `rembuk.errands.errand`."""
+    match name, arguments:
+        case "export", [format_name, directory, area, since, until]:
+            selection = Selection(area, _moment(since), _moment(until))
+            return _refusing(_export(settings, format_name, Path(directory), selection))
+        case "restore", [origin, seen]:
+            return _refusing(_restore(settings, origin, int(seen), False))
+        case "restore", [origin, seen, "interrupted-too"]:
+            return _refusing(_restore(settings, origin, int(seen), True))
+        case "reconcile", []:
+            return _refusing(_reconcile(settings, False))
+        case "reconcile", ["sound"]:
+            return _refusing(_sound(settings))
+        case "reconcile", ["anew"]:
+            return _refusing(_reconcile(settings, True))
+    return None
+
+
+def _moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+async def _refusing(steps: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The steps, their errors as CannotRun."""
+    try:
+        async for step in steps:
+            yield step
+    except _WRONG as error:
+        raise CannotRun(str(error)) from error
+    except nats.js.errors.NotFoundError as error:
+        raise CannotRun(f"the stream is not there ({error.description}): restore from an export or a backup") from error
+    except _AWAY as error:
+        raise CannotRun(
+            f"{str(error) or repr(error)}; mend that (make room, where a disk is full) and run this again"
+        ) from error
+
+
+async def _export(settings: Settings, format_name: str, directory: Path, selection: Selection) -> AsyncIterator[Any]:
+    export = Export(directory)
+    manifest = export.begin(settings.region, settings.service, format_name, selection)
+    connection = await connect(settings.database_url, "export")
+    try:
+        row = await connection.fetchrow(_RANGE, selection.since, selection.until)
+        assert row is not None
+        source = LogSource(connection, settings.region, settings.service)
+        async for written in export.write(manifest, source, row["after"], row["target"]):
+            yield written
+    finally:
+        connection.terminate()
+    done = export.manifest()
+    assert done is not None
+    yield Exported(done.events, len(done.parts), done.read)
+
+
+async def _restore(settings: Settings, origin: str, seen: int, interrupted_too: bool) -> AsyncIterator[Any]:
+    """`seen` is the position up to which other services have followed our stream."""
+    stream = stream_name(settings.region, settings.service)
+    async with _broker(settings) as broker:
+        if origin == "stream":
+            source: Source = StreamSource(broker, stream)
+            last = await end_of_stream(broker, stream)
+        else:
+            export = Export(Path(origin))
+            manifest = export.check(settings.region, settings.service, interrupted_too)
+            source, last = ExportSource(export, manifest), manifest.read
+            await _holds_the_stream(broker, stream, export, manifest)
+        if last < seen:
+            raise CannotRestore(
+                f"it ends at position {last}, but other services have followed {stream} to {seen}: take a newer export "
+                "or backup; where there is none, accept the loss by --accept-loss"
+            )
+        log = EventLog(settings.database_url, import_module(f"rembuk.contracts.{settings.service}").CODEC)
+        handlers = import_module(f"{settings.service}.worker").handlers(settings, log)
+        reactors: list[Checkpoint] = [one.checkpoint for one in handlers if isinstance(one, Reactor)]
+        async for step in restore(settings.owner_url, settings.region, settings.service, source, last, reactors):
+            yield step
+
+
+async def _holds_the_stream(broker: Client, stream: str, export: Export, manifest: Manifest) -> None:
+    """Raises CannotRestore where the stream has what the export has not."""
+    try:
+        tail = (await broker.jetstream().stream_info(stream)).state.last_seq
+    except nats.js.errors.NotFoundError:
+        return
+    if tail == 0:
+        return
+    if tail > manifest.read:
+        raise CannotRestore(
+            f"{stream} goes on to position {tail}, the export ends at {manifest.read}: restore from the stream"
+        )
+    published, [exported] = (
+        await StreamSource(broker, stream).after(tail - 1, 1),
+        await ExportSource(export, manifest).after(tail - 1, 1),
+    )
+    if not published or (published[0].headers or {}).get("Nats-Msg-Id") != (exported.headers or {})["Nats-Msg-Id"]:
+        raise CannotRestore(
+            f"{stream} at position {tail} is another event than in the export: one of them is of another log. Find out "
+            "which is right before anything is restored"
+        )
+
+
+async def _reconcile(settings: Settings, anew: bool) -> AsyncIterator[Any]:
+    async with _broker(settings) as broker:
+        async for step in _reconciliation(settings, broker).run(anew):
+            yield step
+
+
+async def _sound(settings: Settings) -> AsyncIterator[int]:
+    async with _broker(settings) as broker:
+        yield await _reconciliation(settings, broker).sound()
+
+
+def _reconciliation(settings: Settings, broker: Client) -> Reconciliation:
+    return Reconciliation(settings.database_url, broker, settings.region, settings.service)
+
+
+@asynccontextmanager
+async def _broker(settings: Settings) -> AsyncIterator[Client]:
+    try:
+        broker = await nats.connect(
+            settings.nats_url, name="rembuk errand", connect_timeout=5, max_reconnect_attempts=3
+        )
+    except _AWAY as error:
+        raise CannotRun("NATS does not answer: start it first") from error
+    try:
+        yield broker
+    finally:
+        await broker.close()

@@ -1,0 +1,300 @@
+"""The runbook is a promise to whoever is on call: each disaster is brought about, and its commands are run.
+
+One region lives through all of it, in the order of the page: people report, are subscribed and told all along, and what
+was recorded before is there afterwards, at its position, while nobody hears anything twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import msgspec
+import nats
+import pytest
+from rembuk import streams
+from rembuk.provisioning import SERVICES
+from rembuk.testing.documents import run, sections
+from rembuk.testing.ports import free_ports
+from rembuk.testing.receivers import Sink, only, sink
+from rembuk.testing.services import eventually
+from rembuk_cli.home import Home
+
+__all__ = ["sink"]
+
+pytestmark = pytest.mark.timeout(300)
+ROOT = Path(__file__).parents[1]
+RUNBOOK = sections((ROOT / "docs/runbook.md").read_text())
+VILLAGE, PATH = "35.78.08.1004", "/runbook"
+REPORT = {"area": VILLAGE, "category": "theft", "title": "Motor hilang", "description": "Di depan rumah."}
+_LOG = """select position, id, stream_id, version, type, schema_version, area, data::text, recorded_at
+          from log.event order by position"""
+AWAY = (AssertionError, OSError, httpx.HTTPError, asyncpg.PostgresError)
+
+Log = list[tuple[Any, ...]]
+
+
+class OnCall:
+    """Somebody with the runbook, and the region it is about."""
+
+    def __init__(self, folder: Path, sink: Sink) -> None:
+        self.folder, self.sink = folder, sink
+        self.base = free_ports(10)
+        self.home = Home(folder / ".rembuk/jatim")
+        self.aggregate = ""
+
+    def type(self, command: str) -> str:
+        """What it says on both streams, once it has ended well."""
+        done = run(self.folder, command, self.base, REMBUK_WEBHOOK_PRIVATE="allow", AGGREGATE=self.aggregate)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout + done.stderr
+
+    def follow(self, heading: str) -> list[str]:
+        """What each command under a heading of the runbook says."""
+        return [self.type(command) for command in RUNBOOK[heading]]
+
+    def refused(self, command: str) -> str:
+        """What it says when it cannot run."""
+        done = run(self.folder, command, self.base)
+        assert done.returncode == 2, done.stdout + done.stderr
+        return done.stderr
+
+    def url(self, service: str) -> str:
+        return f"http://127.0.0.1:{self.base + 1 + SERVICES.index(service)}"
+
+    def post(self, service: str, path: str, body: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = httpx.post(self.url(service) + path, json=body, timeout=30).raise_for_status().json()
+        return answer
+
+    def ask(self, service: str, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """The answer of a service's database, asked as its owner."""
+        running = self.home.running()
+        assert running is not None
+        url = self.home.running_region(running).database(service).owner_url
+
+        async def ask() -> list[asyncpg.Record]:
+            connection = await asyncpg.connect(url, timeout=5)
+            try:
+                return list(await connection.fetch(query, *arguments))
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
+
+    def subscribe(self) -> None:
+        """A webhook that is told of the village; its address is sealed."""
+        wish = {"area": VILLAGE, "channel": "webhook", "contact": self.sink.url + PATH}
+        subscription = self.post("notifications", "/v1/subscriptions", wish)["id"]
+        code = eventually(lambda: only(self.sink.at(PATH, "subscription.confirm")).json["data"]["code"], 40)
+        self.post("notifications", f"/v1/subscriptions/{subscription}/confirm", {"code": code})
+
+    def report_and_be_told(self) -> int:
+        """A problem is reported, and the subscriber hears of it; its position."""
+        before = len(self.sink.at(PATH))
+        position: int = self.post("reports", "/v1/problems", REPORT)["position"]
+
+        def told() -> None:
+            assert len(self.sink.at(PATH)) == before + 1
+
+        eventually(told, 40)
+        self.well()
+        return position
+
+    def logs(self) -> dict[str, Log]:
+        return {service: [tuple(row) for row in self.ask(service, _LOG)] for service in SERVICES}
+
+    def well(self) -> None:
+        """All is well, and nothing is under way."""
+
+        def well() -> None:
+            standing = run(self.folder, ".venv/bin/rembuk status --json", self.base)
+            assert standing.returncode == 0, standing.stdout
+            assert set(re.findall(r'"behind": ?(\d+)', standing.stdout)) == {"0"}
+            due = "select count(*) from delivery where state in ('queued', 'failed')"
+            assert self.ask("notifications", due)[0]["count"] == 0
+
+        eventually(well, 60)
+
+    def has_all_of(self, before: dict[str, Log]) -> None:
+        """Every event of before is there, nobody heard anything twice, and the region goes on at the next position."""
+        self.well()
+        assert self.logs() == before
+        heard = Counter(posted.id for posted in self.sink.at(PATH))
+        assert set(heard.values()) == {1}
+        assert self.report_and_be_told() == len(before["reports"]) + 1
+        assert len(self.ask("reports", "select 1 from problem")) == sum(
+            event[4] == "ProblemReported" for event in self.logs()["reports"]
+        )
+
+
+@pytest.fixture(scope="module")
+def on_call(tmp_path_factory: pytest.TempPathFactory, sink: Sink) -> Iterator[OnCall]:
+    """A region with a subscriber and some life in it."""
+    folder = tmp_path_factory.mktemp("runbook")
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    on_call = OnCall(folder, sink)
+    on_call.type(".venv/bin/rembuk up --detach")
+    on_call.subscribe()
+    on_call.type(".venv/bin/rembuk simulate --problems 40 --seed 5")
+    on_call.report_and_be_told()
+    yield on_call
+    on_call.type(".venv/bin/rembuk down")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_every_part_of_the_page_is_run_by_a_test() -> None:
+    tests = Path(__file__).read_text()
+    assert [heading for heading in RUNBOOK if f'"{heading}"' not in tests] == []
+
+
+def test_looking_and_backing_up(on_call: OnCall) -> None:
+    assert "all is well" in on_call.follow("First of all: look")[0]
+    on_call.follow("Before anything happens: back up")
+    events = sum(map(len, on_call.logs().values()))
+    told = on_call.type("cat backup/*/*.ndjson | wc -l")
+    assert int(told) == events
+    on_call.report_and_be_told()  # more than the backups hold
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "PostgreSQL's disk is gone, and there is a base backup",
+        "PostgreSQL's disk is gone, and there are dumps",
+    ],
+)
+def test_a_lost_postgres_comes_back_from_a_backup_and_its_stream(on_call: OnCall, heading: str) -> None:
+    before = on_call.logs()
+    lose(on_call, "postgres")
+    told = on_call.refused(".venv/bin/rembuk up --detach")
+    assert "Restore it before anything new is recorded" in told
+    on_call.follow(heading)
+    on_call.has_all_of(before)
+
+
+def lose(on_call: OnCall, server: str) -> None:
+    """A disk is gone while all runs: the server is killed with it."""
+    running = on_call.home.running()
+    assert running is not None
+    supervisor = running.supervisor.find()
+    assert supervisor is not None
+    on_call.type(".venv/bin/rembuk down")
+    shutil.rmtree(on_call.home.data / server)
+
+
+def test_a_lost_nats_is_filled_again(on_call: OnCall) -> None:
+    before = on_call.logs()
+    [told] = on_call.follow("NATS's disk is gone")
+    assert told.count("the stream is the log") == 3
+    on_call.has_all_of(before)
+
+
+def test_a_stream_that_somebody_wrote_to_is_published_anew(on_call: OnCall) -> None:
+    running = on_call.home.running()
+    assert running is not None
+    before = on_call.logs()
+
+    async def forge() -> None:
+        client = await nats.connect(running.nats_url)
+        await client.jetstream().publish(f"{streams.subject_prefix('jatim', 'reports')}.Nonsense.35.78.08", b"{}")
+        await client.close()
+
+    asyncio.run(forge())
+    looked, mended = on_call.follow("The stream is not the log")
+    assert "reconcile reports --anew" in looked
+    assert "the stream is the log" in mended
+    on_call.has_all_of(before)
+
+
+def test_a_missing_region_key_is_put_back(on_call: OnCall) -> None:
+    before = on_call.logs()
+    on_call.type(".venv/bin/rembuk down")
+    on_call.home.region_key.unlink()
+    told = on_call.refused(".venv/bin/rembuk up --detach")
+    assert "region.key is missing, and data of" in told
+    assert not on_call.home.region_key.exists()
+    put_back, _ = RUNBOOK["The region's key is missing"]
+    on_call.type(put_back)
+    on_call.has_all_of(before)
+
+
+def test_a_wrong_read_model_is_made_anew(on_call: OnCall) -> None:
+    before = on_call.logs()
+    on_call.well()
+    on_call.ask("reports", "update problem set title = 'Altered by hand' where position = 1")
+    [told] = on_call.follow("A read model shows something wrong")
+    assert "Altered by hand" in told
+    assert on_call.ask("reports", "select 1 from problem where title = 'Altered by hand'") == []
+    on_call.has_all_of(before)
+
+
+def test_an_event_in_quarantine_is_tried_again_or_skipped(on_call: OnCall) -> None:
+    look, retry, skip = RUNBOOK["An event is in quarantine"]
+    for mend in (retry, skip):
+        on_call.well()
+        on_call.aggregate = set_aside(on_call)
+        assert "it was too new" in on_call.type(look)
+        assert "level again" in on_call.type(mend)
+        on_call.well()
+
+
+def set_aside(on_call: OnCall) -> str:
+    """The last event of the last problem, as if its projection had failed on it."""
+    [event] = on_call.ask("reports", "select * from log.event order by position desc limit 1")
+    headers = streams.message("jatim", "reports", event).headers
+    on_call.ask(
+        "reports",
+        """insert into quarantine (follower, stream, position, stream_id, type, error, headers, data)
+           values ('projection', 'JATIM_REPORTS', $1, $2, $3, 'KeyError: it was too new', $4, $5)""",
+        event["position"], str(event["stream_id"]), event["type"], msgspec.json.encode(headers).decode(),
+        event["data"].encode(),
+    )  # fmt: skip
+    on_call.ask("reports", "delete from problem where id = $1", event["stream_id"])
+    return str(event["stream_id"])
+
+
+def test_both_disks_come_back_from_an_export(on_call: OnCall) -> None:
+    """Everything since is lost: so it is made the very last night before."""
+    *_, export = RUNBOOK["Before anything happens: back up"]
+    on_call.well()
+    on_call.type(export)
+    before = on_call.logs()
+    on_call.follow("Both disks are gone, and there is an export")
+    on_call.has_all_of(before)
+
+
+def test_without_any_backup_the_stream_brings_the_logs_but_no_contact(on_call: OnCall) -> None:
+    before, heard = on_call.logs(), len(on_call.sink.at(PATH))
+    on_call.follow("PostgreSQL's disk is gone, and there is no backup")
+    on_call.well()
+    assert on_call.logs() == before
+    on_call.post("reports", "/v1/problems", REPORT)
+
+    def given_up() -> None:
+        rows = on_call.ask("notifications", "select 1 from delivery where state = 'given_up'")
+        assert len(rows) == 1
+
+    eventually(given_up, 40)
+    assert len(on_call.sink.at(PATH)) == heard
+
+
+def test_a_region_key_that_is_lost_for_good_is_replaced(on_call: OnCall) -> None:
+    on_call.sink.posted.clear()
+    on_call.subscribe()  # something is sealed again
+    before = on_call.logs()
+    on_call.type(".venv/bin/rembuk down")
+    on_call.home.region_key.unlink()
+    assert "region.key is missing" in on_call.refused(".venv/bin/rembuk up --detach")
+    _, replace = RUNBOOK["The region's key is missing"]
+    on_call.type(replace)
+    assert on_call.home.region_key.stat().st_mode & 0o077 == 0
+    assert on_call.ask("notifications", "select 1 from vault_key") == []
+    assert on_call.logs() == before
+    assert on_call.post("reports", "/v1/problems", {**REPORT, "reporter": {"name": "Budi"}})["position"]
