@@ -15,7 +15,7 @@ from rembuk import streams
 from rembuk.codec import Undecodable
 from rembuk.provisioning import SERVICES
 from rembuk.region import Region
-from rembuk.vault import BadRegionKey, RegionKey
+from rembuk.region_key import BadRegionKey, RegionKeys, create
 
 RUNBOOK = "see docs/runbook.md"
 ANSWER_S = 3
@@ -56,23 +56,25 @@ async def require_logs_of_streams(region: Region) -> None:
 
 
 def require_key_of_vaults(region: Region, path: Path, accept_loss: bool) -> None:
-    """The region's key is there, and the one that wraps the keys of persons; made where nothing is sealed yet. With
-    `accept_loss` those that it cannot open are destroyed. Raises Unsound."""
+    """The region's keys are there, and those that wrap the keys of persons; made where nothing is sealed yet. With
+    `accept_loss` what they cannot open is destroyed. Raises Unsound."""
     persons = asyncio.run(_persons(region))
     sealed = f"data of {sum(persons.values())} persons are sealed under the key {', '.join(sorted(persons))}"
     lost = f"Put that key back from where you keep it, mode 600; if it is lost for good, {RUNBOOK}"
-    if persons and not accept_loss and not path.exists():
-        raise Unsound(f"{path} is missing, and {sealed}. {lost}")
+    if not path.exists():
+        if persons and not accept_loss:
+            raise Unsound(f"{path} is missing, and {sealed}. {lost}")
+        create(path)
     try:
-        key = RegionKey.load(path, create=True)
+        ids = RegionKeys.load(str(path)).ids
     except BadRegionKey as error:
         raise Unsound(str(error)) from error
-    if not persons or key.key_id in persons:
+    if persons.keys() <= set(ids):
         return
     if not accept_loss:
-        raise Unsound(f"{path} holds the key {key.key_id}, but {sealed}. {lost}")
+        raise Unsound(f"{path} holds the key {', '.join(ids)}, but {sealed}. {lost}")
     for service in SERVICES:
-        asyncio.run(_ask(region, service, "delete from vault_key where key_id <> $1", key.key_id))
+        asyncio.run(_ask(region, service, "delete from vault_key where key_id <> all($1)", ids))
 
 
 async def _head(region: Region, service: str) -> int:

@@ -8,6 +8,7 @@ import re
 import secrets
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
@@ -99,6 +100,11 @@ class RegionKeys:
         self._look_again()
         return next(iter(self._keys.values()))
 
+    @property
+    def ids(self) -> list[str]:
+        """Of the keys at hand, the current one's first."""
+        return list(self._keys)
+
     def __getitem__(self, key_id: str) -> RegionKey:
         """Raises WrongRegionKey."""
         if key_id not in self._keys:
@@ -122,6 +128,25 @@ class RegionKeys:
             raise BadRegionKey(f"the region key in {path} cannot be had: {error.strerror}") from error
         self._keys = {key.key_id: key for key in _parsed(text, str(path))}
         self._stamp = stamp
+
+
+def create(path: Path) -> None:
+    """Write a new key beside its place, then link it there: who comes second finds the first one's. Raises OSError."""
+    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.b64encode(secrets.token_bytes(_KEY)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(beside, path)
+    finally:
+        os.unlink(beside)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _parsed(text: str, where: str) -> list[RegionKey]:

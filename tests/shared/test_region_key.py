@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from rembuk.region_key import BadRegionKey, RegionKey, RegionKeys, WrongRegionKey
+from rembuk.region_key import BadRegionKey, RegionKey, RegionKeys, WrongRegionKey, create
 
 KEY, OTHER = secrets.token_bytes(32), secrets.token_bytes(32)
 TEXT, OTHER_TEXT = base64.b64encode(KEY).decode(), base64.b64encode(OTHER).decode()
@@ -89,12 +89,22 @@ def test_a_command_that_does_not_give_it_is_refused(command: str) -> None:
         RegionKeys.load(f"command:{command}")
 
 
-@pytest.mark.parametrize("mistyped", [TEXT[1:], TEXT + "x", ""])
+@pytest.mark.parametrize("mistyped", [TEXT[1:], TEXT + "x", ""], ids=range(3))
 def test_what_may_be_a_mistyped_key_is_never_told(mistyped: str) -> None:
     with pytest.raises(BadRegionKey) as refused:
         RegionKeys.load(mistyped)
     assert not mistyped or mistyped not in str(refused.value)
     assert TEXT[5:20] not in str(refused.value)
+
+
+def test_a_new_one_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "region.key"
+    create(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    made = RegionKeys.load(str(path)).current.key_id
+    create(path)
+    assert RegionKeys.load(str(path)).current.key_id == made
+    assert os.listdir(tmp_path) == ["region.key"]
 
 
 def test_a_key_of_another_length_is_refused() -> None:
