@@ -64,7 +64,8 @@ def told_by(region: Region, service: str, process: str, *arguments: str) -> Iter
         yield line.decode()
     _, complaints = running.communicate()
     if running.returncode:
-        cannot_run(escape(f"{service} could not {process}: {complaints.decode(errors='replace').strip()}"))
+        why = [line for line in complaints.decode(errors="replace").splitlines() if not line.startswith("{")]  # its log
+        cannot_run(escape(f"{service} could not {process}: {chr(10).join(why).strip()}"))
 
 
 def watched(lines: Iterator[str], name: Callable[[Step], str]) -> Iterator[Step]:

@@ -21,14 +21,14 @@ from rembuk import streams
 from rembuk.cancelling import cancel
 from rembuk.codec import Undecodable
 from rembuk.database import connect
-from rembuk.relay import Relay, RelayHalted
+from rembuk.relay import HALTED_CHECK_S, Relay, RelayHalted
 from rembuk.sources import LogSource, StreamSource
 
 PAGE = 500
 TOLD = 20
 """Differences that are told one by one."""
-PATIENCE_S = 20.0
-"""How long the stream may stand still while there is something to publish."""
+PATIENCE_S = HALTED_CHECK_S + 15
+"""How long the stream may stand still while there is something to publish: a halted relay looks again meanwhile."""
 POLL_S = 0.05
 
 _HEAD = "select position from log.head"
