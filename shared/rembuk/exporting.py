@@ -1,6 +1,6 @@
 """Exports: the events of a log as CloudEvents in files, to be kept, handed on, gone on with, and restored from.
 
-An export is a directory of parts, each whole or absent, and a `manifest.json` that names them with their digests: what
+An export is a directory of parts, each whole or absent, and a `_manifest.json` that names them with their digests: what
 was interrupted goes on behind the last part, and what was cut short, mixed up or altered is recognised.
 """
 
@@ -23,7 +23,7 @@ from rembuk.export_formats import FORMATS, PAGE
 from rembuk.sources import Source, ahead
 from rembuk.streams import stream_name
 
-MANIFEST = "manifest.json"
+MANIFEST = "_manifest.json"  # readers of Parquet pass over what begins so
 PART = 20_000
 """Events in a part, but for the last one of a run."""
 

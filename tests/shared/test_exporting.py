@@ -111,7 +111,7 @@ async def test_an_interrupted_export_goes_on_where_it_was_and_a_finished_one_wit
     source = ExportSource(Export(tmp_path), Export(tmp_path).check(region.name, SERVICE))
     assert [told(one) for one in await source.after(0, 500)] == await published(region)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "manifest.json", *(f"part-{number:06}.{format_name}" for number in range(1, 5)),
+        "_manifest.json", *(f"part-{number:06}.{format_name}" for number in range(1, 5)),
     ]  # fmt: skip
 
 
@@ -148,7 +148,7 @@ async def test_what_is_not_the_whole_export_that_was_written_is_refused(
     part.unlink()
     with pytest.raises(BadExport, match=r"part-000002\.ndjson is missing"):
         export.check(region.name, SERVICE)
-    manifest = tmp_path / "manifest.json"
+    manifest = tmp_path / "_manifest.json"
     manifest.write_bytes(manifest.read_bytes()[:50])
     with pytest.raises(BadExport, match="damaged"):
         export.check(region.name, SERVICE)
