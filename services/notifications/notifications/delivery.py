@@ -19,7 +19,6 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import structlog
-from prometheus_client import Counter
 from rembuk.contracts.notifications import Bilingual, SubscriptionRequested
 from rembuk.database import UNREACHABLE, KeptConnection, Unavailable, is_unreachable
 from rembuk.decider import Refused
@@ -66,7 +65,6 @@ from taken left join alert on alert.id = taken.alert_id"""
 _POSTPONE = "update delivery set due_at = now() + $2 where id = $1"
 
 _log = structlog.get_logger(__name__)
-_outcomes = Counter("rembuk_delivery_attempts_total", "Attempts to deliver, by outcome", ["outcome"])
 _contact = msgspec.json.Decoder(Contact).decode
 _bilingual = msgspec.json.Decoder(Bilingual).decode
 
@@ -246,7 +244,6 @@ class Sender:
                 _log.warning("another sender was first", delivery=str(delivery_id), rule=refusal.rule)
                 return
             else:
-                _outcomes.labels(type(command).__name__).inc()
                 return
 
     async def _stop(self, subscription_id: UUID, delivery_id: UUID) -> None:
