@@ -64,6 +64,7 @@ async def set_aside(
         _log.error(
             "event quarantined", follower=checkpoint.follower, stream=checkpoint.stream,
             position=sequence(message), aggregate=aggregate_of(message), error=repr(error),
+            correlation_id=header.get("ce-correlationid", ""),
         )  # fmt: skip
 
 

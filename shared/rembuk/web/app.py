@@ -11,6 +11,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from rembuk import logs
 from rembuk.event_log import EventLog
 from rembuk.settings import Settings
 from rembuk.web import problem_details
@@ -19,7 +20,7 @@ from rembuk.web.metrics import Gauge, Metrics
 from rembuk.web.openapi import Document
 from rembuk.web.parameters import require_plain_query
 from rembuk.web.reading import queried
-from rembuk.web.requests import StrictRequest
+from rembuk.web.requests import StrictRequest, correlation_id
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -36,6 +37,7 @@ def answered_unread(app: ASGIApp) -> ASGIApp:
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
+            logs.begin_journey(correlation_id(scope["headers"]))
             if scope["method"] == "POST":
                 if "any_body" not in scope["route_handler"].opt and not _declares_json(scope):
                     await _refuse(send)
