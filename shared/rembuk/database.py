@@ -100,6 +100,7 @@ def engine(url: str, name: str, size: int = 4) -> AsyncEngine:
     return create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=size, max_overflow=0, pool_timeout=CONNECT_S, pool_pre_ping=False,
+        hide_parameters=True,  # in messages of errors, hence in logs
         connect_args={"timeout": CONNECT_S, "command_timeout": 30, "server_settings": {"application_name": name}},
     )  # fmt: skip
 

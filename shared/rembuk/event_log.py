@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 
 from rembuk.codec import Codec
 from rembuk.database import (
@@ -55,7 +55,6 @@ _METADATA = re.compile(rb"[\x20-\x5b\x5d-\x7e]{2,2048}")  # of JSON, where a bac
 
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
 
-_appended = Counter("rembuk_events_appended_total", "Events recorded in this service's log")
 _group_size = Histogram(
     "rembuk_append_items", "Items recorded by one grouped append", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
@@ -242,7 +241,6 @@ class EventLog:
                 item.outcome.set_exception(AlreadyRecorded(str(item.ids[0])))
             else:
                 item.outcome.set_exception(VersionConflict(f"{item.stream_id} is not at {item.expected_version}"))
-        _appended.inc(position - row["base"])
         _group_size.observe(len(group))
 
     async def read_stream(self, stream_id: UUID) -> list[Recorded[Any]]:

@@ -4,14 +4,40 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+from uuid_utils import uuid7
+
+_correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+
+
+def begin_journey(correlation_id: str) -> None:
+    """Have every line that this task logs from here on tell its correlation id; "" for a new one, made when needed."""
+    _correlation_id.set(correlation_id)
+
+
+def correlation_id() -> str:
+    """That of the journey this task is on; "" outside of any."""
+    if (known := _correlation_id.get()) == "":
+        known = str(uuid7())
+        _correlation_id.set(known)
+    return known or ""
+
+
+def name_journey(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """The structlog processor that adds the correlation id to a line."""
+    if known := correlation_id():
+        line.setdefault("correlation_id", known)
+    return line
 
 
 def configure(service: str, process: str, level: int = logging.INFO) -> None:
     """Send everything from `level` up to stderr; each line says which service and process it is from."""
-    shared: list[structlog.typing.Processor] = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        name_journey,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

@@ -10,7 +10,6 @@ import asyncpg
 import msgspec
 import structlog
 from nats.aio.msg import Msg
-from prometheus_client import Counter
 
 from rembuk.checkpoints import Checkpoint
 from rembuk.streams import sequence, stored_message
@@ -30,7 +29,6 @@ _SKIP = """with gone as (delete from quarantine where follower = $1 and stream =
            returning true"""
 
 _log = structlog.get_logger(__name__)
-_quarantined = Counter("rembuk_quarantined_events_total", "Events set aside", ["follower"])
 
 
 def aggregate_of(message: Msg) -> str:
@@ -62,11 +60,11 @@ async def set_aside(
         _ADD, checkpoint.follower, checkpoint.stream, sequence(message), aggregate_of(message),
         _text(header.get("ce-type", "")), reason, msgspec.json.encode(header).decode(), message.data,
     )  # fmt: skip
-    _quarantined.labels(checkpoint.follower).inc()
     if error is not None:
         _log.error(
             "event quarantined", follower=checkpoint.follower, stream=checkpoint.stream,
             position=sequence(message), aggregate=aggregate_of(message), error=repr(error),
+            correlation_id=header.get("ce-correlationid", ""),
         )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 from nats.aio.msg import Msg
 
-from rembuk import quarantine, streams
+from rembuk import logs, quarantine, streams
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec, Undecodable
 from rembuk.database import is_unreachable
@@ -197,6 +197,7 @@ class Reactor:
             actor=f"reaction:{self._name}",
             traceparent=fact.metadata.traceparent,
         )
+        logs.begin_journey(metadata.correlation_id)
         key = f"{self._name}:{fact.id}:{wish.name}"
         try:
             await handle(self._log, wish.decider, wish.stream_id, wish.command, key, metadata, new=wish.new)

@@ -17,7 +17,6 @@ import nats.js.errors
 import structlog
 import uuid_utils.compat as uuids
 from nats.aio.client import Client
-from prometheus_client import Counter, Gauge
 
 from rembuk import nats_wire, streams
 from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
@@ -37,8 +36,6 @@ _ACK_TIMEOUT_S = 3.0
 _SERVERS_AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
 
 _log = structlog.get_logger(__name__)
-_relayed = Counter("rembuk_relayed_events_total", "Events published to the stream", ["stream"])
-_tail = Gauge("rembuk_relay_position", "The stream's last position as the relay knows it", ["stream"])
 
 
 class RelayHalted(Exception):
@@ -106,8 +103,6 @@ class Relay:
             rows = await connection.fetch(PAGE, tail, BATCH)
             if rows:
                 tail = await self._publish(rows, tail)
-                _relayed.labels(self.stream).inc(len(rows))
-                _tail.labels(self.stream).set(tail)
                 if len(rows) < BATCH:
                     await asyncio.sleep(BUSY_PACE_S if len(rows) >= BUSY else PACE_S)
                 continue

@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from rembuk import logs
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec
 from rembuk.database import UNREACHABLE, Unavailable
-from rembuk.event import Event, Recorded
+from rembuk.event import Event, Metadata, Recorded
 from rembuk.event_log import EventLog
 from rembuk.ids import derive_id
 from rembuk.reactions import Reactor, Wish
@@ -36,6 +37,7 @@ from rembuk.testing.tallies import (
     messages,
     tally_region,
 )
+from structlog.testing import capture_logs
 
 LIMIT = 10_000
 
@@ -166,6 +168,18 @@ async def test_a_refusal_is_an_outcome_and_never_asked_again(
     ])  # fmt: skip
     assert await ours.aside() == []
     assert totals(await everything(ours.log)) == {derive_id("echo", tally): LIMIT}
+
+
+async def test_a_refusal_is_logged_on_the_journey_that_led_to_it(
+    theirs: EventLog, broker: Client, region: TallyRegion, ours: Ours
+) -> None:
+    journey = Metadata(correlation_id="journey")
+    await theirs.append(uuid4(), 0, [uuid4()], [Counted(LIMIT + 1)], metadata=journey)
+    with capture_logs([logs.name_journey]) as lines:
+        await ours.reactor.process(await published(theirs, broker, region))
+    refused = [line["correlation_id"] for line in lines if line["event"] == "reaction refused"]
+    assert refused == ["journey", "journey"]
+    assert logs.correlation_id() == ""
 
 
 async def test_why_it_was_done_is_recorded(theirs: EventLog, broker: Client, region: TallyRegion, ours: Ours) -> None:

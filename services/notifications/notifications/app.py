@@ -15,7 +15,7 @@ from rembuk.web.reading import ReadModel
 
 from notifications import projection
 from notifications.api import routes
-from notifications.queries import NotificationQueries
+from notifications.queries import GAUGES, NotificationQueries
 
 
 def build(settings: Settings) -> Litestar:
@@ -36,4 +36,5 @@ def build(settings: Settings) -> Litestar:
         title="Rembuk notifications: who is told what, and proof that they were",
         start=[vault.start],
         stop=[vault.stop, partial(database.close_engine, engine)],
+        gauges=GAUGES,
     )

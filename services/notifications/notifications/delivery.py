@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -19,7 +20,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import structlog
-from prometheus_client import Counter
+from rembuk import logs
 from rembuk.contracts.notifications import Bilingual, SubscriptionRequested
 from rembuk.database import UNREACHABLE, KeptConnection, Unavailable, is_unreachable
 from rembuk.decider import Refused
@@ -62,12 +63,14 @@ with due as materialized (
 taken as (
     update delivery set due_at = now() + $2 from due where delivery.id = due.id
     returning delivery.id, alert_id, subscription_id, queued_at)
-select taken.*, area, category, headline, text, severity, urgency, certainty, about, source_type
-from taken left join alert on alert.id = taken.alert_id"""
+select taken.*, alert.area, category, headline, text, severity, urgency, certainty, about, source_type,
+       coalesce(began.metadata->>'correlation_id', '') as correlation_id,
+       coalesce(began.metadata->>'traceparent', '') as traceparent
+from taken left join alert on alert.id = taken.alert_id
+     left join log.event as began on began.stream_id = coalesce(alert_id, subscription_id) and began.version = 1"""
 _POSTPONE = "update delivery set due_at = now() + $2 where id = $1"
 
 _log = structlog.get_logger(__name__)
-_outcomes = Counter("rembuk_delivery_attempts_total", "Attempts to deliver, by outcome", ["outcome"])
 _contact = msgspec.json.Decoder(Contact).decode
 _bilingual = msgspec.json.Decoder(Bilingual).decode
 
@@ -145,7 +148,7 @@ class Sender:
         self._news.clear()
         if room := AT_ONCE - len(self._sending):
             for row in await connection.fetch(_TAKE, room, LEASE, list(self._sending)):
-                self._sending[row["id"]] = asyncio.create_task(self._deliver(row), name=f"delivery {row['id']}")
+                self._sending[row["id"]] = asyncio.create_task(self._try(row), name=f"delivery {row['id']}")
         news = asyncio.create_task(self._news.wait())
         waiting: set[asyncio.Task[Any]] = {*self._sending.values(), news}
         if len(self._sending) == AT_ONCE:
@@ -153,13 +156,19 @@ class Sender:
         await asyncio.wait(waiting, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
         news.cancel()
         for delivery_id in [delivery_id for delivery_id, task in self._sending.items() if task.done()]:
-            task = self._sending.pop(delivery_id)
-            if (error := task.exception()) is not None:  # its lease runs out, then it is tried again
-                say = _log.warning if is_unreachable(error) else _log.critical
-                say("delivery fails", task=task.get_name(), exc_info=error)
-            elif (pause := task.result()) is not None:
+            if (pause := self._sending.pop(delivery_id).result()) is not None:
                 await connection.execute(_POSTPONE, delivery_id, timedelta(seconds=pause))
                 asyncio.get_running_loop().call_later(pause + 0.01, self._news.set)
+
+    async def _try(self, row: asyncpg.Record) -> float | None:
+        """`_deliver`; where it fails its lease runs out, then it is tried again."""
+        logs.begin_journey(row["correlation_id"])
+        try:
+            return await self._deliver(row)
+        except Exception as error:
+            say = _log.warning if is_unreachable(error) else _log.critical
+            say("delivery fails", delivery=str(row["id"]), exc_info=error)
+            return None
 
     async def _deliver(self, row: asyncpg.Record) -> float | None:
         """One attempt, if the log still wants it; the pause in seconds when it is to be tried again."""
@@ -180,7 +189,7 @@ class Sender:
             command = GiveUp(parcel, state.attempts, "no longer wanted")
         else:
             command = await self._attempt(row, requested, parcel, state.attempts + 1)
-        await self._record(row["id"], command, state.attempts + 1, new=not history)
+        await self._record(row, command, state.attempts + 1, new=not history)
         if isinstance(command, MarkFailed):
             return self._patience.pause(command.attempt)
         return None
@@ -193,7 +202,7 @@ class Sender:
             contact = _contact(await self._vault.open(requested.event.contact, requested.id))
             message = self._message(row, requested, contact)
             async with asyncio.timeout(SEND_S):
-                await self._channels[requested.event.channel].send(contact, message)
+                await _send(self._channels[requested.event.channel], contact, message)
         except Erased:
             return GiveUp(parcel, attempt, "the contact was erased")
         except (Tampered, NotSealed, WrongRegionKey) as error:
@@ -232,10 +241,15 @@ class Sender:
         text = f"{text}\n\n{phrases.stop_hint(event.language, stop_url)}"
         return Message(row["id"], "alert.raised", row["queued_at"], headline, text, stop_url, data)
 
-    async def _record(self, delivery_id: UUID, command: DeliveryCommand, attempt: int, *, new: bool) -> None:
+    async def _record(self, row: asyncpg.Record, command: DeliveryCommand, attempt: int, *, new: bool) -> None:
         """Record the outcome of the n-th attempt once, however long the log takes to come back."""
-        parcel = command.parcel
-        metadata = Metadata(causation_id=str(parcel.alert_id or parcel.subscription_id), actor="sender")
+        delivery_id: UUID = row["id"]
+        metadata = Metadata(
+            correlation_id=row["correlation_id"],
+            causation_id=str(row["alert_id"] or row["subscription_id"]),
+            actor="sender",
+            traceparent=row["traceparent"],
+        )
         while True:
             try:
                 await handle(self._log, DELIVERY, delivery_id, command, f"{delivery_id}:{attempt}", metadata, new=new)
@@ -247,7 +261,6 @@ class Sender:
                 _log.warning("another sender was first", delivery=str(delivery_id), rule=refusal.rule)
                 return
             else:
-                _outcomes.labels(type(command).__name__).inc()
                 return
 
     async def _stop(self, subscription_id: UUID, delivery_id: UUID) -> None:
@@ -256,3 +269,15 @@ class Sender:
         command = StopSubscription("gone")
         await handle(self._log, SUBSCRIPTION, subscription_id, command, f"{delivery_id}:gone", metadata)
         await self._vault.erase(subscription_id)
+
+
+async def _send(channel: Channel, contact: Contact, message: Message) -> None:
+    """Raises Undelivered, TimeoutError. What else goes wrong is logged without its message: it may name the contact."""
+    try:
+        await channel.send(contact, message)
+    except (Undelivered, TimeoutError):
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        _log.critical("channel fails", error=kind, stack="".join(traceback.format_tb(error.__traceback__)))
+        raise Undelivered(f"the channel fails: {kind}") from None

@@ -14,6 +14,7 @@ from rembuk.contracts.notifications import (
     Severity,
     Urgency,
 )
+from rembuk.web.metrics import Gauge
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import Row, func, literal, or_, select
 
@@ -21,6 +22,20 @@ from notifications.domain import area_and_above, delivery_id
 from notifications.tables import alert, delivery, subscription
 
 DeliveryState = Literal["queued", "failed", "sent", "given_up"]
+
+GAUGES = (
+    Gauge(
+        "rembuk_deliveries_waiting",
+        "Deliveries neither sent nor given up",
+        "select count(*) from delivery where state in ('queued', 'failed')",
+    ),
+    Gauge(
+        "rembuk_delivery_lag_seconds",
+        "For how long the first delivery has been due; 0 without one",
+        """select coalesce(extract(epoch from max(now() - due_at)), 0) from delivery
+           where state in ('queued', 'failed') and due_at <= now()""",
+    ),
+)
 
 
 class Subscription(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TypeVar
+from typing import IO, Any, TypeVar
 
 import pytest
 
@@ -50,6 +50,7 @@ class RunningRegion:
             extra=extra,
         )
         self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self.output: IO[Any] | None = None  # where the logs of all go
 
     def prepare(self) -> None:
         """Databases, roles, migrations."""
@@ -57,7 +58,7 @@ class RunningRegion:
         self.region.migrate(self.services)
 
     def start(self, service: str, process: str) -> None:
-        self.processes[service, process] = self.region.spawn(service, process)
+        self.processes[service, process] = self.region.spawn(service, process, self.output)
 
     def start_all(self) -> None:
         """Every process of every service; returns when the APIs are ready."""

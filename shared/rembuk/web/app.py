@@ -9,16 +9,18 @@ from litestar import Litestar, MediaType, Response, get
 from litestar.enums import ScopeType
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, Receive, Scope, Send
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
+from rembuk import logs
 from rembuk.event_log import EventLog
 from rembuk.settings import Settings
 from rembuk.web import problem_details
 from rembuk.web.events_feed import events_feed
+from rembuk.web.metrics import Gauge, Metrics
 from rembuk.web.openapi import Document
 from rembuk.web.parameters import require_plain_query
 from rembuk.web.reading import queried
-from rembuk.web.requests import StrictRequest
+from rembuk.web.requests import StrictRequest, correlation_id
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -35,6 +37,7 @@ def answered_unread(app: ASGIApp) -> ASGIApp:
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
+            logs.begin_journey(correlation_id(scope["headers"]))
             if scope["method"] == "POST":
                 if "any_body" not in scope["route_handler"].opt and not _declares_json(scope):
                     await _refuse(send)
@@ -82,9 +85,11 @@ def build(
     title: str,
     start: Sequence[Hook] = (),
     stop: Sequence[Hook] = (),
+    gauges: Sequence[Gauge] = (),
 ) -> Litestar:
     """The application of one service; the log is started first and stopped last. `queries` makes what its reads get
-    under that name: of the live read model, or of the one as of a position."""
+    under that name: of the live read model, or of the one as of a position; `gauges` are for Prometheus."""
+    told = Metrics(settings, log.codec, gauges)
 
     @get("/health/live", include_in_schema=False, media_type=MediaType.TEXT, sync_to_thread=False)
     def live() -> str:
@@ -96,17 +101,17 @@ def build(
         await log.head()
         return "ready"
 
-    @get("/metrics", include_in_schema=False, sync_to_thread=False)
-    def metrics() -> Response[bytes]:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    @get("/metrics", include_in_schema=False)
+    async def metrics() -> Response[bytes]:
+        return Response(await told.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return Litestar(
         [*routes, events_feed(log, settings.region, settings.service), live, ready, metrics],
         dependencies={"queries": queried(queries)},
         exception_handlers=problem_details.HANDLERS,
         request_class=StrictRequest,
-        on_startup=[log.start, *start],
-        on_shutdown=[*stop, log.stop],
+        on_startup=[log.start, told.start, *start],
+        on_shutdown=[*stop, told.stop, log.stop],
         openapi_config=OpenAPIConfig(
             title=title,
             version="1.0.0",

@@ -13,6 +13,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from sqlalchemy.exc import SQLAlchemyError
 
+from rembuk import logs
 from rembuk.codec import EventTooLarge
 from rembuk.database import Unavailable, is_unreachable
 from rembuk.decider import Refused
@@ -110,8 +111,7 @@ _HTTP_RULES = {
 def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     status = error.status_code
     if status >= 500:
-        _log.error("request failed", exc_info=error)
-        return response(status, "internal-error")
+        return _failed(error, status)
     errors = _TOO_LARGE if status == 413 else ()
     return response(status, _HTTP_RULES.get(status, "request-refused"), error.detail, errors, headers=error.headers)
 
@@ -140,8 +140,7 @@ def _too_large(_: Request[Any, Any, Any], error: EventTooLarge) -> Response[Any]
 
 def _unavailable(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     if not is_unreachable(error) and not isinstance(error, Behind):
-        _log.error("request failed", exc_info=error)
-        return response(500, "internal-error")
+        return _failed(error)
     rule = "read-model-behind" if isinstance(error, Behind) else "temporarily-unavailable"
     return response(503, rule, "try again", headers={"Retry-After": str(RETRY_AFTER_S)})
 
@@ -149,8 +148,13 @@ def _unavailable(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 def _unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     if is_unreachable(error):
         return _unavailable(_, error)
+    return _failed(error)
+
+
+def _failed(error: Exception, status: int = 500) -> Response[Any]:
+    """Our own fault: the log has the traceback, under the correlation id that the answer names."""
     _log.error("request failed", exc_info=error)
-    return response(500, "internal-error")
+    return response(status, "internal-error", headers={"X-Correlation-Id": logs.correlation_id()})
 
 
 HANDLERS: dict[type[Exception] | int, Any] = {

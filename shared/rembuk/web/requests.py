@@ -15,6 +15,7 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.types import Empty
 from uuid_utils import uuid7
 
+from rembuk import logs
 from rembuk.decider import Refused
 from rembuk.event import Metadata
 from rembuk.handling import fingerprint
@@ -76,6 +77,14 @@ class StrictRequest(Request[Any, Any, Any]):
         return self._body
 
 
+def correlation_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The client's X-Correlation-Id, "" where it sent none that can be one."""
+    for name, value in headers:
+        if name == b"x-correlation-id":
+            return _matching(_CORRELATION, value)
+    return ""
+
+
 def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """The Content-Length, which the server has found to be a number; 0 without one."""
     return next((int(value) for name, value in headers if name == b"content-length"), 0)
@@ -115,6 +124,7 @@ class Intent:
             traceparent=_matching(_TRACEPARENT, headers.get(b"traceparent")),
             fingerprint="" if given is None else fingerprint(command, given),
         )
+        logs.begin_journey(self.metadata.correlation_id)
         self.expected_version = _expected_version(_text(headers.get(b"if-match")))
 
 

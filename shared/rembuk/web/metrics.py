@@ -1,0 +1,190 @@
+"""What Prometheus is told of a service, its worker included: read at each scrape from the service's database and its
+broker, so that the lag of a worker rises when the worker is dead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+import nats
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+from prometheus_client import REGISTRY, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from rembuk import streams
+from rembuk.codec import Codec
+from rembuk.database import UNREACHABLE, borrowed, close_pool, open_pool
+from rembuk.settings import Settings
+
+PATIENCE_S = 2.0
+"""How long a scrape waits for an answer of the broker, and twice that for all answers of the database."""
+COUNTED = 200_000
+"""Positions of the log that one scrape counts by type at most; the next one goes on from there."""
+
+_FOLLOWERS = """
+    select follower, stream, position,
+           (select recorded_at from log.event where stream = $1 and event.position = checkpoint.position + 1) as since,
+           (select count(*) from quarantine
+            where (quarantine.follower, quarantine.stream) = (checkpoint.follower, checkpoint.stream)) as quarantined
+    from checkpoint order by follower, stream"""
+_HEAD = "select position from log.head"
+_SINCE = "select recorded_at from log.event where position = $1"
+_TYPES = "select type, count(*) as events from log.event where position > $1 and position <= $2 group by type"
+
+_log = structlog.get_logger(__name__)
+
+
+class Gauge(msgspec.Struct, frozen=True):
+    """A number that `query` tells, for one service alone."""
+
+    name: str
+    help: str
+    query: str
+
+
+class Metrics:
+    """The metrics of one service. What cannot be read is left out, and `rembuk_database_up` or `rembuk_broker_up`
+    is 0. Each API process of a service tells the same gauges, and counts events from its own start on."""
+
+    def __init__(self, settings: Settings, codec: Codec, gauges: Sequence[Gauge]) -> None:
+        self._settings, self._gauges = settings, gauges
+        self._stream = streams.stream_name(settings.region, settings.service)
+        self._pool: asyncpg.Pool[Any]
+        self._broker: Client | None = None
+        self._tail: int | None = None  # of our stream, as last seen: the relay's lag rises when the broker is away
+        self._counted: int | None = None
+        self._events = Counter(dict.fromkeys(codec.types, 0))
+        self._turn = asyncio.Lock()
+
+    async def start(self) -> None:
+        self._pool = await open_pool(self._settings.database_url, f"{self._settings.name} metrics", 1)
+
+    async def stop(self) -> None:
+        await close_pool(self._pool)
+        if self._broker is not None:
+            await self._broker.close()
+
+    async def exposition(self) -> bytes:
+        """All metrics of this process and of the service in Prometheus' text format, whoever is away."""
+        async with self._turn:
+            told = _Told(self._settings.service)
+            try:
+                async with asyncio.timeout(2 * PATIENCE_S), borrowed(self._pool) as connection:
+                    await self._read(connection, told)
+            except UNREACHABLE as error:
+                _log.warning("metrics without the database", error=repr(error))
+                told.add("rembuk_database_up", "Whether the service's PostgreSQL answers", 0)
+            else:
+                told.add("rembuk_database_up", "Whether the service's PostgreSQL answers", 1)
+            return generate_latest(REGISTRY) + generate_latest(told)
+
+    async def _read(self, connection: asyncpg.Connection[Any], told: _Told) -> None:
+        """Followers before the broker and the broker before the log: who is level must not seem to be ahead."""
+        followers = await connection.fetch(_FOLLOWERS, self._stream)
+        elsewhere = await self._ask_broker([row for row in followers if row["stream"] != self._stream], told)
+        head = await connection.fetchval(_HEAD)
+        told.add("rembuk_log_position", "The last position of the service's log", head, stream=self._stream)
+        if self._tail is not None:
+            since = await connection.fetchval(_SINCE, self._tail + 1)
+            told.add("rembuk_stream_position", "The last sequence of its stream", self._tail, stream=self._stream)
+            told.lag("rembuk_relay", "not in its stream yet", head - self._tail, since, stream=self._stream)
+        for row in followers:
+            labels = {"follower": row["follower"], "stream": row["stream"]}
+            told.add("rembuk_quarantine_size", "Events a follower has set aside", row["quarantined"], **labels)
+            if row["stream"] == self._stream:
+                told.lag("rembuk_projection", "not handled yet", head - row["position"], row["since"], **labels)
+            elif (follower := (row["follower"], row["stream"])) in elsewhere:
+                told.lag("rembuk_projection", "not handled yet", *elsewhere[follower], **labels)
+        for gauge in self._gauges:
+            told.add(gauge.name, gauge.help, await connection.fetchval(gauge.query))
+        await self._count(connection, head, told)
+
+    async def _count(self, connection: asyncpg.Connection[Any], head: int, told: _Told) -> None:
+        if self._counted is None:
+            self._counted = head
+        until = min(head, self._counted + COUNTED)
+        for row in await connection.fetch(_TYPES, self._counted, until):
+            self._events[row["type"]] += row["events"]
+        self._counted = until
+        told.count("rembuk_events", "Events recorded in the service's log, by type", self._events)
+
+    async def _ask_broker(
+        self, followers: Iterable[asyncpg.Record], told: _Told
+    ) -> dict[tuple[str, str], tuple[int, datetime | None]]:
+        """Note our stream's tail; how many events of other services' streams their followers have not handled, and
+        when the first of these was recorded."""
+        lags: dict[tuple[str, str], tuple[int, datetime | None]] = {}
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                self._tail = await self._tail_of(self._stream)
+                for row in followers:
+                    position, stream = row["position"], row["stream"]
+                    behind = await self._tail_of(stream) - position
+                    since = await self._recorded_at(stream, position + 1) if behind > 0 else None
+                    lags[row["follower"], stream] = behind, since
+        except (OSError, TimeoutError, nats.errors.Error) as error:
+            _log.warning("metrics without the broker", error=repr(error))
+            told.add("rembuk_broker_up", "Whether NATS answers the service", 0)
+        else:
+            told.add("rembuk_broker_up", "Whether NATS answers the service", 1)
+        return lags
+
+    async def _client(self) -> Client:
+        if self._broker is None or not self._broker.is_connected:
+            self._broker = await nats.connect(
+                self._settings.nats_url, name=f"{self._settings.name} metrics", allow_reconnect=False,
+                connect_timeout=int(PATIENCE_S), error_cb=_said,
+            )  # fmt: skip
+        return self._broker
+
+    async def _tail_of(self, stream: str) -> int:
+        try:
+            return (await (await self._client()).jetstream().stream_info(stream)).state.last_seq
+        except nats.js.errors.NotFoundError:  # its relay has not begun
+            return 0
+
+    async def _recorded_at(self, stream: str, position: int) -> datetime | None:
+        try:
+            message = await (await self._client()).jetstream().get_msg(stream, seq=position)
+        except nats.js.errors.NotFoundError:
+            return None
+        return datetime.fromisoformat((message.headers or {})["ce-time"])
+
+
+async def _said(_: Exception) -> None:
+    """The scrape tells of it."""
+
+
+class _Told:
+    """Metrics of one scrape, as prometheus-client collects them; each has the label `service`."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._families: dict[str, Metric] = {}
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families.values()
+
+    def add(self, name: str, help: str, value: float, **labels: str) -> None:
+        family = self._families.setdefault(name, GaugeMetricFamily(name, help, labels=["service", *labels]))
+        family.add_metric([self._service, *labels.values()], value)  # type: ignore[attr-defined]
+
+    def lag(self, name: str, what: str, events: int, since: datetime | None, **labels: str) -> None:
+        """So many events, the first of which was recorded at `since` (None: there is none)."""
+        seconds = (datetime.now(UTC) - since).total_seconds() if since else 0.0
+        self.add(f"{name}_lag_events", f"Events {what}", max(0, events), **labels)
+        self.add(f"{name}_lag_seconds", f"Age of the first event {what}; 0 without one", max(0.0, seconds), **labels)
+
+    def count(self, name: str, help: str, totals: Counter[str]) -> None:
+        family = CounterMetricFamily(name, help, labels=["service", "type"])
+        for kind, total in totals.items():
+            family.add_metric([self._service, kind], total)
+        self._families[name] = family
