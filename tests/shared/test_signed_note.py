@@ -21,6 +21,7 @@ OURS = Signer("polmas/jatim/reports", bytes(32))
 HEAD = TreeHead("polmas/jatim/reports", 7, bytes(range(32)))
 NOTE = OURS.sign(HEAD.text)
 TRUSTED = (OURS.verifier,)
+ROOT = "A" * 43 + "="
 
 
 def test_a_note_of_another_implementation_is_read() -> None:

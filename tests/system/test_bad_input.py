@@ -197,6 +197,7 @@ QUERIES = [
             "at_least=now": 400,
             "at_least=": 400,
             "at_least=null": 400,
+            "as_of=null": 400,
             "at_least=1&at_least=1": 400,
             "limit=0": 400,
             "limit=201": 400,

@@ -24,8 +24,11 @@ def require_plain_query(scope: Scope) -> None:
 
 @cache
 def _optional(route_handler: Any) -> frozenset[str]:
-    """The parameters for which Litestar would read "null" as their absence."""
-    fields = route_handler.parsed_fn_signature.parameters
+    """The parameters, of its dependencies as well, for which Litestar would read "null" as their absence."""
+    given = route_handler.resolve_dependencies()
+    asked = dict(route_handler.parsed_fn_signature.parameters)
+    for name in given.keys() & asked.keys():
+        asked |= given[name].parsed_fn_signature.parameters
     return frozenset(
-        getattr(field.kwarg_definition, "query", None) or name for name, field in fields.items() if field.is_optional
+        getattr(field.kwarg_definition, "query", None) or name for name, field in asked.items() if field.is_optional
     )
