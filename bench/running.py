@@ -59,6 +59,7 @@ class RunningRegion:
             nats_url=servers.nats_url,
             password="bench",
             region_key="YmVuY2ggYmVuY2ggYmVuY2ggYmVuY2ggYmVuY2ggYmU=",
+            log_key="YmVuY2ggYmVuY2ggYmVuY2ggYmVuY2ggYmVuY2ggYmU=",
             ports={service: free_ports() for service in SERVICES},
         )
 

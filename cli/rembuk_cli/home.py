@@ -119,6 +119,11 @@ class Home:
         """The file that everything sealed hangs on."""
         return self.data / "region.key"
 
+    @property
+    def log_key(self) -> Path:
+        """The file with which tree heads and promises are signed."""
+        return self.data / "log.key"
+
     def lock(self) -> int:
         """Hold the directory until this process ends, or the descriptor is closed. Raises Occupied."""
         fd = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -143,6 +148,7 @@ class Home:
             nats_url=plan.nats_url or self.nats(plan.ports["nats"]).url,
             password=self._password(),
             region_key=str(self.region_key),
+            log_key=str(self.log_key),
             ports={service: plan.ports[service] for service in SERVICES},
             extra=plan.extra,
         )
@@ -156,6 +162,7 @@ class Home:
             nats_url=_with_credentials(running.nats_url, os.environ.get("REMBUK_NATS_URL", "")),
             password=self._password(),
             region_key="",
+            log_key="",
             ports={service: running.ports[service] for service in SERVICES},
         )
 

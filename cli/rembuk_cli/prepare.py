@@ -24,11 +24,15 @@ def main() -> None:
     except subprocess.CalledProcessError as failed:
         sys.exit(f"{failed.cmd} failed:\n{failed.stderr.decode(errors='replace')}")
     if not plan.servers_only:
+        from rembuk.key_setting import create
+
         from rembuk_cli.soundness import Unsound, require_key_of_vaults, require_logs_of_streams
 
         try:
             asyncio.run(require_logs_of_streams(region))
             require_key_of_vaults(region, home.region_key, plan.new_region_key)
+            if not home.log_key.exists():
+                create(home.log_key)
         except Unsound as error:
             sys.exit(str(error))
 

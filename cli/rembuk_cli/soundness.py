@@ -13,9 +13,10 @@ import nats.errors
 import nats.js.errors
 from rembuk import streams
 from rembuk.codec import Undecodable
+from rembuk.key_setting import BadKey, create
 from rembuk.provisioning import SERVICES
 from rembuk.region import Region
-from rembuk.region_key import BadRegionKey, RegionKeys, create
+from rembuk.region_key import RegionKeys
 
 RUNBOOK = "see docs/runbook.md"
 ANSWER_S = 3
@@ -67,7 +68,7 @@ def require_key_of_vaults(region: Region, path: Path, accept_loss: bool) -> None
         create(path)
     try:
         ids = RegionKeys.load(str(path)).ids
-    except BadRegionKey as error:
+    except BadKey as error:
         raise Unsound(str(error)) from error
     if persons.keys() <= set(ids):
         return

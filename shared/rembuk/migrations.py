@@ -15,14 +15,14 @@ from rembuk.database import engine
 
 FIRST_SCRIPTS = ("event_log.sql", "flow.sql", "vault.sql")
 """What the first migration of every service runs, in this order, before its own tables."""
-KERNEL_SCRIPTS = (*FIRST_SCRIPTS, "skipped.sql")
+KERNEL_SCRIPTS = (*FIRST_SCRIPTS, "skipped.sql", "tree.sql")
 """All that the migrations of a service run of ours, in this order."""
 
 GRANTS = """
 grant usage on schema public, log to "{role}";
 grant select on all tables in schema log to "{role}";
 revoke execute on all functions in schema log from public;
-grant execute on function log.append to "{role}";
+grant execute on all functions in schema log to "{role}";
 grant select, insert, update, delete on all tables in schema public to "{role}";
 revoke all on table alembic_version from "{role}";
 """

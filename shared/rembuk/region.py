@@ -36,15 +36,16 @@ def require_name(name: str) -> None:
 
 
 class Region(msgspec.Struct, frozen=True):
-    """What every process of a region has to know. `region_key` is what `rembuk.region_key` loads,
-    `password` that of all its database roles, `ports` those of its HTTP services; `extra` goes into each process's
-    environment."""
+    """What every process of a region has to know. `region_key` and `log_key` are settings that `rembuk.key_setting`
+    reads, `password` is that of all its database roles, `ports` those of its HTTP services; `extra` goes into each
+    process's environment."""
 
     name: str
     postgres_url: str
     nats_url: str
     password: str
     region_key: str
+    log_key: str
     ports: dict[str, int]
     host: str = "127.0.0.1"
     extra: dict[str, str] = {}
@@ -73,6 +74,7 @@ class Region(msgspec.Struct, frozen=True):
             "REMBUK_NATS_URL": self.nats_url,
             "REMBUK_HOST": self.host,
             "REMBUK_REGION_KEY": self.region_key,
+            "REMBUK_LOG_KEY": self.log_key,
             f"{prefix}_DATABASE_URL": self.database(service).service_url,
             f"{prefix}_PORT": str(self.ports[service]),
             **self.extra,

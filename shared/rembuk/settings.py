@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True):
     host: str
     port: int
     region_key: str
+    log_key: str
     environment: Mapping[str, str]
 
     @property
@@ -43,8 +44,9 @@ class Settings(msgspec.Struct, frozen=True):
 
     @classmethod
     def load(cls, service: str, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Read REMBUK_REGION, REMBUK_NATS_URL, REMBUK_HOST, REMBUK_REGION_KEY (see `rembuk.region_key`) and, for
-        `service`, REMBUK_<SERVICE>_DATABASE_URL and REMBUK_<SERVICE>_PORT. Raises MissingSetting."""
+        """Read REMBUK_REGION, REMBUK_NATS_URL, REMBUK_HOST, REMBUK_REGION_KEY and REMBUK_LOG_KEY (see
+        `rembuk.key_setting`) and, for `service`, REMBUK_<SERVICE>_DATABASE_URL and REMBUK_<SERVICE>_PORT. Raises
+        MissingSetting."""
 
         def read(name: str, default: str | None = None) -> str:
             value = environment.get(name, default)
@@ -61,5 +63,6 @@ class Settings(msgspec.Struct, frozen=True):
             host=read("REMBUK_HOST", "127.0.0.1"),
             port=int(read(f"{prefix}_PORT", "8000")),
             region_key=read("REMBUK_REGION_KEY", ""),
+            log_key=read("REMBUK_LOG_KEY", ""),
             environment=environment,
         )

@@ -1,4 +1,4 @@
-"""The worker process beside a service's API: its relay, its followers, and whatever else runs in the background."""
+"""The worker process beside a service's API: its relay, its signer, its followers, and what else runs beside them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from rembuk import nats_wire
 from rembuk.cancelling import cancel
 from rembuk.checkpoints import Checkpoint
 from rembuk.following import Follower
+from rembuk.log_key import signers
 from rembuk.relay import Relay
 from rembuk.settings import Settings
+from rembuk.signing import PAUSE_S, Signing
 
 GRACE_S = 5.0
 """How long a stopping follower finishes the batch in hand: what it leaves is done by the next start."""
@@ -69,7 +71,7 @@ class Handler(Protocol):
 
 
 class Worker:
-    """Runs a service's relay, followers and tasks until SIGTERM or SIGINT, then lets the batch in hand finish."""
+    """Runs a service's relay, signing, followers and tasks until SIGTERM or SIGINT; the batch in hand is finished."""
 
     def __init__(
         self,
@@ -82,6 +84,9 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._handlers, self._start, self._tasks, self._stop = handlers, start, tasks, stop
+        pause_s = float(settings.environment.get("REMBUK_TREE_HEAD_SECONDS", PAUSE_S))
+        signer = signers(settings)[0]
+        self._signing = Signing(settings.database_url, settings.region, settings.service, signer, pause_s)
 
     def _follower(self, broker: NatsBroker, handler: Handler) -> Follower:
         """Durable consumers are named after service and follower, and after the stream's service where that is
@@ -117,6 +122,7 @@ class Worker:
         async def work() -> None:
             for hook in self._start:
                 await hook()
+            keep(self._signing.run(), "signing")
             client = await connect(settings.nats_url, f"{settings.name} relay")
             keep(Relay(settings.database_url, client, settings.region, settings.service).run(), "relay")
             nats_wire.quicken(await faststream.connect())

@@ -8,7 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from rembuk.region_key import BadRegionKey, RegionKey, RegionKeys, WrongRegionKey, create
+from rembuk.key_setting import BadKey, create
+from rembuk.region_key import RegionKey, RegionKeys, WrongRegionKey
 
 KEY, OTHER = secrets.token_bytes(32), secrets.token_bytes(32)
 TEXT, OTHER_TEXT = base64.b64encode(KEY).decode(), base64.b64encode(OTHER).decode()
@@ -62,14 +63,14 @@ def test_a_file_that_was_replaced_is_read_again_and_a_spoilt_one_changes_nothing
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadRegionKey, match=r"region\.key cannot be had: No such file"):
+    with pytest.raises(BadKey, match=r"region\.key cannot be had: No such file"):
         RegionKeys.load(str(tmp_path / "region.key"))
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
 def test_a_file_open_to_others_is_refused(path: Path, mode: int) -> None:
     path.chmod(mode)
-    with pytest.raises(BadRegionKey, match="chmod 600"):
+    with pytest.raises(BadKey, match="chmod 600"):
         RegionKeys.load(str(path))
 
 
@@ -78,20 +79,20 @@ def test_a_file_open_to_others_is_refused(path: Path, mode: int) -> None:
 )
 def test_a_file_that_holds_anything_else_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(BadRegionKey, match="is not 32 bytes in base64"):
+    with pytest.raises(BadKey, match="is not 32 bytes in base64"):
         RegionKeys.load(str(path))
     assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("command", ["", "/nowhere", "'", f"{PYTHON} 'print(1)'", f"{PYTHON} 'raise SystemExit(3)'"])
 def test_a_command_that_does_not_give_it_is_refused(command: str) -> None:
-    with pytest.raises(BadRegionKey, match="the command for the region key"):
+    with pytest.raises(BadKey, match="the command for the region key"):
         RegionKeys.load(f"command:{command}")
 
 
 @pytest.mark.parametrize("mistyped", [TEXT[1:], TEXT + "x", ""], ids=range(3))
 def test_what_may_be_a_mistyped_key_is_never_told(mistyped: str) -> None:
-    with pytest.raises(BadRegionKey) as refused:
+    with pytest.raises(BadKey) as refused:
         RegionKeys.load(mistyped)
     assert not mistyped or mistyped not in str(refused.value)
     assert TEXT[5:20] not in str(refused.value)
@@ -108,5 +109,5 @@ def test_a_new_one_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_key_of_another_length_is_refused() -> None:
-    with pytest.raises(BadRegionKey, match="32 bytes, not 16"):
+    with pytest.raises(BadKey, match="32 bytes, not 16"):
         RegionKey(secrets.token_bytes(16))

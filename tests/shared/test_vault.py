@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rembuk import vault as vault_module
 from rembuk.database import Unavailable
-from rembuk.region_key import BadRegionKey, RegionKey, RegionKeys, Tampered, WrongRegionKey
+from rembuk.key_setting import BadKey
+from rembuk.region_key import RegionKey, RegionKeys, Tampered, WrongRegionKey
 from rembuk.vault import (
     KEPT_KEYS,
     SCHEMA,
@@ -441,7 +442,7 @@ async def test_no_error_and_no_log_line_carries_the_text_or_a_key(
         with pytest.raises(ValueError) as surrogate:
             await vault.seal(person, event_id, f"{CANARY}\ud800")
         errors.append(surrogate.value)
-    with pytest.raises(BadRegionKey) as mistyped:
+    with pytest.raises(BadKey) as mistyped:
         RegionKeys.load(base64.b64encode(KEY).decode()[1:])
     errors.append(mistyped.value)
 

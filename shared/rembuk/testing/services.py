@@ -46,6 +46,7 @@ class RunningRegion:
             nats_url=nats_url,
             password="test",
             region_key=TEST_KEY,
+            log_key=TEST_KEY,
             ports={service: free_ports() for service in SERVICES},
             extra=extra,
         )

@@ -1,0 +1,87 @@
+"""Secret keys of 32 bytes, as a setting tells them: the region's (see `rembuk.region_key`) and the log's."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import secrets
+import shlex
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from rembuk.settings import CannotRun
+
+KEY = 32  # bytes
+COMMAND = "command:"
+COMMAND_S = 10
+
+_KEY_TEXT = re.compile(r"[A-Za-z0-9+/]{43}=")
+
+
+class BadKey(CannotRun):
+    """The setting leads to no usable key."""
+
+
+def read_keys(setting: str, what: str) -> list[bytes]:
+    """The keys that a setting means, each 32 bytes in base64, apart by white space; `what` they are, for people.
+
+    The setting is the keys themselves; or the absolute path of a file of mode 0600 that holds them; or `command:`
+    and a program with its arguments (no shell), which writes them within 10 s. What is none of these is never told
+    in a message: it may be a mistyped key. Raises BadKey.
+    """
+    setting = setting.strip()
+    if setting.startswith(COMMAND):
+        return _parsed(_said_by(setting.removeprefix(COMMAND), what), f"the command for {what}")
+    if setting.startswith("/"):
+        try:
+            return _parsed(_read_private(Path(setting)), setting)
+        except OSError as error:
+            raise BadKey(f"{what} in {setting} cannot be had: {error.strerror}") from error
+    return _parsed(setting, what)
+
+
+def create(path: Path) -> None:
+    """Write a new key beside its place, then link it there: who comes second finds the first one's. Raises OSError."""
+    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.b64encode(secrets.token_bytes(KEY)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(beside, path)
+    finally:
+        os.unlink(beside)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _parsed(text: str, where: str) -> list[bytes]:
+    words = text.split()
+    if not words or not all(map(_KEY_TEXT.fullmatch, words)):
+        raise BadKey(f"{where} is not {KEY} bytes in base64")
+    return [base64.b64decode(word) for word in words]
+
+
+def _read_private(path: Path) -> str:
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_mode & 0o077:
+            raise BadKey(f"{path} is open to others than its owner; chmod 600 it")
+        return file.read(1024).decode("ascii", "replace")
+
+
+def _said_by(command: str, what: str) -> str:
+    """What a command writes; what it says besides may carry the key, and stays unsaid."""
+    try:
+        said = subprocess.run(
+            shlex.split(command), capture_output=True, timeout=COMMAND_S, check=True, stdin=subprocess.DEVNULL
+        )
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
+        raise BadKey(f"the command for {what} failed: {type(error).__name__}") from None
+    return said.stdout.decode("ascii", "replace")

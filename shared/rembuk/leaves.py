@@ -1,0 +1,45 @@
+"""The leaves of a log's Merkle tree: each event as it is published, the data by its digest.
+
+A leaf is text: the message's headers in the order in which the relay writes them, each line ending in CRLF, then
+`content-digest` of the data (RFC 9530). So whoever follows the stream can compute the tree, and whoever holds a leaf
+knows all about an event but its data, which they can tell when they see it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+import asyncpg
+from nats.aio.msg import Msg
+
+from rembuk import streams
+
+_HEADERS = (
+    "Nats-Msg-Id", "ce-id", "ce-specversion", "ce-type", "ce-source", "ce-subject", "ce-time", "ce-dataschema",
+    "ce-region", "ce-position", "ce-version", "ce-area", "ce-correlationid", "ce-causationid", "ce-actor",
+    "traceparent",
+)  # fmt: skip
+
+
+def leaf(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> bytes:
+    """The leaf of a row of log.event."""
+    return (streams.header_lines(region, service, row) + _digest_line(row["data"].encode())).encode()
+
+
+def published_leaf(message: Msg) -> bytes:
+    """The leaf of a message as a stream holds it, whatever else its headers say."""
+    header = message.headers or {}
+    lines = "".join([f"{name}: {header[name]}\r\n" for name in _HEADERS if name in header])
+    return (lines + _digest_line(message.data)).encode()
+
+
+def content_digest(data: bytes) -> str:
+    """`sha-256=:<base64>:`, as RFC 9530 writes it."""
+    return f"sha-256=:{base64.b64encode(sha256(data).digest()).decode()}:"
+
+
+def _digest_line(data: bytes) -> str:
+    return f"content-digest: {content_digest(data)}\r\n"

@@ -1,0 +1,114 @@
+"""The Merkle tree of one service's log, in its database: the heads that were signed, the hash of any range of leaves.
+
+Subtrees of 256, 65536, ... leaves are stored when a head covers them; what is smaller is hashed again from the log: a
+proof costs some 250 events and as many stored hashes, however long the log is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from hashlib import sha256
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from rembuk.event import Metadata
+from rembuk.event_log import PAGE
+from rembuk.leaves import leaf
+from rembuk.merkle import EMPTY_ROOT, Frontier, Range, folded, leaf_hash, node_hash, perfect_subtrees
+from rembuk.signed_note import TreeHead, parts
+
+STORED = 8
+"""Every so many levels the hashes of all complete subtrees are stored."""
+PAGE_EVENTS = 500
+
+_LATEST = "select note from log.tree_head order by size desc limit 1"
+_OF_SIZE = "select note from log.tree_head where size = $1"
+_NODES = "select hash from log.tree_node where level = $1 and index >= $2 and index < $3 order by index"
+_ADD = "select log.add_tree_head($1, $2, $3, $4, $5, $6, $7)"
+
+_decode_metadata = msgspec.json.Decoder(Metadata).decode
+
+
+def origin(region: str, service: str) -> str:
+    """The name of a log in its tree heads, and of who signs them: `polmas/jatim/reports`."""
+    return f"polmas/{region}/{service}"
+
+
+class Growth:
+    """A tree growing by events: what is added to the database with its next head."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self.frontier = frontier
+        self.leaves = bytearray()
+        self.nodes: list[tuple[int, int, bytes]] = []
+        self._unpublished = sha256()
+
+    @property
+    def unpublished(self) -> bytes:
+        return self._unpublished.digest()
+
+    def append(self, leaf: bytes, metadata: str) -> None:
+        hashed = leaf_hash(leaf)
+        completed = self.frontier.append(hashed)
+        self.leaves += hashed
+        self._unpublished.update(_decode_metadata(metadata).fingerprint.encode() + b"\n")
+        for level in range(STORED, len(completed), STORED):
+            self.nodes.append((level, (self.frontier.size >> level) - 1, completed[level]))
+
+
+class Tree:
+    """The tree as a connection reads it. Its methods raise what `rembuk.database.UNREACHABLE` lists."""
+
+    def __init__(self, connection: asyncpg.Connection[Any], region: str, service: str) -> None:
+        self._connection = connection
+        self._region, self._service = region, service
+
+    async def latest(self) -> tuple[TreeHead, str]:
+        """The last head and its note, which is "" for the empty tree."""
+        note = await self._connection.fetchval(_LATEST)
+        if note is None:
+            return TreeHead(origin(self._region, self._service), 0, EMPTY_ROOT), ""
+        return TreeHead.of(parts(note)[0]), note
+
+    async def note(self, size: int) -> str | None:
+        """The signed head of a size; None where none was signed."""
+        note: str | None = await self._connection.fetchval(_OF_SIZE, size)
+        return note
+
+    async def frontier(self, size: int) -> Frontier:
+        """Where a tree of `size` leaves, some head's, goes on."""
+        return Frontier(size, [await self._subtree(*one) for one in perfect_subtrees((0, size))])
+
+    async def hashes(self, ranges: Iterable[Range]) -> list[bytes]:
+        """Of ranges of leaves that a head covers."""
+        return [folded([await self._subtree(*one) for one in perfect_subtrees(within)]) for within in ranges]
+
+    async def events(self, after: int, until: int) -> AsyncIterator[tuple[bytes, asyncpg.Record]]:
+        """The leaf and row of each event after a position up to another."""
+        while after < until:
+            rows = await self._connection.fetch(PAGE, after, min(PAGE_EVENTS, until - after))
+            if not rows:
+                return
+            for row in rows:
+                yield leaf(self._region, self._service, row), row
+            after = rows[-1]["position"]
+
+    async def add(self, note: str, growth: Growth) -> None:
+        """Add a head, signed of what the tree has grown to."""
+        levels, indexes, hashes = zip(*growth.nodes, strict=True) if growth.nodes else ((), (), ())
+        await self._connection.execute(
+            _ADD, growth.frontier.size, note, bytes(growth.leaves), growth.unpublished, levels, indexes, hashes
+        )
+
+    async def _subtree(self, level: int, index: int) -> bytes:
+        stored = level - level % STORED
+        first, end = index << (level - stored), (index + 1) << (level - stored)
+        if stored:
+            hashes = [row["hash"] for row in await self._connection.fetch(_NODES, stored, first, end)]
+        else:
+            hashes = [leaf_hash(one) async for one, _ in self.events(first, end)]
+        while len(hashes) > 1:
+            hashes = [node_hash(*pair) for pair in zip(hashes[::2], hashes[1::2], strict=False)]
+        return hashes[0] if hashes else EMPTY_ROOT
