@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
@@ -29,15 +28,14 @@ from rembuk.database import (
     open_pool,
 )
 from rembuk.event import Event, Metadata, Recorded
-
-SCHEMA = files("rembuk").joinpath("event_log.sql").read_text()
+from rembuk.region_key import WrappedKey
 
 MAX_ITEMS = 256
 """Items of one grouped append: past this a larger group gained nothing."""
 MAX_WAITING = 20_000
 """Items that may wait for their turn before callers are told that the log is unavailable."""
 
-_APPEND = "select base, at, verdicts from log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_APPEND = f"select base, at, verdicts from log.append({', '.join(f'${n}' for n in range(1, 15))})"
 COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at"
 
 PAGE_BYTES = 8 * 1024 * 1024
@@ -85,6 +83,7 @@ class _Item:
     datas: Sequence[str]
     area: str
     metadata: str
+    keys: Sequence[WrappedKey]
     outcome: asyncio.Future[Appended]
 
 
@@ -127,8 +126,11 @@ class EventLog:
         events: Sequence[Event],
         area: str = "",
         metadata: Metadata = Metadata(),  # noqa: B008 - frozen
+        keys: Sequence[WrappedKey] = (),
     ) -> Appended:
         """Record `events` (at least one, each with its id) durably as versions `expected_version` + 1, + 2, ...
+
+        With them, in the same transaction, the `keys` of persons first met in them are put into the vault.
 
         `area` is "" or up to eight words of letters and digits between dots; the metadata are plain ASCII, at most
         2 KiB of JSON. Raises ValueError where that is not so, VersionConflict, AlreadyRecorded, EventTooLarge, or
@@ -144,7 +146,7 @@ class EventLog:
         encode = self.codec.encode
         item = _Item(
             stream_id, expected_version, ids, events, [encode(event).decode() for event in events], area,
-            encoded_metadata.decode(), asyncio.get_running_loop().create_future(),
+            encoded_metadata.decode(), keys, asyncio.get_running_loop().create_future(),
         )  # fmt: skip
         self._waiting.append(item)
         self._work.set()
@@ -213,6 +215,7 @@ class EventLog:
             for number, item in enumerate(group, 1)
             for offset, event in enumerate(item.events)
         ]
+        keys = [(number, *key) for number, item in enumerate(group, 1) for key in item.keys]
         connection = await self._writer.get()
         row = await connection.fetchrow(
             _APPEND,
@@ -226,6 +229,7 @@ class EventLog:
             [item.area for *_, item in events],
             [data for _, _, _, data, _ in events],
             [item.metadata for *_, item in events],
+            *map(list, zip(*keys, strict=True) if keys else ((), (), (), ())),
             timeout=ANSWER_S,
         )
         assert row is not None

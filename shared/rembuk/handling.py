@@ -14,6 +14,7 @@ from rembuk.decider import Decider, Refused
 from rembuk.event import Event, Metadata, Recorded
 from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
 from rembuk.ids import derive_id
+from rembuk.region_key import WrappedKey
 
 C = TypeVar("C")
 S = TypeVar("S")
@@ -70,10 +71,12 @@ async def handle(
     *,
     expected_version: int | None = None,
     new: bool = False,
+    keys: Sequence[WrappedKey] = (),
 ) -> Outcome:
     """Let `decider` answer `command` for one stream and record its events.
 
     `key` makes it idempotent: event n gets the id UUIDv5(key, n), and a key met again returns the first outcome.
+    `keys` of persons are kept in the vault if and as the events are recorded.
     `new` says that the stream id was made for this command, so nothing needs to be read first. Without
     `expected_version` a conflict with a concurrent command is decided anew on the newer state.
     Raises Refused (the domain), KeyReused, VersionMismatch, VersionConflict (still contended after 8 attempts),
@@ -107,7 +110,7 @@ async def handle(
         ids = [first_id, *(derive_id(key, n) for n in range(1, len(events)))]
         area = decider.area_of(decider.fold(events, state))
         try:
-            appended = await log.append(stream_id, len(history), ids, events, area, metadata)
+            appended = await log.append(stream_id, len(history), ids, events, area, metadata, keys)
         except VersionConflict:
             if attempt == _ATTEMPTS - 1:
                 raise

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -23,6 +24,14 @@ class WrongRegionKey(Exception):
 
 class Tampered(Exception):
     """Not what was sealed for this person and this event, or their stored key was changed."""
+
+
+class WrappedKey(NamedTuple):
+    """A person's key as `vault_key` holds it: 60 bytes, and which region key wraps it."""
+
+    person: UUID
+    wrapped: bytes
+    key_id: str
 
 
 class RegionKey:

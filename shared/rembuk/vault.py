@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rembuk.database import UNREACHABLE, Unavailable, borrowed, close_pool, open_pool
-from rembuk.region_key import RegionKeys, Tampered
+from rembuk.region_key import RegionKeys, Tampered, WrappedKey
 
 SCHEMA = files("rembuk").joinpath("vault.sql").read_text()
 
@@ -34,7 +34,7 @@ _SEALED = re.compile(  # 38 characters: the nonce and the tag of an empty text
     r"sealed:v1:([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}):([A-Za-z0-9_-]{38,})"
 )
 
-_READ = "select wrapped, key_id from vault_key where person = $1"
+_READ = "select person, wrapped, key_id from vault_key where person = any($1)"
 _ADD = "insert into vault_key (person, wrapped, key_id) values ($1, $2, $3) on conflict do nothing"
 _ERASE = "delete from vault_key where person = $1 returning true"
 _WRAPPED_BY_OTHERS = "select person, wrapped, key_id from vault_key where key_id <> $1 limit $2 for update"
@@ -47,6 +47,11 @@ class NotSealed(ValueError):
 
 class Erased(Exception):
     """The person's key is gone, and with it the data."""
+
+
+def is_sealed(text: str) -> bool:
+    """Whether it has the form of what `seal` returns."""
+    return _SEALED.fullmatch(text) is not None
 
 
 def person_of(sealed: str) -> UUID:
@@ -73,6 +78,22 @@ def _base64url(data: bytes) -> str:
 class _Kept:
     cipher: AESGCM
     until: float
+
+
+class NewKey:
+    """The key of somebody first met. Whoever seals with it has `wrapped` recorded with the event, by `EventLog.append`:
+    so key and event are there together or not at all, and the vault is asked nothing."""
+
+    __slots__ = ("_cipher", "_person", "wrapped")
+
+    def __init__(self, person: UUID, region_keys: RegionKeys) -> None:
+        key, region_key = secrets.token_bytes(_KEY), region_keys.current
+        self._person, self._cipher = person, AESGCM(key)
+        self.wrapped = WrappedKey(person, region_key.wrap(person, key), region_key.key_id)
+
+    def seal(self, event_id: UUID, clear: str | bytes) -> str:
+        """As `Vault.seal`; raises ValueError (no UTF-8 text)."""
+        return _sealed(self._cipher, self._person, event_id, clear)
 
 
 class Vault:
@@ -110,12 +131,12 @@ class Vault:
         erasure by another process may be erased with the rest. Raises ValueError (no UTF-8 text),
         WrongRegionKey, Tampered (the stored key), Unavailable.
         """
-        data = _utf8(clear)
-        if data is None:
-            raise ValueError("only UTF-8 text can be sealed")
         cipher = self._remembered(person) or await self._fetch(person) or await self._first(person)
-        nonce = secrets.token_bytes(_NONCE)
-        return f"sealed:v1:{person}:{_base64url(nonce + cipher.encrypt(nonce, data, event_id.bytes))}"
+        return _sealed(cipher, person, event_id, clear)
+
+    def new_key(self, person: UUID) -> NewKey:
+        """A key for somebody who has none, to be recorded with the event that is sealed under it."""
+        return NewKey(person, self._region_keys)
 
     async def open(self, sealed: str, event_id: UUID) -> str:
         """The text `seal` was given. Raises NotSealed, Erased, Tampered, WrongRegionKey, Unavailable."""
@@ -123,13 +144,20 @@ class Vault:
         if cipher := self._remembered(person):
             with suppress(InvalidTag):  # erased elsewhere and given a new key since: ask before crying wolf
                 return _opened(cipher, data, event_id)
-        fetched = await self._fetch(person)
-        if fetched is None:
+        opened = self._opened(await self._fetch(person), person, data, event_id)
+        if opened is None:
             raise Erased(f"the key of person {person} is gone")
-        try:
-            return _opened(fetched, data, event_id)
-        except InvalidTag:
-            raise Tampered(f"the data of person {person} in event {event_id} does not authenticate") from None
+        return opened
+
+    async def open_many(self, sealed: Iterable[tuple[str, UUID]]) -> list[str | None]:
+        """The texts of (sealed, event id) pairs, with one question to the database at most; None for who was erased.
+
+        Raises NotSealed, Tampered, WrongRegionKey, Unavailable."""
+        parts = [(*_parts(text), event_id) for text, event_id in sealed]
+        ciphers = {person: self._remembered(person) for person, *_ in parts}
+        if missing := [person for person, cipher in ciphers.items() if cipher is None]:
+            ciphers |= await self._fetch_many(missing)
+        return [self._opened(ciphers[person], person, data, event_id) for person, data, event_id in parts]
 
     async def erase(self, person: UUID) -> bool:
         """Destroy the person's key for good; whether there was one. Raises Unavailable (then ask again)."""
@@ -161,20 +189,36 @@ class Vault:
         self._kept.move_to_end(person)
         return kept.cipher
 
+    @staticmethod
+    def _opened(cipher: AESGCM | None, person: UUID, data: bytes, event_id: UUID) -> str | None:
+        """None without a key; raises Tampered."""
+        try:
+            return None if cipher is None else _opened(cipher, data, event_id)
+        except InvalidTag:
+            raise Tampered(f"the data of person {person} in event {event_id} does not authenticate") from None
+
     async def _fetch(self, person: UUID) -> AESGCM | None:
         """The person's key as it stands in the table now."""
+        return (await self._fetch_many([person]))[person]
+
+    async def _fetch_many(self, persons: Sequence[UUID]) -> dict[UUID, AESGCM | None]:
+        """Persons' keys as they stand in the table now."""
         until, erasures = self._clock() + TRUSTED_SECONDS, self._erasures
-        row = await self._ask(_READ, person)
-        if row is None:
-            self._kept.pop(person, None)
-            return None
-        cipher = AESGCM(self._region_keys[row["key_id"]].unwrap(person, row["wrapped"]))
-        if erasures == self._erasures:  # else what was read may be what was erased meanwhile
-            self._kept[person] = _Kept(cipher, until)
-            self._kept.move_to_end(person)
-            if len(self._kept) > KEPT_KEYS:
-                self._kept.popitem(last=False)
-        return cipher
+        rows = {row["person"]: row for row in await self._ask(_READ, persons)}
+        ciphers: dict[UUID, AESGCM | None] = {}
+        for person in persons:
+            row = rows.get(person)
+            if row is None:
+                self._kept.pop(person, None)
+                ciphers[person] = None
+                continue
+            cipher = ciphers[person] = AESGCM(self._region_keys[row["key_id"]].unwrap(person, row["wrapped"]))
+            if erasures == self._erasures:  # else what was read may be what was erased meanwhile
+                self._kept[person] = _Kept(cipher, until)
+                self._kept.move_to_end(person)
+                if len(self._kept) > KEPT_KEYS:
+                    self._kept.popitem(last=False)
+        return ciphers
 
     async def _first(self, person: UUID) -> AESGCM:
         """Offer a new key, then take the one that stands: of several first uses one wins."""
@@ -185,13 +229,21 @@ class Vault:
             if cipher := await self._fetch(person):
                 return cipher
 
-    async def _ask(self, query: str, *arguments: object) -> asyncpg.Record | None:
+    async def _ask(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         try:
             async with borrowed(self._pool) as connection:
-                row: asyncpg.Record | None = await connection.fetchrow(query, *arguments)
+                rows: list[asyncpg.Record] = await connection.fetch(query, *arguments)
         except UNREACHABLE as error:
             raise Unavailable(f"the vault cannot be reached: {error}") from error
-        return row
+        return rows
+
+
+def _sealed(cipher: AESGCM, person: UUID, event_id: UUID, clear: str | bytes) -> str:
+    data = _utf8(clear)
+    if data is None:
+        raise ValueError("only UTF-8 text can be sealed")
+    nonce = secrets.token_bytes(_NONCE)
+    return f"sealed:v1:{person}:{_base64url(nonce + cipher.encrypt(nonce, data, event_id.bytes))}"
 
 
 def _opened(cipher: AESGCM, data: bytes, event_id: UUID) -> str:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from rembuk.texts import SEALED
+
 RULES: dict[str, str] = {}
 """What each pattern asks for, as an answer says it to people."""
 
@@ -29,11 +31,14 @@ AREA_CODE = pattern(
 CATEGORY_CODE = pattern(r"^[a-z_]{1,40}(?!\n)$", "not a category's code such as theft")
 
 Title = Annotated[str, Meta(min_length=3, max_length=200, pattern=NOT_BLANK)]
-"""One line that something is known by."""
+"""One line that something is known by, shown to everybody: it is to name nobody."""
 Text = Annotated[str, Meta(min_length=3, max_length=4000, pattern=NOT_BLANK)]
 """What has to be said."""
 Note = Annotated[str, Meta(max_length=2000, pattern=NO_NUL)]
 """What may be said, or left out."""
+SealedText = Annotated[Text, SEALED]
+SealedNote = Annotated[Note, SEALED]
+"""The same, where nobody but who asks for it and says why is shown it: sealed before it is recorded."""
 Words = Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
 """A name, or anything as short."""
 AreaCode = Annotated[str, Meta(pattern=AREA_CODE, max_length=13, examples=["35.78.08.1004"])]

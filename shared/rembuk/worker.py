@@ -1,4 +1,4 @@
-"""The worker process beside a service's API: its relay, its signer, its followers, and what else runs beside them."""
+"""The worker process beside a service's API: relay, signer, eraser, followers, and what else runs beside them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from rembuk import nats_wire
 from rembuk.cancelling import cancel
 from rembuk.checkpoints import Checkpoint
+from rembuk.erasing import Eraser
 from rembuk.following import Follower
 from rembuk.log_key import signers
 from rembuk.relay import Relay
@@ -71,7 +72,8 @@ class Handler(Protocol):
 
 
 class Worker:
-    """Runs a service's relay, signing, followers and tasks until SIGTERM or SIGINT; the batch in hand is finished."""
+    """Runs a service's relay, signing, eraser, followers and tasks until SIGTERM or SIGINT; the batch in hand is
+    finished."""
 
     def __init__(
         self,
@@ -123,6 +125,7 @@ class Worker:
             for hook in self._start:
                 await hook()
             keep(self._signing.run(), "signing")
+            keep(Eraser(settings.database_url).run(), "eraser")
             client = await connect(settings.nats_url, f"{settings.name} relay")
             keep(Relay(settings.database_url, client, settings.region, settings.service).run(), "relay")
             nats_wire.quicken(await faststream.connect())

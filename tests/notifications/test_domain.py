@@ -44,6 +44,7 @@ from rembuk.contracts.notifications import (
     SubscriptionRequested,
     SubscriptionStopped,
 )
+from rembuk.contracts.privacy import PersonErased
 from rembuk.contracts.reports import ProblemReported, SolutionApplied
 from rembuk.event import Event, Metadata, Recorded
 from rembuk.settings import MissingSetting
@@ -95,12 +96,15 @@ def test_what_is_confirmed_or_stopped_is_not_confirmed_again() -> None:
     subscription.given().when(ConfirmSubscription(True)).refused("unknown-subscription")
 
 
-def test_a_subscription_is_stopped_once_confirmed_or_not() -> None:
-    subscription.given(requested).when(StopSubscription()).then(SubscriptionStopped())
+def test_a_subscription_is_stopped_once_confirmed_or_not_and_its_contact_erased_with_it() -> None:
+    stop, gone = StopSubscription(UUID(int=7)), StopSubscription(UUID(int=7), "gone")
+    subscription.given(requested).when(stop).then(
+        PersonErased(requested.area, UUID(int=7), "request"), SubscriptionStopped()
+    )
     confirmed = subscription.given(requested, SubscriptionConfirmed())
-    confirmed.when(StopSubscription("gone")).then(SubscriptionStopped("gone"))
-    subscription.given(requested, SubscriptionStopped()).when(StopSubscription()).then()
-    subscription.given().when(StopSubscription()).refused("unknown-subscription")
+    confirmed.when(gone).then(PersonErased(requested.area, UUID(int=7), "other"), SubscriptionStopped("gone"))
+    subscription.given(requested, SubscriptionStopped()).when(stop).then()
+    subscription.given().when(stop).refused("unknown-subscription")
 
 
 def test_an_alert_is_raised_once_and_each_recipient_named_once() -> None:

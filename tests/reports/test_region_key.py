@@ -42,7 +42,7 @@ def test_keys_of_persons_go_over_to_a_new_region_key_and_the_old_one_is_needed_n
     code, _, complaint = run(running, "rewrap", new)
     assert code == 2
     assert f"wrapped by the region key {old_id}" in complaint
-    assert run(running, "rewrap", f"{new} {TEST_KEY}") == (0, "1\n", "")
+    assert run(running, "rewrap", f"{new} {TEST_KEY}") == (0, "2\n", "")
     assert run(running, "rewrap", new) == (0, "", "")
 
 

@@ -7,16 +7,20 @@ import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import Parameter, SkipValidation
+from rembuk.contracts.forums import CommitmentEvent, MeetingEvent, MemberJoined
 from rembuk.decider import Refused
+from rembuk.event import Recorded as RecordedEvent
 from rembuk.event_log import EventLog
 from rembuk.handling import handle, state_of
 from rembuk.ids import derive_id
 from rembuk.vault import Vault
+from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, action, known_area, recorded
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, Cursor, Limit, found, in_utc
 from rembuk.web.requests import Intent
+from rembuk.web.sealed import ErasedPersons, Erasing, Opening, ShownFields
 
 from forums.commands import (
     FoundForum,
@@ -69,7 +73,7 @@ class Joined(msgspec.Struct, frozen=True):
 
 def routes(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
     """Every route of the service but those that all services share."""
-    return [*_commands(log, vault, queries), *_reads(log)]
+    return [*_commands(log, vault, queries), *_sealed(log, vault), *_reads(log)]
 
 
 def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
@@ -89,10 +93,12 @@ def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
     async def join_forum(request: Json, id: UUID, data: NewMember) -> Answer[Joined]:
         intent = Intent(request, data, id)
         member_id = derive_id("member", intent.key)
-        name = await vault.seal(member_id, derive_id(intent.key, 0), data.name)
+        person = vault.new_key(member_id)
+        name = person.seal(derive_id(intent.key, 0), data.name)
         command = JoinForum(member_id, data.pillar, data.role, data.sex, name)
+        version, keys = intent.expected_version, [person.wrapped]
         outcome = await handle(
-            log, FORUM, id, command, intent.key, intent.metadata, expected_version=intent.expected_version
+            log, FORUM, id, command, intent.key, intent.metadata, expected_version=version, keys=keys
         )
         body = Joined(id, member_id, outcome.version, outcome.position)
         return Answer(body, outcome.version, f"/v1/forums/{id}/members")
@@ -112,10 +118,37 @@ def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
         found_forum,
         join_forum,
         schedule_meeting,
-        action(log, MEETING, "/v1/meetings/{id:uuid}/attendance", RecordAttendance),
-        action(log, MEETING, "/v1/meetings/{id:uuid}/hold", HoldForum),
-        action(log, COMMITMENT, "/v1/commitments/{id:uuid}/keep", KeepCommitment),
-        action(log, COMMITMENT, "/v1/commitments/{id:uuid}/miss", MissCommitment),
+        action(log, vault, MEETING, "/v1/meetings/{id:uuid}/attendance", RecordAttendance),
+        action(log, vault, MEETING, "/v1/meetings/{id:uuid}/hold", HoldForum),
+        action(log, vault, COMMITMENT, "/v1/commitments/{id:uuid}/keep", KeepCommitment),
+        action(log, vault, COMMITMENT, "/v1/commitments/{id:uuid}/miss", MissCommitment),
+    ]
+
+
+def _sealed(log: EventLog, vault: Vault) -> list[Any]:
+    member = "/v1/forums/{id:uuid}/members/{member_id:uuid}"
+
+    async def joined(forum_id: UUID, member_id: UUID) -> list[RecordedEvent[Any]]:
+        """The event by which somebody became a member."""
+        history = await log.read_stream(forum_id)
+        found = [one for one in history if isinstance(one.event, MemberJoined) and one.event.member_id == member_id]
+        if not found:
+            raise Refused("unknown-member")
+        return found
+
+    @post(f"{member}/open", status_code=200, summary="Be shown a member's name", responses=sealed.ERRORS)
+    async def open_member(request: Json, id: UUID, member_id: UUID, data: Opening) -> Response[ShownFields]:
+        return await sealed.show(log, vault, request, await joined(id, member_id), data, {})
+
+    @post(f"{member}/erase", status_code=200, summary="Erase a member's name", responses=sealed.ERRORS)
+    async def erase_member(request: Json, id: UUID, member_id: UUID, data: Erasing) -> ErasedPersons:
+        return await sealed.forget(log, vault, request, await joined(id, member_id), data)
+
+    return [
+        open_member,
+        erase_member,
+        *sealed.routes(log, vault, "/v1/meetings/{id:uuid}", MeetingEvent.__args__),
+        *sealed.routes(log, vault, "/v1/commitments/{id:uuid}", CommitmentEvent.__args__),
     ]
 
 

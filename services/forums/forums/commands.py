@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Meta
 from rembuk.contracts.forums import ForumModel, MemberRole, MissReason
 from rembuk.contracts.polmas import Pillar, Sex, Strategy
-from rembuk.wording import NO_NUL, AreaCode, Note, Text, Title, Words
+from rembuk.texts import SEALED
+from rembuk.wording import NO_NUL, AreaCode, Note, SealedNote, Text, Title, Words
 
 Moment = Annotated[datetime, Meta(tz=True)]
 People = Annotated[int, Meta(ge=1, le=10_000)]
@@ -81,7 +82,8 @@ class RecordAttendance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Agreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be done about one problem of the agenda, and why it happens where that was found."""
+    """What is to be done about one problem of the agenda, and why it happens where that was found. It is shown to
+    everybody, and is to name nobody."""
 
     problem_id: UUID
     proposal: Text
@@ -90,7 +92,7 @@ class Agreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Promised(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which pillar does what by when."""
+    """Which pillar does what by when; shown to everybody, so it is to name nobody."""
 
     who: Pillar
     what: Text
@@ -101,7 +103,7 @@ class HoldForum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agreements: Annotated[tuple[Agreed, ...], Meta(max_length=50)] = ()
     promises: Annotated[tuple[Promised, ...], Meta(max_length=50)] = ()
     deferred: Annotated[tuple[UUID, ...], Meta(max_length=50)] = ()
-    minutes: Annotated[str, Meta(max_length=20_000, pattern=NO_NUL)] = ""
+    minutes: Annotated[str, Meta(max_length=20_000, pattern=NO_NUL), SEALED] = ""
 
 
 MeetingCommand = ScheduleMeeting | RecordAttendance | HoldForum
@@ -119,12 +121,12 @@ class MakeCommitment(msgspec.Struct, frozen=True):
 
 
 class KeepCommitment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    note: Note = ""
+    note: SealedNote = ""
 
 
 class MissCommitment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: MissReason
-    note: Note = ""
+    note: SealedNote = ""
 
 
 CommitmentCommand = MakeCommitment | KeepCommitment | MissCommitment

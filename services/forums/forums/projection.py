@@ -24,6 +24,7 @@ from rembuk.contracts.forums import (
     MeetingScheduled,
     MemberJoined,
 )
+from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpened
 from rembuk.contracts.reports import (
     ProblemAnalysed,
     ProblemClosed,
@@ -38,6 +39,7 @@ from rembuk.contracts.reports import (
     SolutionProposed,
 )
 from rembuk.event import Recorded
+from rembuk.persons import project_privacy
 
 from forums.tables import commitment, forum, meeting, member, open_problem
 
@@ -50,11 +52,11 @@ ADD_MEMBER = insert_into(member, *member.columns.keys())
 ADD_MEETING = insert_into(meeting, *meeting.columns.keys())
 ATTENDED = update(meeting, "version", "attendance", "changed_at")
 HELD = update(
-    meeting, "version", "status", "attendance", "agreements", "promises", "deferred", "minutes",
+    meeting, "version", "status", "attendance", "agreements", "promises", "deferred",
     "held_position", "held_at", "changed_at",
 )  # fmt: skip
 ADD_COMMITMENT = insert_into(commitment, *commitment.columns.keys())
-ENDED = update(commitment, "version", "status", "reason", "note", "changed_at")
+ENDED = update(commitment, "version", "status", "reason", "changed_at")
 
 ADD_PROBLEM = insert_into(open_problem, *open_problem.columns.keys())
 PROBLEM_STATUS = update(open_problem, "status", "open")
@@ -62,8 +64,8 @@ PROBLEM_PRIORITY = update(open_problem, "priority")
 PROBLEM_CAUSE = update(open_problem, "root_cause")
 
 
-def project(fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent]) -> Sequence[Change]:
-    """What an event of ours changes in the rows of its forum, meeting or commitment."""
+def project(fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent | PrivacyEvent]) -> Sequence[Change]:
+    """What an event of ours changes in the rows of its forum, meeting or commitment, or among the erased."""
     row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
     match fact.event:
         case ForumFounded() as event:
@@ -90,7 +92,6 @@ def project(fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent]) -> Sequ
                     pillar=event.pillar,
                     role=event.role,
                     sex=event.sex,
-                    name=event.name,
                     joined_at=fact.recorded_at,
                 ),
             )
@@ -110,7 +111,6 @@ def project(fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent]) -> Sequ
                     agreements="[]",
                     promises="[]",
                     deferred="[]",
-                    minutes="",
                     held_position=None,
                     held_at=None,
                     scheduled_at=fact.recorded_at,
@@ -128,7 +128,6 @@ def project(fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent]) -> Sequ
                     agreements=_json(event.agreements),
                     promises=_json(event.promises),
                     deferred=_json(event.deferred),
-                    minutes=event.minutes,
                     held_position=fact.position,
                     held_at=fact.recorded_at,
                 ),
@@ -147,19 +146,20 @@ def project(fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent]) -> Sequ
                     by=event.by,
                     status="due",
                     reason=None,
-                    note="",
                     made_at=fact.recorded_at,
                 ),
             )
-        case CommitmentKept() as event:
-            return (change(ENDED, **row, status="kept", reason=None, note=event.note),)
+        case CommitmentKept():
+            return (change(ENDED, **row, status="kept", reason=None),)
         case CommitmentMissed() as event:
-            return (change(ENDED, **row, status="missed", reason=event.reason, note=event.note),)
+            return (change(ENDED, **row, status="missed", reason=event.reason),)
+        case PersonErased() | SealedDataOpened():
+            return project_privacy(fact)
         case event:
             assert_never(event)
 
 
-def project_open_problems(fact: Recorded[ProblemEvent]) -> Sequence[Change]:
+def project_open_problems(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
     """What a problem's event, as reports tells it, changes in what forums may put on their agenda."""
     match fact.event:
         case ProblemReported() as event:
@@ -173,7 +173,6 @@ def project_open_problems(fact: Recorded[ProblemEvent]) -> Sequence[Change]:
                     area=event.area,
                     category=event.category,
                     title=event.title,
-                    description=event.description,
                     status="reported",
                     open=True,
                     priority=None,
@@ -202,6 +201,8 @@ def project_open_problems(fact: Recorded[ProblemEvent]) -> Sequence[Change]:
             return _status(fact, "closed", is_open=False)
         case ProblemReopened():
             return _status(fact, "reopened", is_open=True)
+        case PersonErased() | SealedDataOpened():
+            return ()  # nothing of what is sealed is here
         case event:
             assert_never(event)
 
@@ -211,7 +212,7 @@ def _for_forums(event: ProblemReported) -> bool:
     return event.disclosure in ("public", "forum") and not CATEGORIES[event.category].sensitive
 
 
-def _status(fact: Recorded[ProblemEvent], status: str, *, is_open: bool) -> Sequence[Change]:
+def _status(fact: Recorded[ProblemEvent | PrivacyEvent], status: str, *, is_open: bool) -> Sequence[Change]:
     return (change(PROBLEM_STATUS, id=fact.stream_id, status=status, open=is_open),)
 
 

@@ -86,7 +86,6 @@ class Meeting(msgspec.Struct, frozen=True):
     agreements: list[Agreement]
     promises: list[Promise]
     deferred: list[UUID]
-    minutes: str
     held_at: Timestamp | None
     scheduled_at: Timestamp
     changed_at: Timestamp
@@ -112,7 +111,6 @@ class Commitment(msgspec.Struct, frozen=True):
     by: date
     status: CommitmentStatus
     reason: MissReason | None
-    note: str
     made_at: Timestamp
     changed_at: Timestamp
 
@@ -125,13 +123,12 @@ class CommitmentPage(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An open problem that a forum may put on its agenda; nothing in it says who reported it."""
+    """An open problem that a forum may put on its agenda, by its title; nothing in it says who reported it."""
 
     id: UUID
     area: str
     category: str
     title: str
-    description: str
     status: str
     priority: Level | None
     root_cause: str | None

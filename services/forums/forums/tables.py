@@ -1,5 +1,6 @@
 """The read models of forums, as SQLAlchemy tables; migrations/ makes them."""
 
+from rembuk.persons import erased_table
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -41,7 +42,6 @@ member = Table(
     Column("pillar", Text, nullable=False),
     Column("role", Text, nullable=False),
     Column("sex", Text, nullable=False),
-    Column("name", Text, nullable=False),  # sealed
     Column("joined_at", DateTime(timezone=True), nullable=False),
     Index("member_forum", "forum_id", "position"),
 )
@@ -62,7 +62,6 @@ meeting = Table(
     Column("agreements", JSONB, nullable=False),
     Column("promises", JSONB, nullable=False),
     Column("deferred", JSONB, nullable=False),  # ids of problems
-    Column("minutes", Text, nullable=False),
     Column("held_position", BigInteger),  # of its ForumHeld
     Column("held_at", DateTime(timezone=True)),
     Column("scheduled_at", DateTime(timezone=True), nullable=False),
@@ -85,7 +84,6 @@ commitment = Table(
     Column("by", Date, nullable=False),
     Column("status", Text, nullable=False),
     Column("reason", Text),
-    Column("note", Text, nullable=False),
     Column("made_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Index("commitment_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
@@ -101,7 +99,6 @@ open_problem = Table(  # of the stream of reports: only what a forum may see, an
     Column("area", Text, nullable=False),
     Column("category", Text, nullable=False),
     Column("title", Text, nullable=False),
-    Column("description", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("open", Boolean, nullable=False),  # what is closed stays, for it may be reopened
     Column("priority", Text),
@@ -109,3 +106,5 @@ open_problem = Table(  # of the stream of reports: only what a forum may see, an
     Column("reported_at", DateTime(timezone=True), nullable=False),
     Index("open_problem_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
 )
+
+erased = erased_table(metadata)

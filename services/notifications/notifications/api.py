@@ -22,6 +22,7 @@ from rembuk.handling import handle
 from rembuk.ids import derive_id
 from rembuk.region_key import Tampered
 from rembuk.vault import Erased, Vault
+from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, known_area, known_category, recorded
 from rembuk.web.problem_details import documented
@@ -82,8 +83,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
     async def contact_of(requested: RecordedEvent[SubscriptionRequested]) -> Contact | None:
         """The opened contact of a subscription; None once it was erased."""
         with suppress(Erased, Tampered):  # sealed anew after an erasure, an old contact does not authenticate
-            sealed = await vault.open(requested.event.contact, requested.id)
-            return msgspec.json.decode(sealed, type=Contact)
+            return _contact(await vault.open(requested.event.contact, requested.id))
         return None
 
     @post("/v1/subscriptions", summary="Subscribe to an area", responses=documented(400, 413, 415, 422, 503))
@@ -94,9 +94,12 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
         intent = Intent(request, data)
         subscription_id = derive_id("subscription", intent.key)
         contact = Contact(data.contact, _new_code(), _new_secret() if data.channel == "webhook" else "")
-        sealed = await vault.seal(subscription_id, derive_id(intent.key, 0), msgspec.json.encode(contact))
-        command = RequestSubscription(data.area, data.channel, sealed, data.categories, data.language)
-        outcome = await handle(log, SUBSCRIPTION, subscription_id, command, intent.key, intent.metadata, new=True)
+        person = vault.new_key(subscription_id)
+        to = person.seal(derive_id(intent.key, 0), msgspec.json.encode(contact))
+        command = RequestSubscription(data.area, data.channel, to, data.categories, data.language)
+        outcome = await handle(
+            log, SUBSCRIPTION, subscription_id, command, intent.key, intent.metadata, new=True, keys=[person.wrapped]
+        )
         secret = contact.secret
         if outcome.repeated:  # what was sealed just now went nowhere; the first one holds
             first = await contact_of((await log.read_stream(subscription_id))[0])
@@ -131,10 +134,10 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
         return recorded(outcome)
 
     async def stop(request: Json, id: UUID) -> None:
-        command = StopSubscription()
+        command = StopSubscription(id)
         intent = Intent(request, command, id)
         await handle(log, SUBSCRIPTION, id, command, intent.key, intent.metadata)
-        await vault.erase(id)  # nothing is left to send there, so nobody needs to know where it was
+        await vault.erase(id)  # as was recorded: nothing is left to send there, so nobody needs to know where it was
 
     @delete(
         "/v1/subscriptions/{id:uuid}",
@@ -227,7 +230,13 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
         list_alerts,
         read_alert,
         list_deliveries,
+        *sealed.routes(
+            log, vault, "/v1/subscriptions/{id:uuid}", (SubscriptionRequested,), {"contact": lambda to: _contact(to).to}
+        )[:1],  # to erase a subscription is to stop it
     ]
+
+
+_contact = msgspec.json.Decoder(Contact).decode
 
 
 def _new_code() -> str:

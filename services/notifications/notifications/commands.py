@@ -66,6 +66,9 @@ class ConfirmSubscription(msgspec.Struct, frozen=True):
 
 
 class StopSubscription(msgspec.Struct, frozen=True):
+    """Send nothing more, and forget where it went: who subscribed is known, as an opaque person, by the id."""
+
+    subscription_id: UUID
     reason: StopReason = "asked"
 
 
@@ -80,7 +83,8 @@ class Body(Bilingual, frozen=True, forbid_unknown_fields=True):
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An alert as an officer words it; without a category it reaches every subscriber of the area."""
+    """An alert as an officer words it, for everybody: it is to name nobody. Without a category it reaches every
+    subscriber of the area."""
 
     area: AreaCode
     headline: Headline

@@ -42,7 +42,7 @@ from notifications.commands import (
     Parcel,
     StopSubscription,
 )
-from notifications.domain import DELIVERY, SUBSCRIPTION, Confirmed, Requested, Settled, Stopped
+from notifications.domain import DELIVERY, SUBSCRIPTION, Confirmed, Requested, Settled
 
 AT_ONCE = 20
 """Messages on their way at a time."""
@@ -184,8 +184,6 @@ class Sender:
         command: DeliveryCommand
         subscribed = SUBSCRIPTION.fold(one.event for one in subscription)
         if not isinstance(subscribed, wanted):
-            if isinstance(subscribed, Stopped):  # whoever stopped it may have crashed before it forgot the contact
-                await self._vault.erase(row["subscription_id"])
             command = GiveUp(parcel, state.attempts, "no longer wanted")
         else:
             command = await self._attempt(row, requested, parcel, state.attempts + 1)
@@ -204,6 +202,7 @@ class Sender:
             async with asyncio.timeout(SEND_S):
                 await _send(self._channels[requested.event.channel], contact, message)
         except Erased:
+            await self._stop(parcel.subscription_id, row["id"])
             return GiveUp(parcel, attempt, "the contact was erased")
         except (Tampered, NotSealed, WrongRegionKey) as error:
             failure = Undelivered(f"the contact cannot be opened: {type(error).__name__}")
@@ -264,9 +263,9 @@ class Sender:
                 return
 
     async def _stop(self, subscription_id: UUID, delivery_id: UUID) -> None:
-        """The receiver is gone for good: nothing more is sent there, and its contact is forgotten."""
+        """The receiver is gone for good, or was erased: nothing more is sent there, and its contact is forgotten."""
         metadata = Metadata(causation_id=str(delivery_id), actor="sender")
-        command = StopSubscription("gone")
+        command = StopSubscription(subscription_id, "gone")
         await handle(self._log, SUBSCRIPTION, subscription_id, command, f"{delivery_id}:gone", metadata)
         await self._vault.erase(subscription_id)
 

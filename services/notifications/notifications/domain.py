@@ -21,6 +21,7 @@ from rembuk.contracts.notifications import (
     SubscriptionRequested,
     SubscriptionStopped,
 )
+from rembuk.contracts.privacy import Ground, PersonErased
 from rembuk.decider import Decider, Refused
 from rembuk.ids import derive_id
 
@@ -114,7 +115,11 @@ def stop_subscription(command: StopSubscription, state: Subscription) -> list[Su
         case Unrequested():
             raise Refused("unknown-subscription")
         case Requested() | Confirmed():
-            return [SubscriptionStopped(command.reason)]
+            ground: Ground = "request" if command.reason == "asked" else "other"
+            return [
+                PersonErased(state.area, command.subscription_id, ground),
+                SubscriptionStopped(command.reason),
+            ]
         case Stopped():
             return []  # whoever asks twice has what he wants
         case _:
@@ -134,6 +139,8 @@ def evolve_subscription(state: Subscription, event: SubscriptionEvent) -> Subscr
             return replace(state, wrong_codes=state.wrong_codes + 1)
         case SubscriptionConfirmed():
             return Confirmed(state.area)
+        case PersonErased():
+            return state  # it is stopped in the same breath
         case SubscriptionStopped():
             return Stopped(state.area)
         case _:
@@ -257,10 +264,14 @@ def _area_of(state: Subscription | Alert | Delivery) -> str:
 
 
 SUBSCRIPTION: Decider[SubscriptionCommand, Subscription, SubscriptionEvent] = Decider(
-    Unrequested(), decide_subscription, evolve_subscription, _area_of
+    Unrequested(), decide_subscription, evolve_subscription, _area_of, (SubscriptionRequested,)
 )
-ALERT: Decider[RaiseAlert, Alert, AlertEvent] = Decider(Unraised(), raise_alert, evolve_alert, _area_of)
-DELIVERY: Decider[DeliveryCommand, Delivery, DeliveryEvent] = Decider(Due(), decide_delivery, evolve_delivery, _area_of)
+ALERT: Decider[RaiseAlert, Alert, AlertEvent] = Decider(
+    Unraised(), raise_alert, evolve_alert, _area_of, AlertEvent.__args__
+)
+DELIVERY: Decider[DeliveryCommand, Delivery, DeliveryEvent] = Decider(
+    Due(), decide_delivery, evolve_delivery, _area_of, DeliveryEvent.__args__
+)
 
 
 def reaches(categories: tuple[str, ...], category: str) -> bool:

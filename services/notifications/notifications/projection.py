@@ -27,13 +27,15 @@ from rembuk.contracts.notifications import (
     SubscriptionRequested,
     SubscriptionStopped,
 )
+from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpened
 from rembuk.event import Recorded
+from rembuk.persons import project_privacy
 
 from notifications.domain import RECIPIENTS, delivery_id
 from notifications.tables import alert, subscription
 
 NAME = "projection"
-Ours = SubscriptionEvent | AlertEvent | DeliveryEvent
+Ours = SubscriptionEvent | AlertEvent | DeliveryEvent | PrivacyEvent
 
 ADD_SUBSCRIPTION = insert_into(subscription, *subscription.columns.keys())
 REFUSED = update(subscription, "version", "changed_at")
@@ -131,6 +133,8 @@ def project(fact: Recorded[Ours]) -> Sequence[Change]:
             return (_settled(fact, event, "failed", event.reason),)
         case DeliveryGivenUp() as event:
             return (_settled(fact, event, "given_up", event.reason),)
+        case PersonErased() | SealedDataOpened():
+            return project_privacy(fact)
         case event:
             assert_never(event)
 

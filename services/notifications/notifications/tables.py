@@ -1,6 +1,7 @@
 """The read model of subscriptions and alerts, and the ledger of deliveries, as SQLAlchemy tables; migrations/ makes
 them. What the log says is authoritative: the sender asks it before each message."""
 
+from rembuk.persons import erased_table
 from rembuk.side_model import KEPT
 from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -60,3 +61,5 @@ delivery = Table(
     Index("delivery_due", "due_at", postgresql_where=text("state in ('queued', 'failed')")),
     Index("delivery_of_alert", "alert_id", "number"),
 )
+
+erased = erased_table(metadata)

@@ -11,11 +11,15 @@ from litestar.params import Parameter, SkipValidation
 from rembuk.areas import Area, areas
 from rembuk.cloud_events import cloud_event
 from rembuk.contracts.categories import CATEGORIES, Category
+from rembuk.contracts.reports import ProblemEvent
 from rembuk.decider import Refused
 from rembuk.event_log import EventLog
 from rembuk.handling import handle
 from rembuk.ids import derive_id
+from rembuk.region_key import WrappedKey
+from rembuk.sealing import texts_of
 from rembuk.vault import Vault
+from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, action, known_area, known_category
 from rembuk.web.problem_details import documented
@@ -72,14 +76,8 @@ def routes(log: EventLog, vault: Vault, region: str) -> list[Any]:
         known_area(data.area)
         intent = Intent(request, data)
         problem_id = derive_id("problem", intent.key)
-        reporter = ""
-        if data.reporter is not None:
-            person = derive_id("reporter", intent.key)
-            reporter = await vault.seal(person, derive_id(intent.key, 0), msgspec.json.encode(data.reporter))
-        command = ReportProblem(
-            data.area, data.category, data.title, data.description, data.disclosure, data.location, reporter
-        )
-        outcome = await handle(log, PROBLEM, problem_id, command, intent.key, intent.metadata, new=True)
+        command, keys = sealed_report(vault, data, intent.key)
+        outcome = await handle(log, PROBLEM, problem_id, command, intent.key, intent.metadata, new=True, keys=keys)
         body = Reported(problem_id, reference(region, outcome.position), outcome.position)
         return Answer(body, outcome.version, f"/v1/problems/{problem_id}")
 
@@ -130,5 +128,36 @@ def routes(log: EventLog, vault: Vault, region: str) -> list[Any]:
     def list_categories() -> list[Category]:
         return list(CATEGORIES.values())
 
-    actions = [action(log, PROBLEM, f"/v1/problems/{{id:uuid}}/{path}", command) for path, command in ACTIONS.items()]
-    return [report_problem, *actions, list_problems, read_problem, read_history, find_areas, list_categories]
+    one = "/v1/problems/{id:uuid}"
+    return [
+        report_problem,
+        *(action(log, vault, PROBLEM, f"{one}/{path}", command) for path, command in ACTIONS.items()),
+        *sealed.routes(log, vault, one, ProblemEvent.__args__, {"location": _json, "reporter": _json}),
+        list_problems,
+        read_problem,
+        read_history,
+        find_areas,
+        list_categories,
+    ]
+
+
+def sealed_report(vault: Vault, report: ProblemReport, key: str) -> tuple[ReportProblem, list[WrappedKey]]:
+    """The report to be recorded under an idempotency key, and the two keys that its data are sealed under: the texts'
+    own, and the reporter's."""
+    event_id = derive_id(key, 0)
+    texts = vault.new_key(texts_of(event_id))
+    keys, location, reporter = [texts.wrapped], "", ""
+    if report.location is not None:
+        location = texts.seal(event_id, msgspec.json.encode(report.location))
+    if report.reporter is not None:
+        person = vault.new_key(derive_id("reporter", key))
+        keys.append(person.wrapped)
+        reporter = person.seal(event_id, msgspec.json.encode(report.reporter))
+    description = texts.seal(event_id, report.description)
+    command = ReportProblem(
+        report.area, report.category, report.title, description, report.disclosure, location, reporter
+    )
+    return command, keys
+
+
+_json = msgspec.json.decode

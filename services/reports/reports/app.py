@@ -26,7 +26,7 @@ def build(settings: Settings) -> Litestar:
     stream = streams.stream_name(settings.region, settings.service)
 
     def queries(as_of: int | None) -> ProblemQueries:
-        return ProblemQueries(ReadModel(engine, projection.NAME, stream, as_of), settings.region)
+        return ProblemQueries(ReadModel(engine, projection.NAME, stream, as_of), settings.region, vault)
 
     return build_app(
         settings,

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 from rembuk.contracts.polmas import Disclosure, Pillar, Strategy
 from rembuk.contracts.reports import Partner, RejectionCode
-from rembuk.wording import AreaCode, CategoryCode, Note, Text, Title, Words, pattern
+from rembuk.wording import AreaCode, CategoryCode, Note, SealedNote, SealedText, Text, Title, Words, pattern
 
 Grade = Annotated[int, Meta(ge=1, le=5)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -32,31 +32,32 @@ class Reporter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProblemReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A report as it comes in, its reporter in clear."""
+    """A report as it comes in. The title is shown to everybody, and is to name nobody; description, location and
+    reporter are sealed before they are recorded."""
 
     area: AreaCode
     category: CategoryCode
     title: Title
-    description: Text
+    description: SealedText
     disclosure: Disclosure = "public"
     location: Place | None = None
     reporter: Reporter | None = None
 
 
 class ReportProblem(msgspec.Struct, frozen=True):
-    """A report to be recorded, its reporter sealed ("" for an anonymous one)."""
+    """A report to be recorded: description, location ("" for none) and reporter ("" for an anonymous one) sealed."""
 
     area: str
     category: str
     title: str
     description: str
     disclosure: Disclosure = "public"
-    location: Place | None = None
+    location: str = ""
     reporter: str = ""
 
 
 class VerifyProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    note: Note = ""
+    note: SealedNote = ""
 
 
 class RejectProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,9 +67,9 @@ class RejectProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class AnalyseProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root_cause: Text
-    victims: Note = ""
-    offenders: Note = ""
-    place: Note = ""
+    victims: SealedNote = ""
+    offenders: SealedNote = ""
+    place: SealedNote = ""
 
 
 class PrioritiseProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,15 +100,15 @@ class AssessSolution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     effective: bool
     before: Count
     after: Count
-    note: Note = ""
+    note: SealedNote = ""
 
 
 class CloseProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    note: Note = ""
+    note: SealedNote = ""
 
 
 class ReopenProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    reason: Text
+    reason: SealedText
 
 
 ProblemCommand = (

@@ -9,7 +9,6 @@ from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import (
     Level,
-    Location,
     ProblemAnalysed,
     ProblemClosed,
     ProblemEvent,
@@ -136,7 +135,6 @@ def report(command: ReportProblem, state: State) -> list[ProblemEvent]:
         raise Refused("already-reported")
     if command.category not in CATEGORIES:
         raise Refused("unknown-category", f"there is no category {command.category}", field="category")
-    place = command.location
     return [
         ProblemReported(
             area=command.area,
@@ -144,7 +142,7 @@ def report(command: ReportProblem, state: State) -> list[ProblemEvent]:
             title=command.title,
             description=command.description,
             disclosure=command.disclosure,
-            location=Location(place.lat, place.lon) if place else None,
+            location=command.location,
             reporter=command.reporter,
         )
     ]
@@ -301,4 +299,6 @@ def area_of(state: State) -> str:
     return "" if isinstance(state, Unreported) else state.problem.area
 
 
-PROBLEM: Decider[ProblemCommand, State, ProblemEvent] = Decider(Unreported(), decide, evolve, area_of)
+PROBLEM: Decider[ProblemCommand, State, ProblemEvent] = Decider(
+    Unreported(), decide, evolve, area_of, ProblemEvent.__args__
+)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from rembuk.bulk import Change, change, insert_into, update
+from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpened
 from rembuk.contracts.reports import (
     ProblemAnalysed,
     ProblemClosed,
@@ -20,6 +21,9 @@ from rembuk.contracts.reports import (
     SolutionProposed,
 )
 from rembuk.event import Recorded
+from rembuk.persons import project_privacy
+from rembuk.sealing import texts_of
+from rembuk.vault import person_of
 
 from reports.tables import problem
 
@@ -33,8 +37,8 @@ PRIORITISED = update(problem, "version", "priority", "changed_at")
 PROPOSED = update(problem, "version", "status", "proposal", "changed_at")
 
 
-def project(fact: Recorded[ProblemEvent]) -> Sequence[Change]:
-    """What a problem's event changes in its row."""
+def project(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
+    """What a problem's event changes in its row, and an erasure among the erased."""
     row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
     match fact.event:
         case ProblemReported() as event:
@@ -47,10 +51,10 @@ def project(fact: Recorded[ProblemEvent]) -> Sequence[Change]:
                     category=event.category,
                     title=event.title,
                     description=event.description,
+                    event_id=fact.id,
+                    texts_of=texts_of(fact.id),
+                    reporter_of=person_of(event.reporter) if event.reporter else None,
                     disclosure=event.disclosure,
-                    lat=event.location.lat if event.location else None,
-                    lon=event.location.lon if event.location else None,
-                    reporter=event.reporter,
                     status="reported",
                     priority=None,
                     root_cause=None,
@@ -80,5 +84,7 @@ def project(fact: Recorded[ProblemEvent]) -> Sequence[Change]:
             return (change(STATUS, **row, status="closed"),)
         case ProblemReopened():
             return (change(STATUS, **row, status="reopened"),)
+        case PersonErased() | SealedDataOpened():
+            return project_privacy(fact)
         case event:
             assert_never(event)

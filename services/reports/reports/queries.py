@@ -1,24 +1,28 @@
-"""What can be asked about problems: answered from the read model alone."""
+"""What can be asked about problems: answered from the read model, with descriptions opened that are for everybody."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
+from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
+from rembuk.vault import Vault, is_sealed
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
-from sqlalchemy import Row, select
+from sqlalchemy import ColumnElement, Label, Row, exists, select
 
-from reports.tables import problem
+from reports.tables import erased, problem
 
 Status = Literal["reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened"]
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A problem as it stands; `anonymous` tells whether the reporter is known, never who."""
+    """A problem as it stands. `anonymous` tells whether the reporter is known, never who; `description` is null where
+    it is not for everybody, and for good where it was `erased`; where it happened is told by the area alone."""
 
     id: UUID
     reference: str
@@ -26,15 +30,14 @@ class Problem(msgspec.Struct, frozen=True):
     area: str
     category: str
     title: str
-    description: str
+    description: str | None
+    erased: bool
     disclosure: Disclosure
     status: Status
     priority: Level | None
     root_cause: str | None
     proposal: str | None
     rejection: str | None
-    lat: float | None
-    lon: float | None
     anonymous: bool
     reported_at: Timestamp
     changed_at: Timestamp
@@ -52,16 +55,26 @@ def reference(region: str, position: int) -> str:
     return f"{region.upper()}-{position:06d}"
 
 
-class ProblemQueries:
-    """Reads of the table `problem`."""
+def _is_erased(person: ColumnElement[Any], name: str) -> Label[bool]:
+    return exists().where(erased.c.id == person).label(name)
 
-    def __init__(self, read_model: ReadModel, region: str) -> None:
-        self._read_model, self._region = read_model, region
+
+_PROBLEM = select(
+    problem, _is_erased(problem.c.texts_of, "erased"), _is_erased(problem.c.reporter_of, "reporter_erased")
+)
+_HIDDEN = {"position", "event_id", "texts_of", "reporter_of", "reporter_erased", "description", "erased"}
+
+
+class ProblemQueries:
+    """Reads of the table `problem`; `vault` opens what everybody may read."""
+
+    def __init__(self, read_model: ReadModel, region: str, vault: Vault) -> None:
+        self._read_model, self._region, self._vault = read_model, region, vault
 
     async def one(self, problem_id: UUID, at_least: int | None = None) -> Problem | None:
         """The problem, None for an unknown one; raises Behind."""
-        row = await self._read_model.one(select(problem).where(problem.c.id == problem_id), at_least)
-        return None if row is None else self._problem(row)
+        row = await self._read_model.one(_PROBLEM.where(problem.c.id == problem_id), at_least)
+        return None if row is None else (await self._problems([row]))[0]
 
     async def page(
         self,
@@ -75,7 +88,7 @@ class ProblemQueries:
         at_least: int | None = None,
     ) -> ProblemPage:
         """Problems of an area and everything below it, newest first."""
-        query = select(problem)
+        query = _PROBLEM
         if area is not None:
             query = query.where(lies_in(problem.c.area, area))
         if category is not None:
@@ -85,8 +98,30 @@ class ProblemQueries:
         if since is not None:
             query = query.where(problem.c.reported_at >= since)
         rows, more = await self._read_model.page(query, problem.c.position, cursor, limit, at_least)
-        return ProblemPage([self._problem(row) for row in rows], more)
+        return ProblemPage(await self._problems(rows), more)
 
-    def _problem(self, row: Row[Any]) -> Problem:
-        fields = {name: value for name, value in row._mapping.items() if name not in ("position", "reporter")}
-        return Problem(reference=reference(self._region, row.position), anonymous=row.reporter == "", **fields)
+    async def _problems(self, rows: Sequence[Row[Any]]) -> list[Problem]:
+        """Some rows as everybody may see them; all descriptions are opened with one question to the vault."""
+        sealed = [(row.description, row.event_id) for row in rows if _is_for_all(row) and is_sealed(row.description)]
+        texts = iter(await self._vault.open_many(sealed))
+        return [self._problem(row, _description(row, texts)) for row in rows]
+
+    def _problem(self, row: Row[Any], description: str | None) -> Problem:
+        return Problem(
+            reference=reference(self._region, row.position),
+            description=description,
+            erased=row.erased or (description is None and _is_for_all(row)),
+            anonymous=row.reporter_of is None or row.reporter_erased,
+            **{name: value for name, value in row._mapping.items() if name not in _HIDDEN},
+        )
+
+
+def _is_for_all(row: Row[Any]) -> bool:
+    """Whether everybody may read what happened."""
+    return not row.erased and row.disclosure == "public" and not CATEGORIES[row.category].sensitive
+
+
+def _description(row: Row[Any], texts: Iterator[str | None]) -> str | None:
+    if not _is_for_all(row):
+        return None
+    return next(texts) if is_sealed(row.description) else str(row.description)

@@ -1,10 +1,10 @@
 """The read model of problems, as SQLAlchemy tables; migrations/ makes them."""
 
+from rembuk.persons import erased_table
 from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
-    Float,
     Index,
     Integer,
     MetaData,
@@ -24,11 +24,11 @@ problem = Table(
     Column("area", Text, nullable=False),
     Column("category", Text, nullable=False),
     Column("title", Text, nullable=False),
-    Column("description", Text, nullable=False),
+    Column("description", Text, nullable=False),  # sealed, but in clear where it was recorded so
+    Column("event_id", Uuid, nullable=False),  # of the event in which it is sealed
+    Column("texts_of", Uuid, nullable=False),  # under whose key, as an opaque person
+    Column("reporter_of", Uuid),  # the reporter as an opaque person; none of an anonymous report
     Column("disclosure", Text, nullable=False),
-    Column("lat", Float),
-    Column("lon", Float),
-    Column("reporter", Text, nullable=False),  # sealed; '' for an anonymous report
     Column("status", Text, nullable=False),
     Column("priority", Text),
     Column("root_cause", Text),
@@ -39,3 +39,5 @@ problem = Table(
     Index("problem_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
     Index("problem_status", "status", "position"),
 )
+
+erased = erased_table(metadata)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
+from typing import ClassVar, Literal
 from uuid import UUID
 
 import msgspec
 
 from rembuk.codec import Codec
 from rembuk.contracts.polmas import Pillar, Sex, Strategy
+from rembuk.contracts.privacy import PrivacyEvent
 from rembuk.event import Event
+from rembuk.texts import Code, Public, Sealed
 
 ForumModel = Literal["wilayah", "kawasan", "adat"]
 MemberRole = Literal["chair", "secretary", "officer", "member"]
@@ -21,10 +23,10 @@ class ForumFounded(Event, frozen=True):
     """Police and community agreed to have a forum for an area: of residents (`wilayah`), of an estate, market or
     campus (`kawasan`), or within a traditional institution (`adat`)."""
 
-    area: str
+    area: Code
     model: ForumModel
-    name: str
-    hall: str = ""
+    name: Public
+    hall: Public = ""
 
 
 class MemberJoined(Event, frozen=True):
@@ -34,16 +36,16 @@ class MemberJoined(Event, frozen=True):
     pillar: Pillar
     role: MemberRole
     sex: Sex
-    name: str = ""
+    name: Sealed = ""
 
 
 class MeetingScheduled(Event, frozen=True):
     """A meeting with its agenda: the problems (ids in `reports`) to deliberate on."""
 
     forum_id: UUID
-    area: str
+    area: Code
     at: datetime
-    place: str
+    place: Public
     agenda: tuple[UUID, ...]
 
 
@@ -66,29 +68,32 @@ class Agreement(msgspec.Struct, frozen=True):
     """What the forum agreed to do about one problem, and the root cause it found."""
 
     problem_id: UUID
-    proposal: str
+    proposal: Public
     strategies: tuple[Strategy, ...]
-    root_cause: str = ""
+    root_cause: Public = ""
 
 
 class Promise(msgspec.Struct, frozen=True):
     """Who (a pillar, never a name) promised what by when."""
 
     who: Pillar
-    what: str
+    what: Public
     by: date
 
 
 class ForumHeld(Event, frozen=True):
-    """The forum met and deliberated. An agreement makes `reports` propose that solution."""
+    """The forum met and deliberated. An agreement makes `reports` propose that solution. The minutes are sealed under a
+    key of this event's own, as the notes on commitments are; before version 2 they were in clear."""
+
+    schema_version: ClassVar[int] = 2
 
     forum_id: UUID
-    area: str
+    area: Code
     attendance: tuple[Attendance, ...]
     agreements: tuple[Agreement, ...]
     promises: tuple[Promise, ...] = ()
     deferred: tuple[UUID, ...] = ()
-    minutes: str = ""
+    minutes: Sealed = ""
 
 
 class CommitmentMade(Event, frozen=True):
@@ -96,27 +101,34 @@ class CommitmentMade(Event, frozen=True):
 
     forum_id: UUID
     meeting_id: UUID
-    area: str
+    area: Code
     who: Pillar
-    what: str
+    what: Public
     by: date
 
 
 class CommitmentKept(Event, frozen=True):
     """It was done."""
 
-    note: str = ""
+    schema_version: ClassVar[int] = 2
+
+    note: Sealed = ""
 
 
 class CommitmentMissed(Event, frozen=True):
     """It was not done by its day."""
 
+    schema_version: ClassVar[int] = 2
+
     reason: MissReason
-    note: str = ""
+    note: Sealed = ""
 
 
 ForumEvent = ForumFounded | MemberJoined
 MeetingEvent = MeetingScheduled | AttendanceRecorded | ForumHeld
 CommitmentEvent = CommitmentMade | CommitmentKept | CommitmentMissed
 
-CODEC = Codec((*ForumEvent.__args__, *MeetingEvent.__args__, *CommitmentEvent.__args__))
+CODEC = Codec(
+    (*ForumEvent.__args__, *MeetingEvent.__args__, *CommitmentEvent.__args__, *PrivacyEvent.__args__),
+    {(event.__name__, 1): dict for event in (ForumHeld, CommitmentKept, CommitmentMissed)},  # clear, see ForumHeld
+)

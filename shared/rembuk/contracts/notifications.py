@@ -8,7 +8,9 @@ from uuid import UUID
 import msgspec
 
 from rembuk.codec import Codec
+from rembuk.contracts.privacy import PersonErased, PrivacyEvent
 from rembuk.event import Event
+from rembuk.texts import Code, Public, Sealed
 
 Channel = Literal["email", "webhook"]
 Language = Literal["id", "en"]
@@ -27,10 +29,10 @@ class SubscriptionRequested(Event, frozen=True):
     `categories` () means all.
     """
 
-    area: str
+    area: Code
     channel: Channel
-    contact: str
-    categories: tuple[str, ...] = ()
+    contact: Sealed
+    categories: tuple[Code, ...] = ()
     language: Language = "id"
 
 
@@ -43,7 +45,7 @@ class SubscriptionConfirmed(Event, frozen=True):
 
 
 class SubscriptionStopped(Event, frozen=True):
-    """No more is sent: its owner asked, or the webhook said that it is gone for good."""
+    """No more is sent: its owner asked, or the webhook said that it is gone for good. With it the contact is erased."""
 
     reason: StopReason = "asked"
 
@@ -51,8 +53,8 @@ class SubscriptionStopped(Event, frozen=True):
 class Bilingual(msgspec.Struct, frozen=True, omit_defaults=True):
     """The same said in Indonesian and in English; "" where there is no English."""
 
-    id: str
-    en: str = ""
+    id: Public
+    en: Public = ""
 
     def in_language(self, language: Language) -> str:
         return self.en if language == "en" and self.en else self.id
@@ -63,17 +65,17 @@ class AlertRaised(Event, frozen=True):
     and `source_type` name it). Severity, urgency and certainty as in CAP 1.2. `recipients` are the subscriptions it
     goes to, each by one delivery; what one event cannot hold follows in `RecipientsAdded`."""
 
-    area: str
+    area: Code
     headline: Bilingual
     text: Bilingual
     recipients: tuple[UUID, ...]
     severity: Severity = "minor"
     urgency: Urgency = "expected"
     certainty: Certainty = "likely"
-    category: str = ""
+    category: Code = ""
     about: UUID | None = None
     source_id: UUID | None = None
-    source_type: str = ""
+    source_type: Code = ""
 
 
 class RecipientsAdded(Event, frozen=True):
@@ -85,7 +87,7 @@ class RecipientsAdded(Event, frozen=True):
 class DeliverySent(Event, frozen=True):
     """The channel took it, at the n-th attempt. What was sent is an alert or, without one, the code that confirms."""
 
-    area: str
+    area: Code
     subscription_id: UUID
     attempt: int
     alert_id: UUID | None = None
@@ -94,25 +96,27 @@ class DeliverySent(Event, frozen=True):
 class DeliveryFailed(Event, frozen=True):
     """The n-th attempt failed; it is tried again later. `reason` never tells the contact."""
 
-    area: str
+    area: Code
     subscription_id: UUID
     attempt: int
-    reason: str
+    reason: Public
     alert_id: UUID | None = None
 
 
 class DeliveryGivenUp(Event, frozen=True):
     """Tried often enough, or refused for good: parked for the operator, never dropped. `attempt` counts them."""
 
-    area: str
+    area: Code
     subscription_id: UUID
     attempt: int
-    reason: str
+    reason: Public
     alert_id: UUID | None = None
 
 
-SubscriptionEvent = SubscriptionRequested | ConfirmationRefused | SubscriptionConfirmed | SubscriptionStopped
+SubscriptionEvent = (
+    SubscriptionRequested | ConfirmationRefused | SubscriptionConfirmed | SubscriptionStopped | PersonErased
+)
 AlertEvent = AlertRaised | RecipientsAdded
 DeliveryEvent = DeliverySent | DeliveryFailed | DeliveryGivenUp
 
-CODEC = Codec((*SubscriptionEvent.__args__, *AlertEvent.__args__, *DeliveryEvent.__args__))
+CODEC = Codec((*SubscriptionEvent.__args__, *AlertEvent.__args__, *DeliveryEvent.__args__, *PrivacyEvent.__args__))

@@ -11,6 +11,9 @@ from rembuk.contracts.categories import CATEGORIES
 from rembuk.decider import Decider, Refused
 from rembuk.event_log import EventLog
 from rembuk.handling import Outcome, handle
+from rembuk.ids import derive_id
+from rembuk.sealing import seal_texts
+from rembuk.vault import Vault
 from rembuk.web.answers import Answer
 from rembuk.web.problem_details import documented
 from rembuk.web.requests import Intent
@@ -31,13 +34,19 @@ def recorded(outcome: Outcome, location: str = "") -> Answer[Recorded]:
     return Answer(Recorded(outcome.stream_id, outcome.version, outcome.position), outcome.version, location)
 
 
-def action(log: EventLog, decider: Decider[Any, Any, Any], path: str, command: type[msgspec.Struct]) -> Any:
-    """The route handler of `POST <path>`, with `{id:uuid}` in it: the body is the command for that stream."""
+def action(
+    log: EventLog, vault: Vault, decider: Decider[Any, Any, Any], path: str, command: type[msgspec.Struct]
+) -> Any:
+    """The route handler of `POST <path>`, with `{id:uuid}` in it: the body is the command for that stream, whose sealed
+    texts stand in the one event that it leads to."""
 
     async def act(request: Json, id: UUID, data: Any) -> Answer[Recorded]:
         intent = Intent(request, data, id)
         version = intent.expected_version
-        return recorded(await handle(log, decider, id, data, intent.key, intent.metadata, expected_version=version))
+        sealed, keys = seal_texts(vault, data, derive_id(intent.key, 0))
+        return recorded(
+            await handle(log, decider, id, sealed, intent.key, intent.metadata, expected_version=version, keys=keys)
+        )
 
     act.__annotations__["data"] = command
     return post(

@@ -1,0 +1,16 @@
+"""Keys recorded with events; what is sealed, or what reports seals, is no longer among the rows."""
+
+from alembic import op
+from rembuk.migrations import SEALING_SCRIPTS, run_script
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    for script in SEALING_SCRIPTS:
+        run_script(op, script)
+    op.drop_column("member", "name")
+    op.drop_column("meeting", "minutes")
+    op.drop_column("commitment", "note")
+    op.drop_column("open_problem", "description")

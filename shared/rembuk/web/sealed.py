@@ -1,0 +1,145 @@
+"""Sealed data by HTTP: shown to who says why, which is recorded before; and erased, for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Response, post
+from msgspec import Meta
+
+from rembuk.contracts.privacy import Opened
+from rembuk.decider import Refused
+from rembuk.event import Event, Recorded
+from rembuk.event_log import EventLog
+from rembuk.handling import handle
+from rembuk.persons import OPENINGS, ErasePerson, OpenSealed, erase, openings_of
+from rembuk.sealing import SealedField, opened, sealable, sealed_in
+from rembuk.vault import Vault
+from rembuk.web.commands import Json
+from rembuk.web.problem_details import documented
+from rembuk.web.requests import Intent
+from rembuk.wording import Text, pattern
+
+ROLE_AND_ID = pattern(
+    r"^[a-z_]{2,20}:[A-Za-z0-9._-]{1,64}(?!\n)$", "not a role and an opaque id such as officer:4711, never a name"
+)
+FieldName = Annotated[str, Meta(max_length=40)]
+ERRORS = documented(400, 404, 409, 413, 415, 422, 503)
+
+Reader = Callable[[str], Any]
+"""What is shown of an opened text."""
+
+
+class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which sealed fields somebody wants to be shown, and why. The reason is kept in the log for every auditor, and is
+    to name nobody. `by` is a role and an opaque id, which nobody vouches for yet."""
+
+    fields: Annotated[tuple[FieldName, ...], Meta(min_length=1, max_length=20)]
+    reason: Text
+    by: Annotated[str, Meta(pattern=ROLE_AND_ID, examples=["officer:4711"])]
+
+
+class Erasing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose keys are to be destroyed: of those sealed in these fields, without any in all. It takes everything else
+    that is sealed under the same keys along, and nothing brings it back."""
+
+    ground: Literal["request", "other"] = "request"
+    fields: Annotated[tuple[FieldName, ...], Meta(max_length=20)] = ()
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """One field of one event; its value is null where it was erased."""
+
+    event_id: UUID
+    type: str
+    field: str
+    value: Any
+    erased: bool
+
+
+class ShownFields(msgspec.Struct, frozen=True):
+    """What was opened, after that was recorded at this position."""
+
+    position: int
+    items: list[Shown]
+
+
+class ErasedPersons(msgspec.Struct, frozen=True):
+    """So many opaque persons are erased; the last of them was recorded at this position."""
+
+    persons: int
+    position: int
+
+
+async def show(
+    log: EventLog, vault: Vault, request: Json, history: Sequence[Recorded[Any]], data: Opening,
+    readers: Mapping[str, Reader],
+) -> Response[ShownFields]:  # fmt: skip
+    """Record who is shown what of some events of an aggregate, then open it; refused for what is not sealed in them."""
+    aggregate = history[0].stream_id
+    intent = Intent(request, data, aggregate)
+    fields = _named(history, data.fields)
+    names = tuple([Opened(field.fact.id, field.name) for field in fields])
+    command = OpenSealed(history[0].area, aggregate, names, data.by, data.reason)
+    outcome = await handle(log, OPENINGS, openings_of(aggregate), command, intent.key, intent.metadata)
+    items = [
+        Shown(field.fact.id, type(field.fact.event).__name__, field.name, _read(field, text, readers), text is None)
+        for field, text in zip(fields, await opened(vault, fields), strict=True)
+    ]
+    return Response(ShownFields(outcome.position, items), headers={"Cache-Control": "no-store"})
+
+
+async def forget(
+    log: EventLog, vault: Vault, request: Json, history: Sequence[Recorded[Any]], data: Erasing
+) -> ErasedPersons:
+    """Erase whoever's data are sealed in some events of an aggregate."""
+    intent = Intent(request, data, history[0].stream_id)
+    position = 0
+    persons = dict.fromkeys(field.person for field in _named(history, data.fields))
+    for person in persons:
+        command = ErasePerson(history[0].area, person, data.ground)
+        key = f"{intent.key}:{person}"
+        position = max(position, (await erase(log, vault, command, key, intent.metadata)).position)
+    return ErasedPersons(len(persons), position)
+
+
+def routes(
+    log: EventLog, vault: Vault, path: str, events: Iterable[type[Event]], readers: Mapping[str, Reader] | None = None
+) -> list[Any]:
+    """`POST <path>/open` and `<path>/erase`; the `{id:uuid}` in the path is of an aggregate that consists of `events`."""
+    kinds = tuple(events)
+    thing = path.split("/")[2].removesuffix("s")
+
+    async def history_of(stream_id: UUID) -> list[Recorded[Any]]:
+        history = await log.read_stream(stream_id)
+        if not history or not isinstance(history[0].event, kinds):
+            raise Refused(f"unknown-{thing}")
+        return history
+
+    @post(f"{path}/open", status_code=200, operation_id=f"Open{thing}", summary="Be shown what is sealed",
+          responses=ERRORS)  # fmt: skip
+    async def open_fields(request: Json, id: UUID, data: Opening) -> Response[ShownFields]:
+        return await show(log, vault, request, await history_of(id), data, readers or {})
+
+    @post(f"{path}/erase", status_code=200, operation_id=f"Erase{thing}", summary="Erase what is sealed",
+          responses=ERRORS)  # fmt: skip
+    async def erase_fields(request: Json, id: UUID, data: Erasing) -> ErasedPersons:
+        return await forget(log, vault, request, await history_of(id), data)
+
+    return [open_fields, erase_fields]
+
+
+def _named(history: Sequence[Recorded[Any]], names: Sequence[str]) -> list[SealedField]:
+    """What is sealed in these fields, without any in all; raises Refused for a name that none of the events has."""
+    known = {name for fact in history for name in sealable(fact.event)}
+    for name in names:
+        if name not in known:
+            raise Refused("not-sealed", f"sealed are {', '.join(sorted(known)) or 'no fields'}", field="fields")
+    return [field for field in sealed_in(history) if not names or field.name in names]
+
+
+def _read(field: SealedField, text: str | None, readers: Mapping[str, Reader]) -> Any:
+    return None if text is None else readers.get(field.name, str)(text)
