@@ -171,9 +171,10 @@ async def _fetch(url: str, nats_url: str) -> float:
             values = {
                 "id": UUID(header["ce-subject"]), "position": position, "version": int(header["ce-version"]),
                 "area": event.area, "category": event.category, "title": event.title,
-                "description": event.description, "event_id": UUID(header["ce-id"]), "texts_of": UUID(header["ce-id"]),
-                "reporter_of": None, "disclosure": event.disclosure, "status": "reported", "priority": None, "root_cause": None,
-                "proposal": None, "rejection": None, "reported_at": at, "changed_at": at,
+                "description": event.description, "event_id": UUID(header["ce-id"]),
+                "texts_of": UUID(header["ce-id"]), "reporter_of": None, "disclosure": event.disclosure,
+                "status": "reported", "priority": None, "root_cause": None, "proposal": None, "rejection": None,
+                "reported_at": at, "changed_at": at,
             }  # fmt: skip
             rows.append([values[name] for name in projection.ADD.parameters])
         async with connection.transaction():

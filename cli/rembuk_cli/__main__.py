@@ -7,6 +7,7 @@ import typer
 from rembuk_cli.demo import demo
 from rembuk_cli.down import down
 from rembuk_cli.env import env
+from rembuk_cli.erase import erase
 from rembuk_cli.events import events
 from rembuk_cli.export import export
 from rembuk_cli.quarantine import app as quarantine
@@ -17,6 +18,7 @@ from rembuk_cli.restore import restore
 from rembuk_cli.simulate import simulate
 from rembuk_cli.status import status
 from rembuk_cli.up import up
+from rembuk_cli.vault import app as vault
 
 app = typer.Typer(
     name="rembuk",
@@ -25,9 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (up, down, demo, simulate, status, events, replay, rebuild, export, restore, reconcile, env):
+for command in (up, down, demo, simulate, status, events, replay, rebuild, export, restore, reconcile, erase, env):
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(vault, name="vault")
 
 if __name__ == "__main__":
     app(prog_name="rembuk")

@@ -47,7 +47,8 @@ def up(
     """Run a region: PostgreSQL, NATS, and an API and a worker of reports, forums and notifications.
 
     REMBUK_POSTGRES_URL and REMBUK_NATS_URL name servers to use instead of embedded ones; REMBUK_SMTP_URL,
-    REMBUK_SMTP_FROM, REMBUK_WEBHOOK_PRIVATE and REMBUK_DELIVERY_* are handed to the services.
+    REMBUK_SMTP_FROM, REMBUK_WEBHOOK_PRIVATE, REMBUK_DELIVERY_* and REMBUK_REPORTS_RETENTION_DAYS are handed to the
+    services.
 
     Example: rembuk up --region jatim --detach
     """

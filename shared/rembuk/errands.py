@@ -15,24 +15,22 @@ from uuid import UUID
 import nats
 import nats.errors
 
-from rembuk import recovery
+from rembuk import custody, recovery
 from rembuk.cloud_events import cloud_event
-from rembuk.database import UNREACHABLE, Unavailable, connect
+from rembuk.database import UNREACHABLE, connect
 from rembuk.event_log import EventLog
 from rembuk.projector import Projector
 from rembuk.rebuilding import CannotRebuild, Rebuild
-from rembuk.region_key import RegionKeys, Tampered, WrongRegionKey
 from rembuk.replaying import replay
 from rembuk.settings import CannotRun, Settings
 from rembuk.sources import Exhausted, LogSource, Source, StreamSource
 from rembuk.streams import stream_name
-from rembuk.vault import Vault
 
 USAGE = {
     "replay": "ID [AS-OF]",
     "retry": "FOLLOWER STREAM AGGREGATE",
-    "rewrap": "",
     "rebuild": "swap | compare | discard | as-of WHEN",
+    **custody.USAGE,
     **recovery.USAGE,
 }
 
@@ -48,13 +46,11 @@ def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIter
             return _replay(settings, UUID(stream_id), _position_or_moment(as_of))
         case "retry", [follower, stream, aggregate]:
             return _retry(settings, follower, stream, aggregate)
-        case "rewrap", []:
-            return _rewrap(settings)
         case "rebuild", ["swap" | "compare" | "discard" as what]:
             return _rebuild(settings, what)
         case "rebuild", ["as-of" as what, when]:
             return _rebuild(settings, what, _position_or_moment(when))
-    return recovery.errand(settings, name, arguments)
+    return custody.errand(settings, name, arguments) or recovery.errand(settings, name, arguments)
 
 
 def _position_or_moment(text: str) -> int | datetime:
@@ -85,19 +81,6 @@ async def _retry(settings: Settings, follower: str, stream: str, aggregate: str)
     finally:
         connection.terminate()
         await log.stop()
-
-
-async def _rewrap(settings: Settings) -> AsyncIterator[int]:
-    """Have the region's current key wrap what older ones wrap; how many keys of persons it took over, step by step."""
-    vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), f"{settings.name} errand")
-    await vault.start()
-    try:
-        while many := await vault.rewrap():
-            yield many
-    except (Tampered, WrongRegionKey, Unavailable) as error:
-        raise CannotRun(f"{error}; what was taken over so far stays so, and this can be run again") from error
-    finally:
-        await vault.stop()
 
 
 async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> AsyncIterator[Any]:

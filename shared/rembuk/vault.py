@@ -159,6 +159,10 @@ class Vault:
             ciphers |= await self._fetch_many(missing)
         return [self._opened(ciphers[person], person, data, event_id) for person, data, event_id in parts]
 
+    async def knows(self, person: UUID) -> bool:
+        """Whether there is a key of theirs. Raises Unavailable."""
+        return bool(await self._ask(_READ, [person]))
+
     async def erase(self, person: UUID) -> bool:
         """Destroy the person's key for good; whether there was one. Raises Unavailable (then ask again)."""
         try:

@@ -18,7 +18,7 @@ EVENTS = {event for module in SERVICES.values() for event in module.CODEC.types.
 
 
 def undeclared(kind: Any, path: str, nested: bool = False) -> Iterator[str]:
-    """The paths to whatever in a type is not declared, or is declared sealed where nothing seals it: below the event."""
+    """The paths to what in a type is not declared, or is declared sealed where nothing seals it: below the event."""
     origin = get_origin(kind)
     if origin is Annotated:
         marks = set(kind.__metadata__) & {SEALED, PUBLIC, CODE}

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 
 metadata = MetaData()
@@ -38,6 +39,11 @@ problem = Table(
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Index("problem_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
     Index("problem_status", "status", "position"),
+    Index(  # for retention
+        "problem_ended",
+        "changed_at",
+        postgresql_where=text("reporter_of is not null and status in ('closed', 'rejected')"),
+    ),
 )
 
 erased = erased_table(metadata)

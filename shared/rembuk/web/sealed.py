@@ -109,7 +109,7 @@ async def forget(
 def routes(
     log: EventLog, vault: Vault, path: str, events: Iterable[type[Event]], readers: Mapping[str, Reader] | None = None
 ) -> list[Any]:
-    """`POST <path>/open` and `<path>/erase`; the `{id:uuid}` in the path is of an aggregate that consists of `events`."""
+    """`POST <path>/open` and `<path>/erase`; its `{id:uuid}` is that of an aggregate that consists of `events`."""
     kinds = tuple(events)
     thing = path.split("/")[2].removesuffix("s")
 

@@ -25,6 +25,8 @@ def upgrade() -> None:
     op.alter_column("problem", "texts_of", nullable=False)
     for name in ("lat", "lon", "reporter"):
         op.drop_column("problem", name)
+    ended = "reporter_of is not null and status in ('closed', 'rejected')"
+    op.create_index("problem_ended", "problem", ["changed_at"], postgresql_where=sa.text(ended))
 
 
 _EVENTS = sa.text("select event_id from problem").columns(sa.column("event_id", sa.Uuid))

@@ -1,0 +1,159 @@
+"""`rembuk vault`: which region key wraps the keys of persons, and a new one in its place."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rembuk.key_setting import BadKey, create
+from rembuk.provisioning import SERVICES
+from rich.markup import escape
+
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+from rembuk_cli.services import ask_each, told_by
+
+if TYPE_CHECKING:
+    from rembuk.region import Region
+
+app = typer.Typer(help="The region's key, and the keys of persons that it wraps.", no_args_is_help=True)
+SETTLE_S = 20
+"""How long what was to be recorded under the old key may be under way: longer than an append waits for PostgreSQL."""
+
+_PERSONS = "select key_id, count(*) as persons from vault_key group by key_id"
+
+
+class Wrapped(msgspec.Struct, frozen=True):
+    """A region key by its id, and how many persons' keys it wraps in each service. Persons are opaque: a reporter, a
+    member, a subscriber, and what was written in confidence in one event."""
+
+    key_id: str
+    at_hand: bool
+    current: bool
+    persons: dict[str, int]
+
+
+@app.command()
+def status(region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
+    """How many persons' keys are wrapped by which region key; exit code 1 when one of them is not at hand.
+
+    Example: rembuk vault status --json
+    """
+    seen, path = _region(region, data)
+    keys = _wrapped(seen, path)
+    if as_json:
+        print(msgspec.json.encode(keys).decode())
+    for key in () if as_json else keys:
+        role = "current" if key.current else "older" if key.at_hand else "[red]NOT AT HAND[/]"
+        told = ", ".join(f"{service} {many:,}" for service, many in key.persons.items()) or "nobody"
+        out.print(f"[bold]{key.key_id}[/] {role}: {told}")
+    if not all(key.at_hand for key in keys):
+        raise typer.Exit(WRONG)
+
+
+@app.command()
+def rotate(
+    settle: Annotated[
+        int, typer.Option("--settle", min=0, max=600, help="Seconds to wait for what processes have under way.")
+    ] = SETTLE_S,
+    region: RegionName = "jatim",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Put a new region key in the place of the present one, while the services run. No event changes.
+
+    The new key is written before the old one into region.key, has every person's key, and then the old one is taken
+    away. Interrupted, it goes on where it was when it is run again. Back region.key up before and after.
+
+    Example: rembuk vault rotate
+    """
+    seen, path = _region(region, data)
+    try:
+        begun = len(path.read_text().split()) > 1
+        if not begun:
+            _put_new_key_first(path)
+        current = _ids(path)[0]
+    except (OSError, BadKey) as error:
+        cannot_run(escape(str(error)))
+    err.print(f"{'going on with' if begun else 'made'} the new key {current}")
+    taken_over = sum(_rewrapped(seen, settle))
+    left = sum(sum(key.persons.values()) for key in _wrapped(seen, path) if not key.current)
+    if left:
+        cannot_run(f"{left} keys of persons are still wrapped by an older key; run this again")
+    _write(path, path.read_text().split()[0])
+    if as_json:
+        print(json.dumps({"key_id": current, "persons": taken_over}))
+    else:
+        out.print(f"{current} is the region's key, {taken_over:,} keys of persons went over to it; back {path} up")
+
+
+def _rewrapped(region: Region, settle: int) -> Iterator[int]:
+    """How many keys went over, step by step, until a look after `settle` seconds finds none."""
+    with err.status("") as told:
+        for again in (False, True):
+            for service in SERVICES:
+                told.update(f"{service}: keys of persons go over")
+                yield from map(int, told_by(region, service, "rewrap"))
+            if not again:
+                told.update("waiting for what processes have under way")
+                time.sleep(settle)
+
+
+def _region(region: str, data: Path | None) -> tuple[Region, Path]:
+    """The region that runs, told where its key is; and that file."""
+    home = home_of(region, data)
+    seen = home.running_region(require_running(home))
+    return msgspec.structs.replace(seen, region_key=str(home.region_key.absolute())), home.region_key.absolute()
+
+
+def _wrapped(region: Region, path: Path) -> list[Wrapped]:
+    """The keys at hand, the current one first, then those that are missed."""
+    try:
+        ids = _ids(path)
+    except BadKey as error:
+        cannot_run(escape(str(error)))
+    persons: dict[str, Counter[str]] = {key_id: Counter() for key_id in ids}
+    for service, rows in ask_each(region, _PERSONS):
+        for row in rows:
+            persons.setdefault(row["key_id"], Counter())[service] += row["persons"]
+    return [Wrapped(key_id, key_id in ids, key_id == ids[0], dict(each)) for key_id, each in persons.items()]
+
+
+def _ids(path: Path) -> list[str]:
+    from rembuk.region_key import RegionKeys  # with it comes cryptography
+
+    return RegionKeys.load(str(path)).ids
+
+
+def _put_new_key_first(path: Path) -> None:
+    """Write the file anew with another key before those that it has. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.new")
+    with suppress(FileNotFoundError):
+        fresh.unlink()
+    create(fresh)
+    new = fresh.read_text().strip()
+    _write(path, f"{new}\n{path.read_text().strip()}")
+    fresh.unlink()
+
+
+def _write(path: Path, keys: str) -> None:
+    """The file holds these keys, or those it held before, whatever happens. Raises OSError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(keys + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    directory: Any = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

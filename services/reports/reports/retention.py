@@ -1,0 +1,83 @@
+"""Retention: who reported a problem that ended long ago is erased. What happened, and what was done, stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from rembuk.database import KeptConnection, is_unreachable
+from rembuk.event import Metadata
+from rembuk.event_log import EventLog
+from rembuk.persons import ErasePerson, erase
+from rembuk.settings import MissingSetting
+from rembuk.vault import Vault
+
+SETTING = "REMBUK_REPORTS_RETENTION_DAYS"
+BATCH = 100
+PAUSE_S, REST_S = 1.0, 3600.0
+"""Seconds after a batch that was full, which the rows have to hear of first, and after the last."""
+
+_DUE = """
+    select area, reporter_of from problem
+    where reporter_of is not null and status in ('closed', 'rejected') and changed_at < $1
+      and not exists (select from erased where id = reporter_of)
+    order by changed_at limit $2"""
+
+_log = structlog.get_logger(__name__)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def retention_days(environment: Mapping[str, str]) -> int | None:
+    """For how many days after a problem's end its reporter stays known; None for ever. Raises MissingSetting."""
+    text = environment.get(SETTING, "")
+    if not text:
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 100_000:
+        raise MissingSetting(f"{SETTING} is not a number of days from 1 to 99999")
+    return int(text)
+
+
+class Retention:
+    """`run` is a worker's task. A problem ends when it is closed or rejected; reopened, it has not ended."""
+
+    def __init__(
+        self, database_url: str, log: EventLog, vault: Vault, days: int, clock: Callable[[], datetime] = now
+    ) -> None:
+        self._connection = KeptConnection(database_url, "reports retention")
+        self._log, self._vault, self._clock = log, vault, clock
+        self._kept = timedelta(days=days)
+
+    async def run(self) -> None:
+        """Erase who is due, a batch at a time, until cancelled."""
+        try:
+            while True:
+                many = 0
+                try:
+                    many = await self.sweep()
+                except Exception as error:
+                    if not is_unreachable(error):
+                        raise
+                    _log.warning("retention waits for its database", error=repr(error))
+                    self._connection.drop()
+                await asyncio.sleep(PAUSE_S if many == BATCH else REST_S)
+        finally:
+            self._connection.drop()
+
+    async def sweep(self) -> int:
+        """Erase up to `BATCH` reporters who are due, those of the first ended problems first; how many there were.
+
+        Each is recorded by itself, so that whatever interrupts it, the next one goes on."""
+        connection = await self._connection.get()
+        due = await connection.fetch(_DUE, self._clock() - self._kept, BATCH)
+        for row in due:
+            command = ErasePerson(row["area"], row["reporter_of"], "retention")
+            key = f"retention:{command.person}"
+            await erase(self._log, self._vault, command, key, Metadata(correlation_id=key, actor="retention"))
+        if due:
+            _log.info("reporters erased", reporters=len(due))
+        return len(due)

@@ -1,0 +1,196 @@
+"""What is sealed of a problem: read by whom, opened only with a reason, and gone for good when it is erased."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from rembuk.testing.services import RunningRegion, eventually
+
+REPORT = {
+    "area": "35.78.08.1004",
+    "category": "theft",
+    "title": "Motor hilang",
+    "description": "Motor Pak Kasuari hilang.",
+    "location": {"lat": -7.271828, "lon": 112.718281},
+    "reporter": {"name": "Siti Kenari", "phone": "+62 811 2222 3333"},
+}
+OPEN = {"fields": ["description"], "reason": "Laporan dipelajari", "by": "officer:4711"}
+
+
+@pytest.fixture(scope="module")
+def reports(start_region: Callable[..., RunningRegion]) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=start_region("reports").url("reports"), timeout=10) as client:
+        yield client
+
+
+def reported(reports: httpx.Client, **more: Any) -> str:
+    answer = reports.post("/v1/problems", json=REPORT | more).raise_for_status()
+    reports.get(answer.headers["location"], params={"at_least": answer.json()["position"]}).raise_for_status()
+    return str(answer.headers["location"])
+
+
+def opened(reports: httpx.Client, path: str, *fields: str) -> dict[str, Any]:
+    answer = reports.post(f"{path}/open", json=OPEN | {"fields": fields}).raise_for_status()
+    return {item["field"]: item["value"] for item in answer.json()["items"]}
+
+
+def erased(reports: httpx.Client, path: str, **what: Any) -> Any:
+    """Erase, and wait until the rows have heard of it."""
+    gone = reports.post(f"{path}/erase", json=what).raise_for_status().json()
+    return reports.get(path, params={"at_least": gone["position"]}).raise_for_status().json()
+
+
+def last_events(reports: httpx.Client, problem: str, kind: str) -> list[dict[str, Any]]:
+    feed = reports.get("/v1/events", params={"limit": 500}).json()
+    return [event["data"] for event in feed if event["type"] == kind]
+
+
+def test_everybody_reads_what_is_public_and_nobody_the_rest(reports: httpx.Client) -> None:
+    for more, shown in (
+        ({}, REPORT["description"]),
+        ({"disclosure": "forum"}, None),
+        ({"disclosure": "commander"}, None),
+        ({"category": "domestic_violence"}, None),
+    ):
+        path = reported(reports, **more)
+        answer = reports.get(path)
+        assert (answer.json()["description"], answer.json()["erased"]) == (shown, False)
+        assert not {"lat", "lon", "location"} & answer.json().keys()
+        page = reports.get("/v1/problems", params={"limit": 1}).json()["items"]
+        assert page == [answer.json()]
+        history = reports.get(f"{path}/history").text
+        assert "Kasuari" not in history
+        assert "271828" not in history + answer.text
+
+
+def test_what_is_sealed_is_opened_for_who_says_why_and_that_is_in_the_log_before(reports: httpx.Client) -> None:
+    path = reported(reports, disclosure="commander")
+    before = reports.get(path)
+    answer = reports.post(f"{path}/open", json=OPEN | {"fields": ["description", "location", "reporter"]})
+    items = {item["field"]: item for item in answer.raise_for_status().json()["items"]}
+    assert {name: item["value"] for name, item in items.items()} == {
+        name: REPORT[name] for name in ("description", "location", "reporter")
+    }
+    assert answer.headers["cache-control"] == "no-store"
+    [event] = reports.get("/v1/events", params={"after": answer.json()["position"] - 1, "limit": 1}).json()
+    assert event["type"] == "SealedDataOpened"
+    said = event["data"]
+    assert (said["aggregate"], said["by"], said["reason"]) == (before.json()["id"], OPEN["by"], OPEN["reason"])
+    assert said["opened"] == [{"event_id": item["event_id"], "field": name} for name, item in items.items()]
+    assert reports.get(path).headers["etag"] == before.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "field"),
+    [
+        ({"reason": ""}, "reason"),
+        ({"reason": "  \n "}, "reason"),
+        ({"fields": []}, "fields"),
+        ({"fields": ["title"]}, "fields"),
+        ({"by": "Pak Budi"}, "by"),
+        ({"by": ""}, "by"),
+    ],
+)
+def test_nothing_is_opened_without_a_reason_a_role_and_a_sealed_field(
+    reports: httpx.Client, wish: dict[str, Any], field: str
+) -> None:
+    path = reported(reports)
+    before = len(last_events(reports, path, "SealedDataOpened"))
+    refused = reports.post(f"{path}/open", json=OPEN | wish)
+    assert refused.status_code in (400, 422)
+    assert refused.json()["errors"][0]["field"] == field
+    assert "Kasuari" not in refused.text
+    for name in OPEN:
+        incomplete = {key: value for key, value in OPEN.items() if key != name}
+        assert reports.post(f"{path}/open", json=incomplete).status_code == 400
+    assert len(last_events(reports, path, "SealedDataOpened")) == before
+
+
+def test_notes_and_reasons_are_sealed_as_descriptions_are(reports: httpx.Client) -> None:
+    path = reported(reports)
+    sides = {"victims": "Ibu Kutilang", "offenders": "Sdr. Elang", "place": "Rumah Pak Nuri"}
+    reports.post(f"{path}/verify", json={"note": "Kata Bu Merpati"}).raise_for_status()
+    reports.post(f"{path}/analyse", json={"root_cause": "Gang gelap"} | sides).raise_for_status()
+    history = reports.get(f"{path}/history")
+    assert [event["data"].get("root_cause") for event in history.json()] == [None, None, "Gang gelap"]
+    for secret in (*sides.values(), "Merpati"):
+        assert secret not in history.text
+    assert opened(reports, path, *sides, "note") == sides | {"note": "Kata Bu Merpati"}
+
+
+def test_an_erased_problem_shows_that_it_is_and_its_log_stays(reports: httpx.Client) -> None:
+    path = reported(reports)
+    reports.post(f"{path}/verify", json={"note": "Kata Bu Merpati"}).raise_for_status()
+    history = reports.get(f"{path}/history").json()
+    shown = erased(reports, path)
+    assert (shown["description"], shown["erased"], shown["anonymous"]) == (None, True, True)
+    assert shown["title"] == REPORT["title"]
+    assert reports.get(f"{path}/history").json() == history
+    assert opened(reports, path, "description", "location", "reporter", "note") == dict.fromkeys(
+        ("description", "location", "reporter", "note")
+    )
+
+
+def test_a_reporter_is_forgotten_and_the_report_stays(reports: httpx.Client) -> None:
+    path = reported(reports)
+    assert reports.get(path).json()["anonymous"] is False
+    shown = erased(reports, path, fields=["reporter"], ground="other")
+    assert (shown["description"], shown["erased"], shown["anonymous"]) == (REPORT["description"], False, True)
+    assert last_events(reports, path, "PersonErased")[-1]["ground"] == "other"
+    assert opened(reports, path, "reporter", "description") == {
+        "reporter": None,
+        "description": REPORT["description"],
+    }
+
+
+def test_what_is_erased_twice_is_erased_once(reports: httpx.Client) -> None:
+    path = reported(reports)
+    first, again = (reports.post(f"{path}/erase", json={}).raise_for_status().json() for _ in range(2))
+    assert first == again
+    assert first["persons"] == 2
+
+
+def test_what_is_written_after_an_erasure_can_be_opened(reports: httpx.Client) -> None:
+    path = reported(reports)
+    erased(reports, path)
+    reports.post(f"{path}/verify", json={"note": "Sudah dicek"}).raise_for_status()
+    assert opened(reports, path, "note") == {"note": "Sudah dicek"}
+
+
+def test_a_retried_report_is_opened_by_the_key_of_the_first(reports: httpx.Client) -> None:
+    key = {"Idempotency-Key": "sealed-1"}
+    first, again = (reports.post("/v1/problems", json=REPORT, headers=key) for _ in range(2))
+    assert first.content == again.content
+    assert opened(reports, first.headers["location"], "description") == {"description": REPORT["description"]}
+
+
+@pytest.mark.parametrize("ask", ["open", "erase"])
+def test_nothing_is_opened_or_erased_of_what_there_is_not(reports: httpx.Client, ask: str) -> None:
+    body: dict[str, Any] = OPEN if ask == "open" else {}
+    answer = reports.post(f"/v1/problems/00000000-0000-4000-8000-000000000000/{ask}", json=body)
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/unknown-problem")
+
+
+def test_a_journal_is_no_problem(reports: httpx.Client) -> None:
+    """The streams of openings and erasures are not taken for problems by whoever knows their ids."""
+    path = reported(reports)
+    position = reports.post(f"{path}/open", json=OPEN).raise_for_status().json()["position"]
+    [event] = reports.get("/v1/events", params={"after": position - 1, "limit": 1}).json()
+    for action, body in (("verify", {}), ("open", OPEN), ("erase", {})):
+        answer = reports.post(f"/v1/problems/{event['subject']}/{action}", json=body)
+        assert answer.json()["type"] == "/problems/unknown-problem"
+
+
+def test_a_page_with_erased_and_others_shows_each_as_it_is(reports: httpx.Client) -> None:
+    area = {"area": "35.78.02.1001"}
+    paths = [reported(reports, **area, description=f"Nomor {number}") for number in range(4)]
+    erased(reports, paths[1])
+
+    def shown() -> None:
+        items = reports.get("/v1/problems", params=area).json()["items"]
+        assert [item["description"] for item in items] == ["Nomor 3", "Nomor 2", None, "Nomor 0"]
+
+    eventually(shown)

@@ -1,0 +1,180 @@
+"""Keys recorded with their events, and the end of keys: together or not at all, and for good."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rembuk.codec import Codec
+from rembuk.contracts.privacy import Opened, PersonErased, SealedDataOpened
+from rembuk.database import connect
+from rembuk.erasing import Eraser
+from rembuk.event import Metadata
+from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
+from rembuk.handling import handle
+from rembuk.persons import OPENINGS, ErasePerson, OpenSealed, erase, openings_of
+from rembuk.region_key import RegionKey, RegionKeys, WrappedKey
+from rembuk.testing.tallies import Counted, TallyOpened, TallyRegion
+from rembuk.vault import Erased, Vault
+
+CODEC = Codec((TallyOpened, Counted, PersonErased, SealedDataOpened))
+KEYS = RegionKeys([RegionKey(bytes(32))])
+
+
+@pytest.fixture
+async def log(region: TallyRegion) -> AsyncIterator[EventLog]:
+    log = EventLog(region.url, CODEC)
+    await log.start()
+    yield log
+    await log.stop()
+
+
+@pytest.fixture
+async def vault(region: TallyRegion) -> AsyncIterator[Vault]:
+    vault = Vault(region.url, KEYS)
+    await vault.start()
+    yield vault
+    await vault.stop()
+
+
+@pytest.fixture
+async def database(region: TallyRegion) -> AsyncIterator[asyncpg.Connection]:
+    connection = await connect(region.url, "test")
+    yield connection
+    await connection.close()
+
+
+async def kept(database: asyncpg.Connection) -> set[UUID]:
+    return {row["person"] for row in await database.fetch("select person from vault_key")}
+
+
+async def noted(log: EventLog, note: str, key: WrappedKey, event_id: UUID, stream_id: UUID, version: int = 0) -> None:
+    await log.append(stream_id, version, [event_id], [Counted(1, note)], keys=[key])
+
+
+async def test_a_key_is_there_with_its_event(log: EventLog, vault: Vault) -> None:
+    person, event_id = uuid4(), uuid4()
+    new = vault.new_key(person)
+    sealed = new.seal(event_id, "Siti Rahayu")
+    with pytest.raises(Erased):
+        await vault.open(sealed, event_id)
+    await noted(log, sealed, new.wrapped, event_id, uuid4())
+    assert await vault.open(sealed, event_id) == "Siti Rahayu"
+
+
+@pytest.mark.parametrize("refused", [AlreadyRecorded, VersionConflict])
+async def test_without_its_event_a_key_is_not_kept(
+    log: EventLog, vault: Vault, database: asyncpg.Connection, refused: type[Exception]
+) -> None:
+    first, second, event_id, stream = vault.new_key(uuid4()), vault.new_key(uuid4()), uuid4(), uuid4()
+    await noted(log, "", first.wrapped, event_id, stream)
+    again = (event_id, stream) if refused is AlreadyRecorded else (uuid4(), stream)
+    neighbour = vault.new_key(uuid4())
+    outcomes = await asyncio.gather(
+        noted(log, "", second.wrapped, *again),
+        noted(log, "", neighbour.wrapped, uuid4(), uuid4()),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [refused, type(None)]
+    assert await kept(database) == {first.wrapped.person, neighbour.wrapped.person}
+
+
+async def test_a_key_that_was_never_used_gives_way_to_the_one_that_is_recorded(log: EventLog, vault: Vault) -> None:
+    person, event_id = uuid4(), uuid4()
+    await vault.seal(person, uuid4(), "what a crash kept from the log")
+    new = vault.new_key(person)
+    sealed = new.seal(event_id, "Budi")
+    await noted(log, sealed, new.wrapped, event_id, uuid4())
+    assert await vault.open(sealed, event_id) == "Budi"
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(keys=st.lists(st.integers(0, 3), min_size=1, max_size=20))
+async def test_appends_with_many_keys_one_and_none_share_a_commit(
+    log: EventLog, vault: Vault, database: asyncpg.Connection, keys: list[int]
+) -> None:
+    new = [[vault.new_key(uuid4()).wrapped for _ in range(count)] for count in keys]
+    await asyncio.gather(*(log.append(uuid4(), 0, [uuid4()], [Counted(1)], keys=one) for one in new))
+    assert {key.person for one in new for key in one} <= await kept(database)
+
+
+async def test_a_page_is_opened_with_one_question_and_in_its_order(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [uuid4() for _ in range(5)]
+    persons = [uuid4(), *(one := uuid4(),) * 2, uuid4(), uuid4()]
+    texts = [
+        (await vault.seal(person, event, str(number)), event)
+        for number, (person, event) in enumerate(zip(persons, events, strict=True))
+    ]
+    await vault.erase(persons[3])
+    vault._kept.clear()
+    asked: list[str] = []
+    ask = vault._ask
+
+    async def counted(query: str, *arguments: object) -> list[asyncpg.Record]:
+        asked.append(query)
+        return await ask(query, *arguments)
+
+    monkeypatch.setattr(vault, "_ask", counted)
+    assert await vault.open_many(texts) == ["0", "1", "2", None, "4"]
+    assert len(asked) == 1
+    assert await vault.open_many(texts[:2]) == ["0", "1"]
+    assert len(asked) == 1
+    assert await vault.open_many([]) == []
+    assert one in vault._kept
+
+
+async def test_a_person_is_erased_once_and_the_log_tells(log: EventLog, vault: Vault) -> None:
+    person, event_id = uuid4(), uuid4()
+    sealed = await vault.seal(person, event_id, "Siti")
+    command = ErasePerson("35.78", person, "request")
+    first = await erase(log, vault, command, str(uuid4()), Metadata())
+    again = await erase(log, vault, command, str(uuid4()), Metadata())
+    with pytest.raises(Erased):
+        await vault.open(sealed, event_id)
+    assert (first.version, again.version, again.position) == (1, 1, first.position)
+    assert [one.event for one in await log.read()] == [PersonErased("35.78", person, "request")]
+
+
+async def test_a_key_that_a_backup_brought_back_is_destroyed_again(
+    log: EventLog, vault: Vault, region: TallyRegion, database: asyncpg.Connection
+) -> None:
+    gone, stays = uuid4(), uuid4()
+    for person in (gone, stays):
+        await vault.seal(person, uuid4(), "x")
+    backup = await database.fetch("select person, wrapped, key_id from vault_key")
+    await erase(log, vault, ErasePerson("", gone, "request"), str(uuid4()), Metadata())
+    restore = "insert into vault_key (person, wrapped, key_id) values ($1, $2, $3) on conflict do nothing"
+    await database.executemany(restore, [tuple(row) for row in backup])
+    assert await kept(database) == {gone, stays}
+    eraser = Eraser(region.url)
+    assert [await eraser.destroy(), await eraser.destroy()] == [1, 0]
+    assert await kept(database) == {stays}
+
+
+async def test_what_was_erased_since_is_destroyed_and_nothing_asked_twice(
+    log: EventLog, vault: Vault, region: TallyRegion, database: asyncpg.Connection
+) -> None:
+    """As after a crash between recording an erasure and destroying the key."""
+    eraser = Eraser(region.url)
+    for _ in range(2):
+        person = uuid4()
+        await vault.seal(person, uuid4(), "x")
+        await log.append(uuid4(), 0, [uuid4()], [PersonErased("", person, "other")])
+        assert await eraser.destroy() == 1
+    assert eraser._position == await log.head() == 2
+    assert await kept(database) == set()
+
+
+async def test_an_opening_is_a_fact_of_a_journal_beside_the_aggregate(log: EventLog) -> None:
+    tally = uuid4()
+    await log.append(tally, 0, [uuid4()], [TallyOpened()])
+    command = OpenSealed("35.78", tally, (Opened(uuid4(), "note"),), "officer:4711", "Laporan hilang")
+    for version in (1, 2):
+        outcome = await handle(log, OPENINGS, openings_of(tally), command, str(uuid4()), Metadata())
+        assert (outcome.stream_id, outcome.version) == (openings_of(tally), version)
+    assert len(await log.read_stream(tally)) == 1
