@@ -48,11 +48,13 @@ class OnCall:
         self.folder, self.sink = folder, sink
         self.base = free_ports(10)
         self.home = Home(folder / ".rembuk/jatim")
-        self.aggregate = ""
+        self.aggregate = self.problem = ""
+        self.erased: list[Any] = []
 
     def type(self, command: str) -> str:
         """What it says on both streams, once it has ended well."""
-        done = run(self.folder, command, self.base, REMBUK_WEBHOOK_PRIVATE="allow", AGGREGATE=self.aggregate)
+        done = run(self.folder, command, self.base, REMBUK_WEBHOOK_PRIVATE="allow", AGGREGATE=self.aggregate,
+                   PROBLEM=self.problem)  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout + done.stderr
 
@@ -126,12 +128,21 @@ class OnCall:
         """Every event of before is there, nobody heard anything twice, and the region goes on at the next position."""
         self.well()
         assert self.logs() == before
+        eventually(self.erased_stay_so)
         heard = Counter(posted.id for posted in self.sink.at(PATH))
         assert set(heard.values()) == {1}
         assert self.report_and_be_told() == len(before["reports"]) + 1
         assert len(self.ask("reports", "select 1 from problem")) == sum(
             event[4] == "ProblemReported" for event in self.logs()["reports"]
         )
+
+    def persons(self) -> list[Any]:
+        """Whose keys there are of the problem."""
+        query = "select person from vault_key where person in (select texts_of from problem where id = $1)"
+        return [row["person"] for row in self.ask("reports", query, self.problem)]
+
+    def erased_stay_so(self) -> None:
+        assert self.ask("reports", "select 1 from vault_key where person = any($1)", self.erased) == []
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +155,7 @@ def on_call(tmp_path_factory: pytest.TempPathFactory, sink: Sink) -> Iterator[On
     on_call.subscribe()
     on_call.type(".venv/bin/rembuk simulate --problems 40 --seed 5")
     on_call.report_and_be_told()
+    on_call.problem = str(on_call.ask("reports", "select id from problem order by position desc limit 1")[0]["id"])
     yield on_call
     on_call.type(".venv/bin/rembuk down")
     shutil.rmtree(folder, ignore_errors=True)
@@ -161,6 +173,18 @@ def test_looking_and_backing_up(on_call: OnCall) -> None:
     told = on_call.type("cat backup/*/*.ndjson | wc -l")
     assert int(told) == events
     on_call.report_and_be_told()  # more than the backups hold
+
+
+def test_who_is_forgotten_is_so_although_a_backup_has_the_key(on_call: OnCall) -> None:
+    on_call.erased = on_call.persons()
+    assert len(on_call.erased) == 1
+    [told] = on_call.follow("Somebody wants to be forgotten")
+    assert f"{on_call.erased[0]} is erased" in told
+    assert on_call.persons() == []
+    dump = "pg_restore --data-only --table vault_key --file - backup/reports.dump"
+    assert str(on_call.erased[0]) in on_call.type(f'eval "$(.venv/bin/rembuk env)"; {dump}')
+    shown = httpx.get(f"{on_call.url('reports')}/v1/problems/{on_call.problem}").json()
+    assert (shown["title"], shown["description"], shown["erased"]) == ("Motor hilang", None, True)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +282,15 @@ def test_both_disks_come_back_from_an_export(on_call: OnCall) -> None:
     on_call.type(export)
     before = on_call.logs()
     on_call.follow("Both disks are gone, and there is an export")
+    on_call.has_all_of(before)
+
+
+def test_the_region_key_is_changed_while_people_report(on_call: OnCall) -> None:
+    before, old = on_call.logs(), on_call.home.region_key.read_text()
+    told = on_call.follow("The region's key is to be changed")[0]
+    assert "is the region's key" in told
+    assert old.strip() not in on_call.home.region_key.read_text()
+    on_call.type("cmp .rembuk/jatim/region.key elsewhere/region.key.new")
     on_call.has_all_of(before)
 
 

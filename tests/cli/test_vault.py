@@ -1,0 +1,149 @@
+"""`rembuk vault` and `rembuk erase`: a new region key takes over while people report, and who is erased is gone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from rembuk.region_key import RegionKeys
+from rembuk.testing.services import eventually
+from rembuk_cli.home import Home
+
+if TYPE_CHECKING:
+    from conftest import Command
+
+pytestmark = pytest.mark.timeout(300)
+REPORT = {
+    "area": "35.78.08.1004",
+    "category": "theft",
+    "title": "Motor hilang",
+    "description": "Di depan rumah Bu Merpati.",
+    "reporter": {"name": "Siti Kenari"},
+}
+
+
+def reported(running: Command) -> tuple[str, dict[str, Any]]:
+    """A problem's URL, and how it reads once it is shown."""
+    url = f"{running.note()['urls']['reports']}/v1/problems"
+    accepted = httpx.post(url, json=REPORT, timeout=20).raise_for_status().json()
+    one = f"{url}/{accepted['id']}"
+    return one, httpx.get(one, params={"at_least": accepted["position"]}).raise_for_status().json()
+
+
+def keys(running: Command) -> list[dict[str, Any]]:
+    told = running("vault", "status", "--json")
+    assert told.returncode == 0, told.stderr
+    wrapped: list[dict[str, Any]] = json.loads(told.stdout)
+    return wrapped
+
+
+def path_of(running: Command) -> Path:
+    return Home(running.data).region_key
+
+
+def test_a_new_key_takes_over_while_people_report(running: Command) -> None:
+    url, shown = reported(running)
+    assert shown["description"] == REPORT["description"]
+    [before] = keys(running)
+    assert before["current"]
+    assert before["persons"]["reports"] >= 2
+    over = threading.Event()
+    urls: list[str] = []
+
+    def report() -> None:
+        while not over.is_set():
+            urls.append(reported(running)[0])
+
+    people = threading.Thread(target=report)
+    people.start()
+    try:
+        rotated = running("vault", "rotate", "--settle", "2", "--json")
+    finally:
+        over.set()
+        people.join()
+    assert rotated.returncode == 0, rotated.stderr
+    [after] = keys(running)
+    assert after["key_id"] == json.loads(rotated.stdout)["key_id"] != before["key_id"]
+    assert after["persons"]["reports"] == before["persons"]["reports"] + 2 * len(urls)
+    assert path_of(running).stat().st_mode & 0o077 == 0
+    for one in (url, *urls):
+        assert httpx.get(one).json()["description"] == REPORT["description"]
+    assert f"{after['key_id']} current" in running("vault", "status").stdout
+
+
+def test_an_interrupted_rotation_goes_on_with_the_key_it_began_with(running: Command) -> None:
+    [before] = keys(running)
+    begun = running.begin("vault", "rotate", "--settle", "600")
+
+    def halfway() -> list[str]:
+        ids = RegionKeys.load(str(path_of(running).absolute())).ids
+        assert len(ids) == 2
+        return ids
+
+    new, old = eventually(halfway)
+    begun.send_signal(signal.SIGKILL)
+    begun.wait()
+    assert old == before["key_id"]
+    url, _ = reported(running)
+    assert {key["key_id"] for key in keys(running)} == {new, old}
+    finished = running("vault", "rotate", "--settle", "1", "--json")
+    assert json.loads(finished.stdout)["key_id"] == new
+    assert [key["key_id"] for key in keys(running)] == [new]
+    assert httpx.get(url).json()["description"] == REPORT["description"]
+
+
+def test_a_key_that_is_not_at_hand_is_told_and_stops_the_rotation(running: Command) -> None:
+    reported(running)
+    path, [key] = path_of(running), keys(running)
+    kept = path.read_text()
+    path.write_text("dGVzdCB0ZXN0IHRlc3QgdGVzdCB0ZXN0IHRlc3QgdGU=\n")
+    try:
+        told = running("vault", "status")
+        assert told.returncode == 1
+        assert f"{key['key_id']} NOT AT HAND" in told.stdout
+        stopped = running("vault", "rotate", "--settle", "0")
+        assert stopped.returncode == 2
+        assert key["key_id"] in stopped.stderr
+    finally:
+        path.write_text(kept)
+    path.chmod(0o600)
+    assert running("vault", "status").returncode == 0
+
+
+def test_a_problem_is_erased_by_its_id_once(running: Command) -> None:
+    url, _ = reported(running)
+    first, again = (running("erase", "reports", url[-36:], "--why", "request", "--json") for _ in range(2))
+    assert first.returncode == again.returncode == 0, first.stderr
+    persons = [json.loads(line) for line in first.stdout.splitlines()]
+    assert len(persons) == 2
+    assert [json.loads(line)["position"] for line in again.stdout.splitlines()] == [one["position"] for one in persons]
+
+    def gone() -> None:
+        shown = httpx.get(url).json()
+        assert (shown["description"], shown["erased"], shown["anonymous"]) == (None, True, True)
+
+    eventually(gone)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("reports", "nobody", "--why", "request"), "is not an id"),
+        (("reports", str(uuid4()), "--why", "request"), "nothing of"),
+        (("police", str(uuid4()), "--why", "request"), "no service police"),
+        (("reports", str(uuid4())), "--why"),
+        (("reports", str(uuid4()), "--why", "because Siti asked"), "--why"),
+    ],
+)
+def test_what_cannot_be_erased_is_refused_and_changes_nothing(
+    running: Command, arguments: tuple[str, ...], why: str
+) -> None:
+    refused = running("erase", *arguments)
+    assert refused.returncode == 2
+    assert why in refused.stderr
