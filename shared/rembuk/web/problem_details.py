@@ -29,6 +29,7 @@ _NAMED = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<f
 _MISSING = re.compile(r"^Missing required query parameter '(?P<field>[^']*)'")  # how Litestar words it
 _NO_BODY = "'data'"  # Litestar's way to say so
 _PATTERN = "Expected `str` matching regex "
+_CHOICE = "Invalid enum value "
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -91,7 +92,9 @@ def _asked_as(request: Request[Any, Any, Any], name: str) -> str:
 
 
 def _said(rule: str) -> str:
-    """A rule as people read it: what msgspec says, but for patterns what they stand for."""
+    """A rule as people read it: what msgspec says, but for patterns what they stand for, and never what was sent."""
+    if rule.startswith(_CHOICE):
+        return "not one of the values that there are"
     if not rule.startswith(_PATTERN):
         return rule
     regex: str = ast.literal_eval(rule.removeprefix(_PATTERN))
