@@ -30,14 +30,16 @@ AREA_CODE = pattern(
 )
 CATEGORY_CODE = pattern(r"^[a-z_]{1,40}(?!\n)$", "not a category's code such as theft")
 
-Title = Annotated[str, Meta(min_length=3, max_length=200, pattern=NOT_BLANK)]
-"""One line that something is known by, shown to everybody: it is to name nobody."""
-Text = Annotated[str, Meta(min_length=3, max_length=4000, pattern=NOT_BLANK)]
+_PUBLIC = "Shown to everybody: name nobody"
+Title = Annotated[str, Meta(min_length=3, max_length=200, pattern=NOT_BLANK, description=_PUBLIC)]
+"""One line that something is known by."""
+Text = Annotated[str, Meta(min_length=3, max_length=4000, pattern=NOT_BLANK, description=_PUBLIC)]
 """What has to be said."""
-Note = Annotated[str, Meta(max_length=2000, pattern=NO_NUL)]
+Note = Annotated[str, Meta(max_length=2000, pattern=NO_NUL, description=_PUBLIC)]
 """What may be said, or left out."""
-SealedText = Annotated[Text, SEALED]
-SealedNote = Annotated[Note, SEALED]
+_CONFIDENCE = Meta(description="In confidence: sealed before it is recorded")
+SealedText = Annotated[Text, _CONFIDENCE, SEALED]
+SealedNote = Annotated[Note, _CONFIDENCE, SEALED]
 """The same, where nobody but who asks for it and says why is shown it: sealed before it is recorded."""
 Words = Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
 """A name, or anything as short."""
