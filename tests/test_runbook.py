@@ -175,6 +175,16 @@ def test_looking_and_backing_up(on_call: OnCall) -> None:
     on_call.report_and_be_told()  # more than the backups hold
 
 
+def test_who_was_shown_what_is_told(on_call: OnCall) -> None:
+    opening = {"fields": ["description"], "reason": "Laporan dipelajari", "by": "officer:4711"}
+    shown = on_call.post("reports", f"/v1/problems/{on_call.problem}/open", opening)
+    assert shown["items"][0]["value"] == REPORT["description"]
+    [told] = on_call.follow("Who was shown what is sealed?")
+    assert f'"aggregate":"{on_call.problem}"' in told.replace(" ", "")
+    assert "officer:4711" in told
+    assert REPORT["description"] not in told
+
+
 def test_who_is_forgotten_is_so_although_a_backup_has_the_key(on_call: OnCall) -> None:
     on_call.erased = on_call.persons()
     assert len(on_call.erased) == 1

@@ -147,8 +147,11 @@ def _sealed(log: EventLog, vault: Vault) -> list[Any]:
     return [
         open_member,
         erase_member,
-        *sealed.routes(log, vault, "/v1/meetings/{id:uuid}", MeetingEvent.__args__),
-        *sealed.routes(log, vault, "/v1/commitments/{id:uuid}", CommitmentEvent.__args__),
+        *(
+            route(log, vault, f"/v1/{things}/{{id:uuid}}", events.__args__)
+            for route in (sealed.opening, sealed.erasing)
+            for things, events in (("meetings", MeetingEvent), ("commitments", CommitmentEvent))
+        ),
     ]
 
 

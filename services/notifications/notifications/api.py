@@ -230,9 +230,13 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
         list_alerts,
         read_alert,
         list_deliveries,
-        *sealed.routes(
-            log, vault, "/v1/subscriptions/{id:uuid}", (SubscriptionRequested,), {"contact": lambda to: _contact(to).to}
-        )[:1],  # to erase a subscription is to stop it
+        sealed.opening(
+            log,
+            vault,
+            "/v1/subscriptions/{id:uuid}",
+            (SubscriptionRequested,),
+            {"contact": lambda contact: _contact(contact).to},
+        ),
     ]
 
 

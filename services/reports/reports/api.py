@@ -132,7 +132,8 @@ def routes(log: EventLog, vault: Vault, region: str) -> list[Any]:
     return [
         report_problem,
         *(action(log, vault, PROBLEM, f"{one}/{path}", command) for path, command in ACTIONS.items()),
-        *sealed.routes(log, vault, one, ProblemEvent.__args__, {"location": _json, "reporter": _json}),
+        sealed.opening(log, vault, one, ProblemEvent.__args__, {"location": _json, "reporter": _json}),
+        sealed.erasing(log, vault, one, ProblemEvent.__args__),
         list_problems,
         read_problem,
         read_history,

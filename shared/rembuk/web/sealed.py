@@ -106,30 +106,42 @@ async def forget(
     return ErasedPersons(len(persons), position)
 
 
-def routes(
+def opening(
     log: EventLog, vault: Vault, path: str, events: Iterable[type[Event]], readers: Mapping[str, Reader] | None = None
-) -> list[Any]:
-    """`POST <path>/open` and `<path>/erase`; its `{id:uuid}` is that of an aggregate that consists of `events`."""
-    kinds = tuple(events)
-    thing = path.split("/")[2].removesuffix("s")
-
-    async def history_of(stream_id: UUID) -> list[Recorded[Any]]:
-        history = await log.read_stream(stream_id)
-        if not history or not isinstance(history[0].event, kinds):
-            raise Refused(f"unknown-{thing}")
-        return history
+) -> Any:
+    """The route handler of `POST <path>/open`; its `{id:uuid}` is that of an aggregate that consists of `events`."""
+    thing, kinds = _thing(path), tuple(events)
 
     @post(f"{path}/open", status_code=200, operation_id=f"Open{thing}", summary="Be shown what is sealed",
           responses=ERRORS)  # fmt: skip
     async def open_fields(request: Json, id: UUID, data: Opening) -> Response[ShownFields]:
-        return await show(log, vault, request, await history_of(id), data, readers or {})
+        return await show(log, vault, request, await _history(log, id, thing, kinds), data, readers or {})
+
+    return open_fields
+
+
+def erasing(log: EventLog, vault: Vault, path: str, events: Iterable[type[Event]]) -> Any:
+    """The route handler of `POST <path>/erase`, as `opening`."""
+    thing, kinds = _thing(path), tuple(events)
 
     @post(f"{path}/erase", status_code=200, operation_id=f"Erase{thing}", summary="Erase what is sealed",
           responses=ERRORS)  # fmt: skip
     async def erase_fields(request: Json, id: UUID, data: Erasing) -> ErasedPersons:
-        return await forget(log, vault, request, await history_of(id), data)
+        return await forget(log, vault, request, await _history(log, id, thing, kinds), data)
 
-    return [open_fields, erase_fields]
+    return erase_fields
+
+
+def _thing(path: str) -> str:
+    """/v1/problems/{id:uuid} is about a problem."""
+    return path.split("/")[2].removesuffix("s")
+
+
+async def _history(log: EventLog, stream_id: UUID, thing: str, kinds: tuple[type[Event], ...]) -> list[Recorded[Any]]:
+    history = await log.read_stream(stream_id)
+    if not history or not isinstance(history[0].event, kinds):
+        raise Refused(f"unknown-{thing}")
+    return history
 
 
 def _named(history: Sequence[Recorded[Any]], names: Sequence[str]) -> list[SealedField]:
