@@ -17,6 +17,7 @@ from rembuk_cli.restore import restore
 from rembuk_cli.simulate import simulate
 from rembuk_cli.status import status
 from rembuk_cli.up import up
+from rembuk_cli.verify import verify
 
 app = typer.Typer(
     name="rembuk",
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (up, down, demo, simulate, status, events, replay, rebuild, export, restore, reconcile, env):
+for command in (up, down, demo, simulate, status, events, replay, rebuild, verify, export, restore, reconcile, env):
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
 
