@@ -18,8 +18,9 @@ from rembuk.raw_stream import RawStream
 from rembuk.relay import Relay
 from rembuk.signed_note import Signer
 from rembuk.signing import Signing
-from rembuk.testing.servers import Broker
+from rembuk.testing.servers import Broker, Server
 from rembuk.testing.tallies import (
+    CODEC,
     SERVICE,
     TallyRegion,
     background,
@@ -27,6 +28,7 @@ from rembuk.testing.tallies import (
     eventually,
     forged,
     messages,
+    tally_region,
 )
 from rembuk.tree import origin
 from rembuk.verdicts import Verified, Verifying, Wrong
@@ -322,6 +324,31 @@ async def test_a_byte_that_changed_in_the_streams_file_is_told(
     assert ("stream", 100) in [(what, at) for what, at, _ in found]
     assert told.wrong
     await broker.close()
+
+
+async def test_a_byte_that_changed_in_postgres_file_is_told(broker: Client, own_postgres: Callable[[], Server]) -> None:
+    """PostgreSQL's checksum tells, and refuses the page: all events on it cannot be read, the others are as signed."""
+    server = own_postgres()
+    region = await tally_region(server.url)
+    log = EventLog(region.url, CODEC)
+    await log.start()
+    await count_up(log, 300)
+    signer = Signer(origin(region.name, SERVICE), secrets.token_bytes(32))
+    signs = Signing(region.url, region.name, SERVICE, signer, 0.01)
+    await signs.sign()
+    signs.close()
+    await published(region, broker, 300)
+    at_100 = (await log.read(99, 1))[0].id
+    await log.stop()
+    server.stop()
+    changed = [flipped(path, at_100.bytes) for path in Path(server.data).rglob("base/*/*")]  # type: ignore[attr-defined]
+    assert any(changed)
+    server.start()
+    found, told = await verified(region, broker, signer)
+    unreadable = [at for what, at, said in found if what == "log" and "cannot be read: invalid page" in said]
+    assert 100 in unreadable or len(unreadable) == verifying.TOLD
+    assert {what for what, _, _ in found} == {"log"}
+    assert (told.signed, told.wrong < 200) == (300, True)
 
 
 def flipped(path: Path, after: bytes) -> bool:
