@@ -250,6 +250,32 @@ def test_a_missing_region_key_is_put_back(on_call: OnCall) -> None:
     on_call.has_all_of(before)
 
 
+def test_an_altered_event_is_found_and_comes_back_as_it_was(on_call: OnCall) -> None:
+    before = on_call.logs()
+    on_call.well()
+    eventually(lambda: signed(on_call), 40)
+    [told] = on_call.follow("Was anything altered?")
+    assert told.count("unaltered") == 3
+    on_call.ask("reports", "alter table log.event disable trigger append_only")
+    on_call.ask("reports", "update log.event set data = '{}' where position = 5")
+    [told] = on_call.follow("Was anything altered?")
+    assert "reports log, position 5: is not what was signed" in told
+    assert "reports stream, position 5: has other data" in told
+    on_call.follow("PostgreSQL's disk is gone, and there are dumps")
+    on_call.has_all_of(before)
+    eventually(lambda: signed(on_call), 40)
+    [told] = on_call.follow("Was anything altered?")
+    assert told.count("unaltered") == 3
+
+
+def signed(on_call: OnCall) -> None:
+    for service in SERVICES:
+        [row] = on_call.ask(
+            service, "select position as log, (select max(size) from log.tree_head) as tree from log.head"
+        )
+        assert row["log"] == (row["tree"] or 0)
+
+
 def test_a_wrong_read_model_is_made_anew(on_call: OnCall) -> None:
     before = on_call.logs()
     on_call.well()
@@ -273,7 +299,7 @@ def test_an_event_in_quarantine_is_tried_again_or_skipped(on_call: OnCall) -> No
 def set_aside(on_call: OnCall) -> str:
     """The last event of the last problem, as if its projection had failed on it."""
     [event] = on_call.ask("reports", "select * from log.event order by position desc limit 1")
-    headers = streams.message("jatim", "reports", event).headers
+    headers = streams.LoggedMessage("jatim", "reports", event).headers
     on_call.ask(
         "reports",
         """insert into quarantine (follower, stream, position, stream_id, type, error, headers, data)

@@ -19,6 +19,7 @@ from rembuk_cli.simulate import simulate
 from rembuk_cli.status import status
 from rembuk_cli.up import up
 from rembuk_cli.vault import app as vault
+from rembuk_cli.verify import verify
 
 app = typer.Typer(
     name="rembuk",
@@ -27,7 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (up, down, demo, simulate, status, events, replay, rebuild, export, restore, reconcile, erase, env):
+for command in (
+    up, down, demo, simulate, status, events, replay, rebuild, verify, export, restore, reconcile, erase, env,
+):  # fmt: skip
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(vault, name="vault")

@@ -57,6 +57,19 @@ def rebuild(
 
 def _show(service: str, step: Step) -> None:
     match step:
+        case {"kind": "swapped", "quarantined": quarantined}:
+            out.print("the new model is the live one")
+            if quarantined:
+                out.print(f"[red]{quarantined} events are in quarantine[/]; see {program()} quarantine list")
+        case {"kind": "left_beside", "position": position}:
+            out.print(f"{service} as of position {position:,}: ask its GETs with ?as_of={position}")
+        case _:
+            show_comparison(step)
+
+
+def show_comparison(step: Step) -> None:
+    """One table, or one row that differs."""
+    match step:
         case {"kind": "compared", "table": table}:
             differing = [
                 f"{step[kind]:,} {words}"
@@ -73,9 +86,3 @@ def _show(service: str, step: Step) -> None:
             else:
                 [told] = changes({table: [live]}, {table: [new]}) or [f"{table}: its place in the log"]
             out.print(f"    {(live or new)['id']} {escape(told)}", soft_wrap=True)
-        case {"kind": "swapped", "quarantined": quarantined}:
-            out.print("the new model is the live one")
-            if quarantined:
-                out.print(f"[red]{quarantined} events are in quarantine[/]; see {program()} quarantine list")
-        case {"kind": "left_beside", "position": position}:
-            out.print(f"{service} as of position {position:,}: ask its GETs with ?as_of={position}")

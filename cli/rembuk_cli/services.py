@@ -6,6 +6,8 @@ import asyncio
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from rembuk.provisioning import SERVICES
@@ -66,6 +68,27 @@ def told_by(region: Region, service: str, process: str, *arguments: str) -> Iter
     if running.returncode:
         why = [line for line in complaints.decode(errors="replace").splitlines() if not line.startswith("{")]  # its log
         cannot_run(escape(f"{service} could not {process}: {chr(10).join(why).strip()}"))
+
+
+def side_by_side(*sources: Iterator[str]) -> Iterator[str]:
+    """What several tell, as it comes; what one of them raises is raised when all have ended."""
+    lines = SimpleQueue[str | None]()
+    failed: list[BaseException] = []
+
+    def read(source: Iterator[str]) -> None:
+        try:
+            for line in source:
+                lines.put(line)
+        except BaseException as error:
+            failed.append(error)
+        lines.put(None)
+
+    for source in sources:
+        Thread(target=read, args=[source], daemon=True).start()
+    for _ in sources:
+        yield from iter(lines.get, None)
+    if failed:
+        raise failed[0]
 
 
 def watched(lines: Iterator[str], name: Callable[[Step], str]) -> Iterator[Step]:

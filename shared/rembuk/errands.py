@@ -19,18 +19,22 @@ from rembuk import custody, recovery
 from rembuk.cloud_events import cloud_event
 from rembuk.database import UNREACHABLE, connect
 from rembuk.event_log import EventLog
+from rembuk.log_key import signers
 from rembuk.projector import Projector
 from rembuk.rebuilding import CannotRebuild, Rebuild
 from rembuk.replaying import replay
 from rembuk.settings import CannotRun, Settings
+from rembuk.signed_note import BadVerifierKey, Verifier
 from rembuk.sources import Exhausted, LogSource, Source, StreamSource
 from rembuk.streams import stream_name
+from rembuk.verifying import verify
 
 USAGE = {
     "replay": "ID [AS-OF]",
     "retry": "FOLLOWER STREAM AGGREGATE",
     "rebuild": "swap | compare | discard | as-of WHEN",
     **custody.USAGE,
+    "verify": "[VERIFIER-KEY ...]",
     **recovery.USAGE,
 }
 
@@ -50,6 +54,8 @@ def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIter
             return _rebuild(settings, what)
         case "rebuild", ["as-of" as what, when]:
             return _rebuild(settings, what, _position_or_moment(when))
+        case "verify", keys:
+            return _verify(settings, keys)
     return custody.errand(settings, name, arguments) or recovery.errand(settings, name, arguments)
 
 
@@ -107,6 +113,21 @@ async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> A
             f"{str(error) or repr(error)}; nothing is changed. Mend it (make room, where a disk is full) and run this "
             "again: it goes on from where it was; what was built so far is given up by `discard`"
         ) from error
+
+
+async def _verify(settings: Settings, keys: Sequence[str]) -> AsyncIterator[Any]:
+    """Each step of a verification of the log, by our own keys unless others are given; read models are verified by a
+    rebuild that compares."""
+    try:
+        verifiers = [Verifier.of(key) for key in keys] or [signer.verifier for signer in signers(settings)]
+        async for step in verify(
+            settings.database_url, settings.nats_url, settings.region, settings.service, verifiers
+        ):
+            yield step
+    except BadVerifierKey as error:
+        raise CannotRun(str(error)) from error
+    except _INTERRUPTED as error:
+        raise CannotRun(f"{str(error) or repr(error)}; mend that and run this again") from error
 
 
 @asynccontextmanager

@@ -26,14 +26,19 @@ _HEADERS = (
 
 def leaf(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> bytes:
     """The leaf of a row of log.event."""
-    return (streams.header_lines(region, service, row) + _digest_line(row["data"].encode())).encode()
+    return leaf_of(streams.header_lines(region, service, row), row["data"].encode())
+
+
+def leaf_of(headers: str, data: bytes) -> bytes:
+    """The leaf of an event with these header lines."""
+    return (headers + _digest_line(data)).encode()
 
 
 def published_leaf(message: Msg) -> bytes:
     """The leaf of a message as a stream holds it, whatever else its headers say."""
     header = message.headers or {}
     lines = "".join([f"{name}: {header[name]}\r\n" for name in _HEADERS if name in header])
-    return (lines + _digest_line(message.data)).encode()
+    return leaf_of(lines, message.data)
 
 
 def content_digest(data: bytes) -> str:

@@ -62,6 +62,9 @@ class Frontier:
     def root(self) -> bytes:
         return folded(self._hashes)
 
+    def copy(self) -> Frontier:
+        return Frontier(self.size, self._hashes)
+
     def append(self, leaf: bytes) -> list[bytes]:
         """Add a leaf's hash. The subtrees it completes, by level: the leaf's own hash first."""
         completed, size = [leaf], self.size

@@ -14,17 +14,19 @@ from typing import Any
 import asyncpg
 import msgspec
 import nats.js.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rembuk import streams
+from rembuk.against_stream import AgainstStream, difference
 from rembuk.cancelling import cancel
 from rembuk.codec import Undecodable
 from rembuk.database import connect
+from rembuk.event_log import PAGE
+from rembuk.raw_stream import RawStream
 from rembuk.relay import HALTED_CHECK_S, Relay, RelayHalted
-from rembuk.sources import LogSource, StreamSource
+from rembuk.sources import StreamSource
 
-PAGE = 500
+AT_ONCE = 500
 TOLD = 20
 """Differences that are told one by one."""
 PATIENCE_S = HALTED_CHECK_S + 15
@@ -72,11 +74,10 @@ class Reconciliation:
     """Of one service, asked as the service itself. Raises what `rembuk.database.UNREACHABLE` lists, nats.errors.Error
     and CannotReconcile."""
 
-    def __init__(self, log_url: str, broker: Client, region: str, service: str) -> None:
+    def __init__(self, log_url: str, broker: RawStream, region: str, service: str) -> None:
         self._log_url, self._broker = log_url, broker
         self._region, self._service = region, service
         self._stream = streams.stream_name(region, service)
-        self._prefix = streams.subject_prefix(region, service)
         self._jetstream = broker.jetstream()
 
     async def sound(self) -> int:
@@ -91,9 +92,8 @@ class Reconciliation:
                     f"{self._stream} holds {ahead} events that the log has not, and would be their last copy: "
                     f"restore the log from it first, by: rembuk restore {self._service} --from stream"
                 )
-            log = LogSource(connection, self._region, self._service)
             position = min(head, tail)
-            while position and await self._differs(log, position):
+            while position and await self._differs(connection, position):
                 position -= 1
             return position
         finally:
@@ -113,7 +113,7 @@ class Reconciliation:
                 yield step
             tail = await self._tail()
             differences = 0
-            async for compared in self._compare(LogSource(connection, self._region, self._service), min(head, tail)):
+            async for compared in self._compare(connection, min(head, tail)):
                 if isinstance(compared, Difference):
                     differences += 1
                     if differences > TOLD:
@@ -129,11 +129,9 @@ class Reconciliation:
         except nats.js.errors.NotFoundError:
             return 0
 
-    async def _differs(self, log: LogSource, position: int) -> bool:
-        [ours] = await log.after(position - 1, 1)
-        theirs = await StreamSource(self._broker, self._stream).after(position - 1, 1)
-        at_it = [one for one in theirs if streams.sequence(one) == position]
-        return bool(self._difference(ours, at_it[0] if at_it else None))
+    async def _differs(self, connection: asyncpg.Connection[Any], position: int) -> bool:
+        [row] = await connection.fetch(PAGE, position - 1, 1)
+        return bool(difference(self._region, self._service, row, await self._broker.one(self._stream, position)))
 
     async def _forget(self) -> None:
         try:
@@ -145,7 +143,7 @@ class Reconciliation:
         """How many messages beyond the log are events of this service: a lost log's, and not somebody's noise."""
         source, position, ours = StreamSource(self._broker, self._stream), head, 0
         while position < tail:
-            messages = await source.after(position, PAGE)
+            messages = await source.after(position, AT_ONCE)
             if not messages:
                 break
             position = streams.sequence(messages[-1])
@@ -183,34 +181,15 @@ class Reconciliation:
         finally:
             await cancel([work])
 
-    async def _compare(self, log: LogSource, last: int) -> AsyncIterator[Reconciling | Difference]:
+    async def _compare(self, connection: asyncpg.Connection[Any], last: int) -> AsyncIterator[Reconciling | Difference]:
         """Every position up to `last`, in the log and in the stream."""
-        stream = StreamSource(self._broker, self._stream)
-        position, held = 0, dict[int, Msg]()
-        read = 0
+        if last:
+            await self._broker.begin(self._stream)
+        against_stream = AgainstStream(self._broker, last, self._region, self._service)
+        position = 0
         while position < last:
-            expected = await log.after(position, min(PAGE, last - position))
-            target = streams.sequence(expected[-1])
-            while read < target and (messages := await stream.after(read, PAGE)):
-                held.update((streams.sequence(message), message) for message in messages)
-                read = streams.sequence(messages[-1])
-            for ours in expected:
-                position = streams.sequence(ours)
-                if what := self._difference(ours, held.pop(position, None)):
-                    yield Difference(position, what)
+            rows = await connection.fetch(PAGE, position, min(AT_ONCE, last - position))
+            position = rows[-1]["position"]
+            for wrong in await against_stream.take(rows):
+                yield Difference(wrong.position, wrong.said)
             yield Reconciling("comparing", position, last)
-
-    def _difference(self, ours: Msg, theirs: Msg | None) -> str:
-        if theirs is None:
-            return "is missing in the stream"
-        if theirs.data != ours.data:
-            return "has other data in the stream"
-        header = ours.headers or {}
-        subject = streams.subject(self._prefix, header["ce-type"], header["ce-area"])
-        if theirs.subject != subject:
-            return f"stands under the subject {theirs.subject}, not {subject}"
-        said = theirs.headers or {}
-        for name, value in header.items():
-            if said.get(name) != value:
-                return f"has another {name} in the stream: {said.get(name)!r}, not {value!r}"
-        return ""

@@ -20,6 +20,7 @@ from rembuk.database import UNREACHABLE, connect
 from rembuk.event_log import EventLog
 from rembuk.export_formats import FormatMissing
 from rembuk.exporting import BadExport, Export, ExportSource, Manifest, Selection
+from rembuk.raw_stream import RawStream
 from rembuk.reactions import Reactor
 from rembuk.reconciling import CannotReconcile, Reconciliation
 from rembuk.restoring import CannotRestore, end_of_stream, restore
@@ -160,16 +161,15 @@ async def _sound(settings: Settings) -> AsyncIterator[int]:
         yield await _reconciliation(settings, broker).sound()
 
 
-def _reconciliation(settings: Settings, broker: Client) -> Reconciliation:
+def _reconciliation(settings: Settings, broker: RawStream) -> Reconciliation:
     return Reconciliation(settings.database_url, broker, settings.region, settings.service)
 
 
 @asynccontextmanager
-async def _broker(settings: Settings) -> AsyncIterator[Client]:
+async def _broker(settings: Settings) -> AsyncIterator[RawStream]:
+    broker = RawStream()
     try:
-        broker = await nats.connect(
-            settings.nats_url, name="rembuk errand", connect_timeout=5, max_reconnect_attempts=3
-        )
+        await broker.connect(settings.nats_url, name="rembuk errand", connect_timeout=5, max_reconnect_attempts=3)
     except _AWAY as error:
         raise CannotRun("NATS does not answer: start it first") from error
     try:

@@ -9,8 +9,9 @@ import asyncpg
 import structlog
 
 from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
+from rembuk.merkle import leaf_hash
 from rembuk.signed_note import Signer, TreeHead
-from rembuk.tree import Growth, Tree, origin
+from rembuk.tree import Growth, Tree, Unpublished, origin
 
 PAUSE_S = 5.0
 AT_ONCE = 20_000
@@ -64,13 +65,14 @@ class Signing:
         until = min(await connection.fetchval(_HEAD), last.size + AT_ONCE)
         if until <= last.size:
             return None
-        growth = Growth(await tree.frontier(last.size))
+        growth, unpublished = Growth(await tree.frontier(last.size)), Unpublished()
         if growth.frontier.root != last.root:
             raise Altered(f"the first {last.size} events are not what was signed: run rembuk verify {self._service}")
         async for leaf, row in tree.events(last.size, until):
-            growth.append(leaf, row["metadata"])
+            growth.append(leaf_hash(leaf))
+            unpublished.append(row["metadata"])
         head = TreeHead(origin(self._region, self._service), growth.frontier.size, growth.frontier.root)
-        await tree.add(self._signer.sign(head.text), growth)
+        await tree.add(self._signer.sign(head.text), growth, unpublished)
         return head
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:

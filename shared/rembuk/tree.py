@@ -43,19 +43,27 @@ class Growth:
         self.frontier = frontier
         self.leaves = bytearray()
         self.nodes: list[tuple[int, int, bytes]] = []
-        self._unpublished = sha256()
 
-    @property
-    def unpublished(self) -> bytes:
-        return self._unpublished.digest()
-
-    def append(self, leaf: bytes, metadata: str) -> None:
-        hashed = leaf_hash(leaf)
-        completed = self.frontier.append(hashed)
-        self.leaves += hashed
-        self._unpublished.update(_decode_metadata(metadata).fingerprint.encode() + b"\n")
+    def append(self, leaf: bytes) -> None:
+        """Add a leaf's hash."""
+        completed = self.frontier.append(leaf)
+        self.leaves += leaf
         for level in range(STORED, len(completed), STORED):
             self.nodes.append((level, (self.frontier.size >> level) - 1, completed[level]))
+
+
+class Unpublished:
+    """A digest of what events hold and do not publish."""
+
+    def __init__(self) -> None:
+        self._sha256 = sha256()
+
+    def append(self, metadata: str) -> None:
+        """Add an event's. Raises msgspec.MsgspecError for what is no metadata."""
+        self._sha256.update(_decode_metadata(metadata).fingerprint.encode() + b"\n")
+
+    def digest(self) -> bytes:
+        return self._sha256.digest()
 
 
 class Tree:
@@ -95,11 +103,11 @@ class Tree:
                 yield leaf(self._region, self._service, row), row
             after = rows[-1]["position"]
 
-    async def add(self, note: str, growth: Growth) -> None:
+    async def add(self, note: str, growth: Growth, unpublished: Unpublished) -> None:
         """Add a head, signed of what the tree has grown to."""
         levels, indexes, hashes = zip(*growth.nodes, strict=True) if growth.nodes else ((), (), ())
         await self._connection.execute(
-            _ADD, growth.frontier.size, note, bytes(growth.leaves), growth.unpublished, levels, indexes, hashes
+            _ADD, growth.frontier.size, note, bytes(growth.leaves), unpublished.digest(), levels, indexes, hashes
         )
 
     async def _subtree(self, level: int, index: int) -> bytes:

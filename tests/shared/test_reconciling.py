@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
 from nats.aio.client import Client
 from rembuk import reconciling, streams
 from rembuk.event_log import EventLog
+from rembuk.raw_stream import RawStream
 from rembuk.reconciling import CannotReconcile, Difference, Reconciled, Reconciliation, Reconciling
 from rembuk.relay import Relay
 from rembuk.sources import StreamSource
 from rembuk.testing.servers import Broker
-from rembuk.testing.tallies import SERVICE, TallyRegion, background, count_up, level, messages, renewed
+from rembuk.testing.tallies import SERVICE, TallyRegion, background, count_up, forged, level, messages, renewed
 from rembuk.worker import connect
 
 
+@asynccontextmanager
+async def reconciling_by(region: TallyRegion, broker: Client) -> AsyncIterator[Reconciliation]:
+    """On a connection of its own to the same server."""
+    stream = RawStream()
+    assert broker.connected_url is not None
+    await stream.connect(broker.connected_url.geturl())
+    yield Reconciliation(region.url, stream, region.name, SERVICE)
+    await stream.close()
+
+
 async def reconciled(region: TallyRegion, broker: Client, anew: bool = False) -> tuple[list[Difference], Reconciled]:
-    reconciliation = Reconciliation(region.url, broker, region.name, SERVICE)
-    steps = [step async for step in reconciliation.run(anew)]
+    async with reconciling_by(region, broker) as reconciliation:
+        steps = [step async for step in reconciliation.run(anew)]
     assert isinstance(steps[-1], Reconciled)
     return [step for step in steps if isinstance(step, Difference)], steps[-1]
-
-
-async def forged(region: TallyRegion, broker: Client, change: Callable[[int, dict[str, str], bytes], bytes]) -> None:
-    """The stream made anew by somebody who may, each message as `change` would have it; it says what the data are."""
-    held = await messages(broker, region.stream)
-    jetstream = broker.jetstream()
-    await jetstream.delete_stream(region.stream)
-    await jetstream.add_stream(streams.stream_config(region.name, SERVICE))
-    for position, message in enumerate(held, 1):
-        headers = dict(message.headers or {})
-        for name in ("Nats-Expected-Last-Sequence", "Nats-Batch-Id", "Nats-Batch-Sequence", "Nats-Batch-Commit"):
-            headers.pop(name, None)
-        data = change(position, headers, message.data)
-        await jetstream.publish(message.subject, data, headers=headers)
 
 
 async def test_what_the_stream_lacks_at_its_end_is_published(
@@ -132,16 +130,16 @@ async def test_noise_behind_the_log_is_told_apart_from_events_and_may_go(
 async def test_where_the_stream_is_no_longer_the_log_is_known_before_it_is_made_anew(
     log: EventLog, broker: Client, region: TallyRegion
 ) -> None:
-    reconciliation = Reconciliation(region.url, broker, region.name, SERVICE)
     await count_up(log, 5)
-    assert await reconciliation.sound() == 0
-    await reconciled(region, broker)
-    assert await reconciliation.sound() == 5
-    for _ in range(3):
-        await broker.jetstream().publish(f"{region.prefix}.Noise.35.78._", b"{}")
-    assert await reconciliation.sound() == 5
-    await count_up(log, 10)
-    assert await reconciliation.sound() == 5
+    async with reconciling_by(region, broker) as reconciliation:
+        assert await reconciliation.sound() == 0
+        await reconciled(region, broker)
+        assert await reconciliation.sound() == 5
+        for _ in range(3):
+            await broker.jetstream().publish(f"{region.prefix}.Noise.35.78._", b"{}")
+        assert await reconciliation.sound() == 5
+        await count_up(log, 10)
+        assert await reconciliation.sound() == 5
 
 
 async def test_a_stream_to_which_nothing_can_be_published_is_said_to_be_so(
@@ -160,7 +158,8 @@ async def test_a_stream_to_which_nothing_can_be_published_is_said_to_be_so(
 async def test_it_says_how_far_it_is(log: EventLog, broker: Client, region: TallyRegion) -> None:
     await count_up(log, 1_100)
     await reconciled(region, broker)
-    steps = [step async for step in Reconciliation(region.url, broker, region.name, SERVICE).run()]
+    async with reconciling_by(region, broker) as reconciliation:
+        steps = [step async for step in reconciliation.run()]
     told = [(step.what, step.position, step.target) for step in steps if isinstance(step, Reconciling)]
     assert told == [("comparing", position, 1_100) for position in (500, 1_000, 1_100)]
 

@@ -31,7 +31,7 @@ from rembuk.following import Follower
 from rembuk.migrations import GRANTS, KERNEL_SCRIPTS
 from rembuk.projector import Projector
 from rembuk.provisioning import provision
-from rembuk.streams import recorded, stream_name, subject_prefix
+from rembuk.streams import recorded, stream_config, stream_name, subject_prefix
 from rembuk.worker import broker
 
 T = TypeVar("T")
@@ -224,6 +224,20 @@ async def messages(client: Client, stream: str) -> list[Msg]:
     await pull.unsubscribe()
     await jetstream.delete_consumer(stream, name)
     return found
+
+
+async def forged(region: TallyRegion, client: Client, change: Callable[[int, dict[str, str], bytes], bytes]) -> None:
+    """The stream made anew by somebody who may, each message as `change` would have it; it says what the data are."""
+    held = await messages(client, region.stream)
+    jetstream = client.jetstream()
+    await jetstream.delete_stream(region.stream)
+    await jetstream.add_stream(stream_config(region.name, SERVICE))
+    for position, message in enumerate(held, 1):
+        headers = dict(message.headers or {})
+        for name in ("Nats-Expected-Last-Sequence", "Nats-Batch-Id", "Nats-Batch-Sequence", "Nats-Batch-Commit"):
+            headers.pop(name, None)
+        data = change(position, headers, message.data)
+        await jetstream.publish(message.subject, data, headers=headers)
 
 
 async def level(log: EventLog, client: Client, stream: str) -> None:

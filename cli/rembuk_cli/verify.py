@@ -1,0 +1,98 @@
+"""`rembuk verify`: is the log what was signed, the stream what the log holds, each read model what the log comes to?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rembuk.provisioning import SERVICES
+from rich.markup import escape
+
+from rembuk_cli.home import Home
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, program, require_running
+from rembuk_cli.rebuild import show_comparison
+from rembuk_cli.services import Step, require_service, side_by_side, told_by, watched
+
+RUNBOOK = "docs/runbook.md, “Verify found something”"
+
+
+def verify(
+    service: Annotated[str, typer.Argument(help="reports, forums or notifications; all of them without.")] = "",
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", help="The logs' verifier keys, a line each, instead of those of the region's log.key."),
+    ] = None,
+    region: RegionName = "jatim",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Hold each log, event by event, against its signed tree heads and its stream, each read model against a replay.
+
+    Harmless while the region runs. Exit code 1 when something is not as it was recorded, and where.
+
+    Example: rembuk verify reports
+    """
+    if service:
+        require_service(service)
+    home = home_of(region, data)
+    seen = home.running_region(require_running(home))
+    wrong = 0
+    for one in [service] if service else SERVICES:
+        verifiers = _verifiers(keys, home, region, one)
+        for step in watched(
+            side_by_side(told_by(seen, one, "verify", *verifiers), told_by(seen, one, "rebuild", "compare")),
+            lambda step: f"read models of {step['stream']}" if "stream" in step else "log and stream",
+        ):
+            if as_json:
+                print(json.dumps({"service": one, **step}, ensure_ascii=False))
+            else:
+                _show(one, step)
+            match step:
+                case {"kind": "verified"}:
+                    wrong += step["wrong"]
+                case {"kind": "compared"}:
+                    wrong += step["only_live"] + step["only_new"] + step["changed"]
+    if wrong:
+        err.print(f"what to do: {RUNBOOK}", soft_wrap=True)
+        raise typer.Exit(WRONG)
+
+
+def _verifiers(keys: Path | None, home: Home, region: str, service: str) -> list[str]:
+    """The verifier keys of a log: given, or those of the keys that the region signs with."""
+    from rembuk.key_setting import BadKey, read_keys
+    from rembuk.signed_note import BadVerifierKey, Signer, Verifier
+    from rembuk.tree import origin
+
+    name = origin(region, service)
+    try:
+        if keys is None:
+            return [str(Signer(name, key).verifier) for key in read_keys(str(home.log_key), "the log's key")]
+        given = [Verifier.of(line) for line in keys.read_text().split() if line]
+    except BadKey as error:
+        cannot_run(f"{escape(str(error))}; put it back, or give the logs' verifier keys by --keys FILE")
+    except (OSError, UnicodeDecodeError, BadVerifierKey) as error:
+        cannot_run(escape(f"{keys}: {error}"))
+    if not (ours := [str(verifier) for verifier in given if verifier.name == name]):
+        cannot_run(escape(f"{keys} has no key of {name}, but of {', '.join(one.name for one in given) or 'nobody'}"))
+    return ours
+
+
+def _show(service: str, step: Step) -> None:
+    match step:
+        case {"kind": "wrong", "what": what, "said": said, "position": position}:
+            out.print(f"[red]{service} {what}, position {position:,}[/]: {escape(said)}", soft_wrap=True)
+        case {"kind": "verified", "events": events, "signed": signed, "heads": heads, "published": published}:
+            if step["wrong"]:
+                out.print(f"[red]{service}: {step['wrong']:,} found in {events:,} events[/]")
+                return
+            out.print(
+                f"[bold]{service}[/]: {events:,} events, none missing; {signed:,} signed ({heads:,} heads), "
+                f"{published:,} in the stream: [green]unaltered[/]",
+                soft_wrap=True,
+            )
+        case _:
+            show_comparison(step)
+            if step["kind"] == "compared" and step["only_live"] + step["only_new"] + step["changed"]:
+                out.print(f"    made anew by: {program()} rebuild {service}")

@@ -1,0 +1,149 @@
+"""Verify: one pass over a log, which is held against its signed heads and against its stream at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import asyncpg
+import msgspec
+import nats.js.errors
+
+from rembuk import streams
+from rembuk.against_heads import AgainstHeads
+from rembuk.against_stream import AgainstStream
+from rembuk.database import connect
+from rembuk.event_log import PAGE
+from rembuk.leaves import leaf_of
+from rembuk.merkle import leaf_hash
+from rembuk.raw_stream import RawStream
+from rembuk.signed_note import Verifier
+from rembuk.verdicts import Verified, Verifying, Wrong
+
+PAGE_EVENTS = 2_000
+TOLD = 20
+"""So many of a kind are told one by one; the rest are counted."""
+
+_HEAD = "select position from log.head"
+
+
+class _Page:
+    """What the log has at `first` and the positions that follow: a row each, or why there is none."""
+
+    def __init__(self, first: int, rows: Sequence[asyncpg.Record | str], region: str, service: str) -> None:
+        self.last = first + len(rows) - 1
+        self.rows: list[asyncpg.Record] = []
+        self.headers: list[str | None] = []
+        self.leaves: list[bytes | None] = []
+        self.metadatas: list[str | None] = []
+        self.wrong: list[Wrong] = []
+        for position, row in enumerate(rows, first):
+            if isinstance(row, str):
+                self.wrong.append(Wrong("log", row, position))
+                self.leaves.append(None)
+                self.metadatas.append(None)
+                continue
+            try:
+                header = streams.header_lines(region, service, row)
+            except (ValueError, msgspec.MsgspecError) as error:
+                self.wrong.append(Wrong("log", f"is nothing that could be published: {error}", position))
+                header = None
+            self.metadatas.append(row["metadata"])
+            self.rows.append(row)
+            self.headers.append(header)
+            self.leaves.append(None if header is None else leaf_hash(leaf_of(header, row["data"].encode())))
+        self.wrong += [
+            Wrong("log", "was recorded before the one before it", later["position"])
+            for earlier, later in pairwise(self.rows)
+            if later["recorded_at"] < earlier["recorded_at"]
+        ]
+
+
+async def verify(
+    log_url: str, nats_url: str, region: str, service: str, verifiers: Sequence[Verifier]
+) -> AsyncIterator[Verifying | Wrong | Verified]:
+    """Look at all that the log holds now; `verifiers` are its keys. Nothing is changed; what is recorded meanwhile is
+    not looked at. Raises what `rembuk.database.UNREACHABLE` lists, and nats.errors.Error."""
+    found = Counter[str]()
+    pages, beside = await connect(log_url, "verify"), await connect(log_url, "verify heads")
+    stream = RawStream()
+    try:
+        await stream.connect(nats_url, connect_timeout=5, max_reconnect_attempts=3)
+        against_heads = AgainstHeads(beside, region, service, verifiers)
+        against_stream = AgainstStream(stream, await _begin(stream, region, service), region, service)
+        head = int(await pages.fetchval(_HEAD))
+        async for page in _pages(pages, head, region, service):
+            wrong = [*page.wrong, *await against_heads.take(page.leaves, page.metadatas)]
+            wrong += await against_stream.take(page.rows, page.headers)
+            for one in _told(wrong, found):
+                yield one
+            yield Verifying(page.last, head)
+        for one in _told([*await against_heads.end(head), *await against_stream.end(head, beside)], found):
+            yield one
+        yield Verified(head, against_heads.signed, against_heads.heads, min(head, against_stream.tail), found.total())
+    finally:
+        pages.terminate()
+        beside.terminate()
+        await stream.close()
+
+
+async def _begin(stream: RawStream, region: str, service: str) -> int:
+    """Read the stream from now on; its last sequence, which the log has reached by then. 0 where there is none."""
+    name = streams.stream_name(region, service)
+    try:
+        tail = int((await stream.jetstream().stream_info(name)).state.last_seq)
+        await stream.begin(name)
+    except nats.js.errors.NotFoundError:
+        return 0
+    return tail
+
+
+def _told(wrong: Sequence[Wrong], found: Counter[str]) -> list[Wrong]:
+    """Those that are told one by one, after counting all."""
+    told = []
+    for one in wrong:
+        found[one.what] += 1
+        if found[one.what] <= TOLD:
+            told.append(one)
+    return told
+
+
+async def _pages(connection: asyncpg.Connection[Any], head: int, region: str, service: str) -> AsyncIterator[_Page]:
+    """The log up to `head`, each page read while the one before it is worked on."""
+    reading = asyncio.create_task(_read(connection, 0, head))
+    try:
+        position = 0
+        while position < head:
+            rows = await reading
+            first, position = position + 1, position + len(rows)
+            reading = asyncio.create_task(_read(connection, position, head))
+            yield _Page(first, rows, region, service)
+    finally:
+        reading.cancel()
+
+
+async def _read(connection: asyncpg.Connection[Any], after: int, head: int) -> list[asyncpg.Record | str]:
+    """What stands at the positions after `after`, in order, up to `head`: a row, or why there is none."""
+    if after >= head:
+        return []
+    try:
+        rows = await connection.fetch(PAGE, after, min(PAGE_EVENTS, head - after))
+    except asyncpg.InternalServerError:
+        return [await _read_alone(connection, after + 1)]
+    by_position = {row["position"]: row for row in rows}
+    until = max(by_position) if by_position else head
+    return [
+        by_position.get(position, "is missing in the log")
+        for position in range(after + 1, min(until, head, after + PAGE_EVENTS) + 1)
+    ]
+
+
+async def _read_alone(connection: asyncpg.Connection[Any], position: int) -> asyncpg.Record | str:
+    try:
+        [row] = await connection.fetch(PAGE, position - 1, 1)
+    except asyncpg.InternalServerError as error:
+        return f"cannot be read: {error}"
+    return row if row["position"] == position else "is missing in the log"

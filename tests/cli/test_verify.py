@@ -1,0 +1,155 @@
+"""`rembuk verify`: a region that nobody altered is found so; what somebody altered is named, and exits with 1."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+from rembuk.provisioning import SERVICES
+from rembuk.signed_note import Signer
+from rembuk.testing.services import eventually
+
+if TYPE_CHECKING:
+    from conftest import Command
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def region(running: Command) -> Command:
+    """A region with 30 problems and what became of them, all of it signed."""
+    assert running("simulate", "--problems", "30", "--seed", "5").returncode == 0
+    eventually(lambda: _signed(running), 60)
+    return running
+
+
+def _signed(region: Command) -> None:
+    region.well()
+    assert all(one["behind"] == 0 for service in region.status()["services"] for one in service["followers"])
+    assert _owner(region, "reports", "select position = (select max(size) from log.tree_head) from log.head")
+
+
+def _owner(region: Command, service: str, query: str) -> Any:
+    async def ask() -> Any:
+        owner = await asyncpg.connect(region.owner_url(service))
+        try:
+            return await owner.fetchval(query)
+        finally:
+            await owner.close()
+
+    return asyncio.run(ask())
+
+
+def verified(region: Command, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
+    said = region("verify", *arguments, "--json")
+    assert said.returncode == code, said.stderr
+    return [json.loads(line) for line in said.stdout.splitlines()]
+
+
+def test_a_region_that_nobody_altered_is_found_so(region: Command) -> None:
+    steps = verified(region)
+    told = {step["service"]: step for step in steps if step["kind"] == "verified"}
+    assert list(told) == list(SERVICES)
+    reports = told["reports"]
+    assert reports["events"] == reports["signed"] == reports["published"] >= 30
+    assert {step["table"] for step in steps if step["kind"] == "compared"} >= {
+        "problem",
+        "open_problem",
+        "subscription",
+    }
+    assert not [step for step in steps if step["kind"] in ("wrong", "difference")]
+
+
+def test_people_are_told_in_words(region: Command) -> None:
+    said = region("verify", "reports")
+    assert said.returncode == 0
+    assert "unaltered" in said.stdout
+    assert "problem: 30 rows, no difference" in said.stdout
+
+
+def test_an_altered_event_is_named_and_what_to_do(region: Command) -> None:
+    text = _owner(region, "reports", "select data::text from log.event where position = 7")
+    _owner(region, "reports", "alter table log.event disable trigger append_only")
+    _owner(region, "reports", "update log.event set data = '{}' where position = 7")
+    try:
+        steps = verified(region, "reports", code=1)
+        said = region("verify", "reports")
+    finally:
+        _owner(region, "reports", f"update log.event set data = $${text}$$ where position = 7")
+        _owner(region, "reports", "alter table log.event enable trigger append_only")
+    found = {(step["what"], step["position"]) for step in steps if step["kind"] == "wrong"}
+    assert found == {("log", 7), ("stream", 7)}
+    assert "reports log, position 7: is not what was signed" in said.stdout
+    assert "docs/runbook.md" in said.stderr
+    assert said.returncode == 1
+    verified(region, "reports")
+
+
+def test_an_altered_row_of_a_read_model_is_named(region: Command) -> None:
+    one = _owner(region, "reports", "select id from problem order by position limit 1")
+    before = _owner(region, "reports", f"select title from problem where id = '{one}'")
+    _owner(region, "reports", f"update problem set title = 'Semua aman' where id = '{one}'")
+    try:
+        steps = verified(region, "reports", code=1)
+        said = region("verify", "reports")
+    finally:
+        _owner(region, "reports", f"update problem set title = $${before}$$ where id = '{one}'")
+    [difference] = [step for step in steps if step["kind"] == "difference"]
+    assert (difference["table"], difference["live"]["id"]) == ("problem", str(one))
+    assert f"{one} problem: title Semua aman" in said.stdout
+    assert "rebuild reports" in said.stdout
+    verified(region, "reports")
+
+
+def test_an_auditor_needs_the_verifier_keys_alone(region: Command, tmp_path: Path) -> None:
+    name = f"polmas/{region.note()['region']}/reports"
+    key = (region.data / "log.key").read_text()
+    theirs, strangers = tmp_path / "keys", tmp_path / "strangers"
+    theirs.write_text(f"{Signer(name, base64.b64decode(key)).verifier}\n")
+    strangers.write_text(f"{Signer(name, bytes(32)).verifier}\n")
+    verified(region, "reports", "--keys", str(theirs))
+    steps = verified(region, "reports", "--keys", str(strangers), code=1)
+    [wrong, *_] = [step for step in steps if step["kind"] == "wrong"]
+    assert wrong["what"] == "heads"
+    assert "no key that is trusted here has signed it" in wrong["said"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        (b"", "has no key of"),
+        (b"nonsense", "is no verifier key"),
+        (b"\xff", "codec can't decode"),
+    ],
+    ids=["none", "empty", "nonsense", "binary"],
+)
+def test_keys_that_are_none_are_refused(region: Command, tmp_path: Path, content: bytes | None, said: str) -> None:
+    keys = tmp_path / "keys"
+    if content is not None:
+        keys.write_bytes(content)
+    refused = region("verify", "reports", "--keys", str(keys))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert said in refused.stderr
+
+
+def test_a_log_key_that_is_missing_is_asked_for(region: Command) -> None:
+    key = region.data / "log.key"
+    aside = key.rename(key.with_name("aside"))
+    try:
+        refused = region("verify", "reports")
+    finally:
+        aside.rename(key)
+    assert refused.returncode == 2
+    assert "log.key cannot be had" in refused.stderr
+    assert "--keys FILE" in refused.stderr
+
+
+def test_an_unknown_service_is_refused(region: Command) -> None:
+    refused = region("verify", "complaints")
+    assert (refused.returncode, "there is no service complaints" in refused.stderr) == (2, True)
