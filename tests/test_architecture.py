@@ -21,7 +21,7 @@ ROOMS = {
     "__init__", "__main__", "api", "app", "commands", "domain", "migrations", "projection", "queries", "reactions",
     "tables", "worker",
 }  # fmt: skip
-OWN_ROOMS = {"notifications": {"channels", "delivery", "phrases"}}
+OWN_ROOMS = {"notifications": {"channels", "delivery", "phrases"}, "reports": {"retention"}}
 
 
 @pytest.fixture

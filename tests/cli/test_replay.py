@@ -73,8 +73,13 @@ def test_people_read_what_each_event_changed_and_never_a_name(running: Command) 
     assert "ForumFounded" in founded
     assert "name FKPM Airlangga" in first
     assert "MemberJoined" in joined
-    assert "name (sealed)" in " ".join(second)
+    assert "pillar youth" in " ".join(second)
     assert "Sri" not in said.stdout
+    report = {"area": "35.78.08.1004", "category": "theft", "title": "Motor hilang", "description": "Rumah Pak Budi"}
+    url = running.note()["urls"]["reports"] + "/v1/problems"
+    told = running("replay", httpx.post(url, json=report).raise_for_status().json()["id"]).stdout
+    assert "description (sealed)" in told
+    assert "Budi" not in told
 
 
 def test_what_nobody_knows_and_what_is_no_time_is_told(running: Command) -> None:
