@@ -165,4 +165,5 @@ def _code(service: str) -> str:
     """A digest of all that decides what the events of a service come to in its rows."""
     contracts = sorted(Path(str(files("rembuk.contracts"))).rglob("*.py"))
     ours = [Path(str(files(service))) / name for name in ("projection.py", "tables.py")]
+    ours += [Path(str(files("rembuk"))) / name for name in ("persons.py", "sealing.py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in [*contracts, *ours])).hexdigest()

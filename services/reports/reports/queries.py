@@ -118,7 +118,8 @@ class ProblemQueries:
 
 def _is_for_all(row: Row[Any]) -> bool:
     """Whether everybody may read what happened."""
-    return not row.erased and row.disclosure == "public" and not CATEGORIES[row.category].sensitive
+    category = CATEGORIES.get(row.category)
+    return not row.erased and row.disclosure == "public" and category is not None and not category.sensitive
 
 
 def _description(row: Row[Any], texts: Iterator[str | None]) -> str | None:
