@@ -19,6 +19,7 @@ HALTED_S = 60.0
 
 _HEAD = "select position from log.head"
 _LOCK = "select pg_advisory_lock(hashtext('rembuk signer'))"
+_ADD_KEY = "select log.add_tree_key($1)"
 
 _log = structlog.get_logger(__name__)
 
@@ -75,3 +76,4 @@ class Signing:
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.execute(_LOCK, timeout=AS_LONG_AS_IT_TAKES_S)
+        await connection.execute(_ADD_KEY, str(self._signer.verifier))

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
+from rembuk.web.log_proofs import reference
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import Row, select
 
@@ -45,11 +46,6 @@ class ProblemPage(msgspec.Struct, frozen=True):
 
     items: list[Problem]
     next_cursor: str | None = None
-
-
-def reference(region: str, position: int) -> str:
-    """What a reporter writes down: the region and the problem's place in its log, unique by construction."""
-    return f"{region.upper()}-{position:06d}"
 
 
 class ProblemQueries:
