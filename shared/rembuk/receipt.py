@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
 
+import msgspec
+
 from rembuk.content_digest import content_digest
 from rembuk.cosignature import WitnessVerifier, cosigned_at, of_witnesses
-from rembuk.merkle import BadProof, leaf_hash, root_of_inclusion
+from rembuk.merkle import leaf_hash, root_of_inclusion
 from rembuk.promises import promised
 from rembuk.receipt_code import unpacked
-from rembuk.signed_note import BadNote, BadVerifierKey, Signature, TreeHead, Verifier, parts
+from rembuk.signed_note import Signature, TreeHead, Verifier, parts
 from rembuk.tlog_proof import PROMISE, LogProof, leaf_and_keys
 
 _LINE_END = "\r\n"
@@ -79,7 +81,9 @@ def proven(text: str, trusted: Sequence[Verifier] = ()) -> Proven:
         if not promise and event.position != proof.index + 1:
             raise BadReceipt(f"the event says that it is at {event.position}, the proof at {proof.index + 1}")
         cosigned = () if promise else tuple(_cosigned(said, signatures, key, of_witnesses(trusted)))
-    except (BadProof, BadNote, BadVerifierKey, UnicodeDecodeError) as error:
+    except BadReceipt:
+        raise
+    except ValueError as error:  # of a proof, a note, a key, a code that is none
         raise BadReceipt(str(error)) from error
     return Proven(
         promise, event, leaf_hash(leaf).hex(), origin, size, root.hex(), str(key), bool(logs), cosigned
@@ -87,9 +91,21 @@ def proven(text: str, trusted: Sequence[Verifier] = ()) -> Proven:
 
 
 def require_data(event: Event, data: bytes) -> None:
-    """Raises BadReceipt where these are not the event's data."""
-    if content_digest(data) != event.content_digest:
+    """Raises BadReceipt where these are not the event's data: their very bytes, or JSON that comes to them, be it laid
+    out otherwise, or within CloudEvents as `/v1/events` and `/v1/problems/{id}/history` give them."""
+    if not any(content_digest(one) == event.content_digest for one in _readings(event, data)):
         raise BadReceipt("the data are not those of the event: their digest is another one")
+
+
+def _readings(event: Event, data: bytes) -> Iterable[bytes]:
+    yield data
+    try:
+        said = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return
+    for one in said if isinstance(said, list) else [said]:
+        if isinstance(one, dict):
+            yield msgspec.json.encode(one.get("data") if one.get("id") == event.id and "specversion" in one else one)
 
 
 def contradictions(all_proven: Sequence[Proven]) -> list[str]:

@@ -7,7 +7,7 @@ create table log.tree_key (
     since        timestamptz not null default now()
 );
 create table log.tree_cosignature (
-    size        bigint not null references log.tree_head,
+    size        bigint not null,
     witness     text not null,
     line        text not null,
     cosigned_at timestamptz not null,
@@ -21,7 +21,8 @@ create function log.add_tree_key(verifier_key text)
 $$;
 create function log.add_tree_cosignature(size bigint, witness text, line text, cosigned_at timestamptz)
     returns void language sql security definer set search_path = log, pg_temp as $$
-    insert into tree_cosignature (size, witness, line, cosigned_at) values ($1, $2, $3, $4) on conflict do nothing
+    insert into tree_cosignature (size, witness, line, cosigned_at)
+        select tree_head.size, $2, $3, $4 from tree_head where tree_head.size = $1 on conflict do nothing
 $$;
 
 create trigger append_only before update or delete or truncate on log.tree_key
