@@ -106,15 +106,14 @@ def verify(file, trusted):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(print(__doc__, file=sys.stderr) or 2)
+    _, file, *keys = sys.argv if len(sys.argv) > 1 else sys.exit(print(__doc__, file=sys.stderr) or 2)
     try:
-        trusted = [verifier(key) for key in sys.argv[2:]]
-        event, signed = verify(pathlib.Path(sys.argv[1]).read_bytes().decode(), trusted)
+        trusted = [verifier(key) for key in keys]
+        event, signed = verify(pathlib.Path(file).read_bytes().decode(), trusted)
     except (OSError, ValueError, KeyError, AttributeError, InvalidSignature) as error:
         sys.exit(f"NOT PROVEN: {error or 'a signature is false'}")
-    print("\n".join(f"{name}: {value}" for name, value in event.items()))
-    print("\n".join(f"signed by {name}+{key_id.hex()}" for name, key_id, *_ in signed))
+    print(*(f"{name}: {value!r}" for name, value in event.items()), sep="\n")
+    print(*(f"signed by {name}+{key_id.hex()}" for name, key_id, *_ in signed), sep="\n")
     checked = any(key[2] == LOG for key in trusted)
     print("PROVEN" if checked else "Proven if that key is the log's: it stands in the file and was not checked.")
     sys.exit(0 if checked else 1)

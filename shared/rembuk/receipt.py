@@ -144,7 +144,7 @@ def _event(leaf: bytes, origin: str) -> Event:
     lines = leaf.decode().split(_LINE_END)[:-1]
     said = dict(line.partition(": ")[::2] for line in lines)
     try:
-        if len(said) != len(lines) or said["ce-source"] != f"/{origin}":
+        if not all(map(str.isprintable, lines)) or len(said) != len(lines) or said["ce-source"] != f"/{origin}":
             raise BadReceipt(f"the event is none of {origin}")
         _, region, service = origin.split("/")
         return Event(
