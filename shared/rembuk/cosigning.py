@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from rembuk.cosignature import WitnessVerifier, cosigned_at
 from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
 from rembuk.merkle import consistency_ranges
 from rembuk.settings import Settings
-from rembuk.signed_note import MAX_NOTE, BadNote, TreeHead, encoded, parts, signature_of
+from rembuk.signed_note import MAX_NOTE, BadNote, Signature, TreeHead, encoded, parts, signature_of
 from rembuk.tree import Tree
 from rembuk.witness_settings import WITNESSES, BadWitnessSetting, read_lines, verifier_in
 
@@ -41,7 +42,11 @@ class _Refused(Exception):
 
 
 class _Other(Exception):
-    """It has cosigned another size than we thought."""
+    """It has cosigned another size than we thought, or another tree."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
 
 
 class Cosigning:
@@ -91,25 +96,27 @@ class Cosigning:
         tree = Tree(connection, self._region, self._service)
         head, note = await tree.latest()
         for _ in range(2) if head.size else ():
-            behind = {row["verifier_key"]: row["size"] for row in await connection.fetch(_BEHIND, head.size)}
-            asked = {key: await self._request(tree, size, head, note) for key, size in behind.items()}
-            answers = [asyncio.to_thread(_post, self._prefixes[key], body) for key, body in asked.items()]
+            behind = await connection.fetch(_BEHIND, head.size)
+            old = {row["verifier_key"]: min(row["size"], head.size) for row in behind}
+            asked = [(self._prefixes[key], await _request(tree, size, head, note)) for key, size in old.items()]
+            answers = await asyncio.gather(*(asyncio.to_thread(_post, *one) for one in asked), return_exceptions=True)
             again = [
-                await self._take(connection, key, head, note, answer)
-                for key, answer in zip(asked, await asyncio.gather(*answers, return_exceptions=True), strict=True)
+                await self._take(connection, key, size, head, note, answer)
+                for (key, size), answer in zip(old.items(), answers, strict=True)
             ]
             if not any(again):
                 return
 
-    async def _request(self, tree: Tree, known: int, head: TreeHead, note: str) -> bytes:
-        old = min(known, head.size)
-        hashes = [encoded(one) for one in await tree.hashes(consistency_ranges(old, head.size))]
-        return "\n".join([f"old {old}", *hashes, "", note]).encode()
-
     async def _take(
-        self, connection: asyncpg.Connection[Any], key: str, head: TreeHead, note: str, answer: str | BaseException
+        self,
+        connection: asyncpg.Connection[Any],
+        key: str,
+        old: int,
+        head: TreeHead,
+        note: str,
+        answer: str | BaseException,
     ) -> bool:
-        """Keep what a witness answered; whether it is to be asked again at once."""
+        """Keep what a witness answered to a proof from `old`; whether it is to be asked again at once."""
         try:
             if isinstance(answer, BaseException):
                 raise answer
@@ -118,17 +125,18 @@ class Cosigning:
             await connection.execute(_ADD, head.size, key, str(line), at)
             await connection.execute(_KNOWN, key, head.size, at)
         except _Other as other:
-            size = int(str(other))
-            if size <= head.size:
-                await connection.execute(_OTHER, key, size)
+            if other.size < head.size or old < other.size == head.size:
+                await connection.execute(_OTHER, key, other.size)
                 return True
-            why = f"it has cosigned {size} events, and the log signs {head.size}: what it had signed is lost"
-            await self._failed(connection, key, why)
-        except (_Refused, BadNote, OSError, ValueError) as error:
+            why = (
+                "another tree than ours" if other.size == head.size else "more than we have: what we had signed is lost"
+            )
+            await self._failed(connection, key, f"it has cosigned {other.size} events, {why} ({head.size} events)")
+        except (_Refused, BadNote, OSError, ValueError, HTTPException) as error:
             await self._failed(connection, key, str(error) or repr(error))
         return False
 
-    def _cosignature(self, key: str, text: str, answer: str) -> Any:
+    def _cosignature(self, key: str, text: str, answer: str) -> Signature:
         verifier = self._verifiers[key]
         for line in answer.splitlines():
             signature = signature_of(line)
@@ -148,8 +156,13 @@ class Cosigning:
             await connection.execute(_ASK, key)
 
 
+async def _request(tree: Tree, old: int, head: TreeHead, note: str) -> bytes:
+    hashes = [encoded(one) for one in await tree.hashes(consistency_ranges(old, head.size))]
+    return "\n".join([f"old {old}", *hashes, "", note]).encode()
+
+
 def _post(prefix: str, body: bytes) -> str:
-    """The cosignatures. Raises _Other, _Refused, OSError."""
+    """The cosignatures. Raises _Other, _Refused, OSError, ValueError, HTTPException."""
     request = urllib.request.Request(  # noqa: S310 - an http(s) URL, see `Cosigning.told`
         f"{prefix}/add-checkpoint", body, {"Content-Type": "text/plain; charset=utf-8"}
     )
@@ -160,5 +173,5 @@ def _post(prefix: str, body: bytes) -> str:
         with error:
             said = error.read(MAX_NOTE).decode(errors="replace")
         if error.code == 409 and said.strip().isdecimal():
-            raise _Other(said.strip()) from None
-        raise _Refused(f"{error.code} {said[:500]}") from None
+            raise _Other(int(said)) from None
+        raise _Refused(f"{error.code} {said[:500]!r}") from None

@@ -1,0 +1,431 @@
+"""Witnesses: they vouch for what goes on from what they have seen, and for nothing else; logs ask them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import httpx
+import msgspec
+import pytest
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from litestar import Litestar
+from rembuk.cosignature import Cosigner, WitnessVerifier, cosigned_at
+from rembuk.cosigning import Cosigning
+from rembuk.event_log import EventLog
+from rembuk.key_setting import BadKey
+from rembuk.merkle import EMPTY_ROOT, Frontier, consistency_ranges, leaf_hash
+from rembuk.settings import Settings
+from rembuk.signed_note import Signer, TreeHead, encoded, signature_of, verified
+from rembuk.signing import Signing
+from rembuk.testing.ports import free_ports
+from rembuk.testing.services import TEST_KEY
+from rembuk.testing.tallies import CODEC, SERVICE, TallyRegion, background, count_up, eventually
+from rembuk.tree import Tree, origin
+from rembuk.web.requests import StrictRequest
+from rembuk.web.witnessing import witnessing
+from rembuk.witness import NotCosigned, Witness
+from rembuk.witness_settings import BadWitnessSetting
+
+NAME = "polmas/jateng/reports/witness"
+
+
+class Log:
+    """A log of numbered leaves, of any size, with the proofs that it grew."""
+
+    def __init__(self, fork: bytes = b"") -> None:
+        self.signer = Signer(f"polmas/t{secrets.token_hex(5)}/reports", secrets.token_bytes(32))
+        self.fork = fork
+
+    def root(self, first: int, end: int) -> bytes:
+        frontier = Frontier()
+        for n in range(first, end):
+            frontier.append(leaf_hash(b"%d" % n + self.fork))
+        return frontier.root
+
+    def note(self, size: int) -> str:
+        return self.signer.sign(TreeHead(self.signer.verifier.name, size, self.root(0, size)).text)
+
+    def request(self, old: int, new: int, said: int | None = None) -> str:
+        """Of a head, with the proof from `old`; `said` stands there as the old size."""
+        hashes = [self.root(*one) for one in (consistency_ranges(old, new) if old <= new else ())]
+        return asked(old if said is None else said, hashes, self.note(new))
+
+
+def asked(old: int, hashes: Sequence[bytes], note: str) -> str:
+    return "\n".join([f"old {old}", *map(encoded, hashes), "", note])
+
+
+@pytest.fixture
+def one_log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+async def witness(other_region: TallyRegion, one_log: Log) -> AsyncIterator[Witness]:
+    """It knows one log, and keeps what it has seen in a database of its own."""
+    witness = Witness(other_region.url, Cosigner(NAME, secrets.token_bytes(32)), [one_log.signer.verifier])
+    await witness.start()
+    yield witness
+    await witness.stop()
+
+
+async def refused(witness: Witness, request: str) -> tuple[int, int | None]:
+    with pytest.raises(NotCosigned) as refusal:
+        await witness.add_checkpoint(request)
+    return refusal.value.status, refusal.value.size
+
+
+async def test_a_head_is_vouched_for_with_the_time_and_so_is_what_goes_on_from_it(
+    witness: Witness, one_log: Log
+) -> None:
+    for old, new in ((0, 3), (3, 3), (3, 8), (8, 21)):
+        line = await witness.add_checkpoint(one_log.request(old, new))
+        note = one_log.note(new) + line
+        assert TreeHead.of(verified(note, [witness.verifier])).size == new
+        assert cosigned_at(signature_of(line.rstrip("\n"))).year >= 2026
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(sizes=st.lists(st.integers(0, 70), min_size=1, max_size=6))
+async def test_whatever_is_shown_in_whatever_order_what_is_vouched_for_only_grows(
+    other_region: TallyRegion, sizes: list[int]
+) -> None:
+    log, last = Log(), 0
+    witness = Witness(other_region.url, Cosigner(NAME, bytes(32)), [log.signer.verifier])
+    await witness.start()
+    try:
+        for size in sizes:
+            if size >= last:
+                await witness.add_checkpoint(log.request(last, size))
+                last = size
+            else:
+                assert await refused(witness, log.request(last, size)) == (400, None)
+                assert await refused(witness, log.request(size, size)) == (409, last)
+    finally:
+        await witness.stop()
+
+
+async def test_an_older_checkpoint_that_is_shown_again_is_answered_with_the_size_that_is_known(
+    witness: Witness, one_log: Log
+) -> None:
+    first = one_log.request(0, 5)
+    await witness.add_checkpoint(first)
+    await witness.add_checkpoint(one_log.request(5, 9))
+    assert await refused(witness, first) == (409, 9)
+    assert await refused(witness, one_log.request(5, 9)) == (409, 9)
+
+
+async def test_a_log_that_forks_is_not_vouched_for(witness: Witness, one_log: Log) -> None:
+    await witness.add_checkpoint(one_log.request(0, 5))
+    one_log.fork = b" otherwise"
+    assert await refused(witness, one_log.request(5, 5)) == (409, 5)
+    assert await refused(witness, one_log.request(5, 9)) == (422, None)
+    one_log.fork = b""
+    await witness.add_checkpoint(one_log.request(5, 9))
+
+
+async def test_a_proof_that_is_wrong_or_missing_is_refused(witness: Witness, one_log: Log) -> None:
+    await witness.add_checkpoint(one_log.request(0, 5))
+    note = one_log.note(9)
+    right = [one_log.root(*one) for one in consistency_ranges(5, 9)]
+    for hashes in ([], right[1:], right[::-1], [*right, bytes(32)]):
+        assert await refused(witness, asked(5, hashes, note)) == (422, None)
+    await witness.add_checkpoint(asked(5, right, note))
+
+
+async def test_the_empty_tree_has_one_root(witness: Witness, one_log: Log) -> None:
+    name = one_log.signer.verifier.name
+    assert await refused(witness, asked(0, [], one_log.signer.sign(TreeHead(name, 0, bytes(32)).text))) == (422, None)
+    await witness.add_checkpoint(asked(0, [], one_log.signer.sign(TreeHead(name, 0, EMPTY_ROOT).text)))
+
+
+async def test_a_stranger_is_told_that_he_is_one(witness: Witness, one_log: Log) -> None:
+    assert await refused(witness, Log().request(0, 5)) == (404, None)
+    name = one_log.signer.verifier.name
+    for signer in (Signer(name, secrets.token_bytes(32)), Signer("somebody/else", secrets.token_bytes(32))):
+        note = signer.sign(TreeHead(name, 5, one_log.root(0, 5)).text)
+        assert await refused(witness, asked(0, [], note)) == (403, None)
+    forged = one_log.note(5).replace("\n5\n", "\n6\n")
+    assert await refused(witness, asked(0, [], forged)) == (403, None)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: "",
+        lambda text: text.replace("old 0", "old 00"),
+        lambda text: text.replace("old 0", "new 0"),
+        lambda text: text.replace("old 0", "old 0\nAAAA"),
+        lambda text: text.replace("old 0\n", "old 0\n" + f"{encoded(bytes(32))}\n" * 64),
+        lambda text: text.replace("\n\n", "\n", 1),
+        lambda text: text.rpartition("\n\n")[0],
+        lambda text: text + "no signature\n",
+        lambda text: text.replace("\n5\n", "\nfive\n"),
+    ],
+)
+async def test_what_is_not_as_the_protocol_has_it_is_refused(witness: Witness, one_log: Log, spoil: Any) -> None:
+    assert (await refused(witness, spoil(one_log.request(0, 5))))[0] == 400
+
+
+async def test_of_many_that_come_at_once_none_takes_another_back(
+    witness: Witness, one_log: Log, other_region: TallyRegion
+) -> None:
+    await witness.add_checkpoint(one_log.request(0, 5))
+    sizes = list(range(6, 26))
+    answers = await asyncio.gather(
+        *(witness.add_checkpoint(one_log.request(5, size)) for size in sizes), return_exceptions=True
+    )
+    [won] = [size for size, answer in zip(sizes, answers, strict=True) if isinstance(answer, str)]
+    assert {one.size for one in answers if isinstance(one, NotCosigned)} == {won}
+    connection = await asyncpg.connect(other_region.url)
+    assert await connection.fetchval("select size from witnessed") == won
+    await connection.close()
+
+
+async def test_a_witness_that_starts_again_remembers(witness: Witness, one_log: Log, other_region: TallyRegion) -> None:
+    await witness.add_checkpoint(one_log.request(0, 5))
+    again = Witness(other_region.url, Cosigner(NAME, bytes(32)), [one_log.signer.verifier])
+    await again.start()
+    assert await refused(again, one_log.request(0, 5)) == (409, 5)
+    await again.stop()
+
+
+# A service's log, and who witnesses it
+
+
+@asynccontextmanager
+async def served(witness: Witness) -> AsyncIterator[str]:
+    """Its submission prefix."""
+    app, port = Litestar(witnessing(witness), request_class=StrictRequest), free_ports()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+
+    async def started() -> None:
+        assert server.started
+
+    await eventually(started)
+    yield f"http://127.0.0.1:{port}/v1/witness"
+    server.should_exit = True
+    await serving
+
+
+class Witnessed:
+    """A region's log that signs, its tree, and a witness of it that is served."""
+
+    def __init__(self, region: TallyRegion, connection: asyncpg.Connection[Any], signer: Signer) -> None:
+        self.region, self.signer = region, signer
+        self.tree = Tree(connection, region.name, SERVICE)
+        self.connection = connection
+        self.signing = Signing(region.url, region.name, SERVICE, signer, 0.01)
+
+    def cosigning(self, prefix: str, witness: Witness) -> Cosigning:
+        return Cosigning(self.region.url, self.region.name, SERVICE, {str(witness.verifier): prefix}, 0.05)
+
+    async def standing(self) -> asyncpg.Record:
+        row = await self.connection.fetchrow("select * from witness")
+        assert row is not None
+        return row
+
+
+@pytest.fixture
+async def witnessed(region: TallyRegion) -> AsyncIterator[Witnessed]:
+    connection = await asyncpg.connect(region.url)
+    it = Witnessed(region, connection, Signer(origin(region.name, SERVICE), secrets.token_bytes(32)))
+    yield it
+    it.signing.close()
+    await connection.close()
+
+
+@pytest.fixture
+async def its_witness(other_region: TallyRegion, witnessed: Witnessed) -> AsyncIterator[tuple[Witness, str]]:
+    witness = Witness(other_region.url, Cosigner(NAME, secrets.token_bytes(32)), [witnessed.signer.verifier])
+    await witness.start()
+    async with served(witness) as prefix:
+        yield witness, prefix
+    await witness.stop()
+
+
+async def test_each_head_is_shown_to_the_witness_and_bears_its_cosignature(
+    log: EventLog, witnessed: Witnessed, its_witness: tuple[Witness, str]
+) -> None:
+    witness, prefix = its_witness
+    cosigning = witnessed.cosigning(prefix, witness)
+    for events in (10, 300, 1):
+        await count_up(log, events)
+        await witnessed.signing.sign()
+        await cosigning.ask()
+        head, note = await witnessed.tree.latest()
+        assert TreeHead.of(verified(note, [witness.verifier])) == head
+        assert await witnessed.tree.cosigned() == head.size
+        row = await witnessed.standing()
+        assert (row["size"], row["failing_since"]) == (head.size, None)
+    lines = note.count(NAME)
+    await cosigning.ask()
+    assert (await witnessed.tree.latest())[1].count(NAME) == lines == 1
+    cosigning.close()
+
+
+async def test_a_witness_that_is_away_stops_nothing_and_is_asked_again_with_the_last_head(
+    log: EventLog, witnessed: Witnessed, its_witness: tuple[Witness, str]
+) -> None:
+    witness, prefix = its_witness
+    nowhere = witnessed.cosigning("http://127.0.0.1:9/v1/witness", witness)
+    for events in (10, 20):
+        await count_up(log, events)
+        assert await witnessed.signing.sign() is not None
+        await nowhere.ask()
+    row = await witnessed.standing()
+    assert "refused" in row["failure"]
+    assert row["failing_since"] is not None
+    nowhere.close()
+    cosigning = witnessed.cosigning(prefix, witness)
+    async with background(cosigning.run()):
+        await eventually(_cosigned(witnessed.tree, 30))
+    assert (await witnessed.standing())["failure"] == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 500 \r\n\r\n\x00\xff",
+        b"HTTP/1.1 200 OK\r\n\r\n\xff",
+        b"",
+        b"HTTP/1.1 409 \r\n\r\n1\n",
+    ],
+)
+async def test_whatever_a_witness_answers_the_log_goes_on(
+    log: EventLog, witnessed: Witnessed, its_witness: tuple[Witness, str], answer: bytes
+) -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(nonsense, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        cosigning = witnessed.cosigning(f"http://127.0.0.1:{port}/w", its_witness[0])
+        await count_up(log, 10)
+        await witnessed.signing.sign()
+        await cosigning.ask()
+        cosigning.close()
+    assert await witnessed.tree.cosigned() == 0
+
+
+def _cosigned(tree: Tree, size: int) -> Any:
+    async def cosigned() -> None:
+        assert await tree.cosigned() == size
+
+    return cosigned
+
+
+async def test_whoever_forgot_how_far_the_witness_is_is_told_and_goes_on(
+    region: TallyRegion, log: EventLog, witnessed: Witnessed, its_witness: tuple[Witness, str]
+) -> None:
+    witness, prefix = its_witness
+    cosigning = witnessed.cosigning(prefix, witness)
+    await count_up(log, 10)
+    await witnessed.signing.sign()
+    await cosigning.ask()
+    await witnessed.connection.execute("update witness set size = 0")
+    await count_up(log, 10)
+    await witnessed.signing.sign()
+    await cosigning.ask()
+    assert (await witnessed.standing())["size"] == 20
+    cosigning.close()
+
+
+async def test_a_log_restored_from_an_old_backup_with_other_events_is_found_out(
+    log: EventLog, witnessed: Witnessed, its_witness: tuple[Witness, str], databases: list[TallyRegion]
+) -> None:
+    """The same name, the same key, another past."""
+    witness, prefix = its_witness
+    await count_up(log, 20)
+    await witnessed.signing.sign()
+    cosigning = witnessed.cosigning(prefix, witness)
+    await cosigning.ask()
+    cosigning.close()
+    forked = replace(databases[1], name=witnessed.region.name)  # its log is empty, and its witness' table not in use
+    other = EventLog(forked.url, CODEC)
+    await other.start()
+    connection = await asyncpg.connect(forked.url)
+    fork = Witnessed(forked, connection, witnessed.signer)
+    cosigning = fork.cosigning(prefix, witness)
+    for events, why in ((15, "more than we have"), (5, "another tree than ours"), (5, "422")):
+        await count_up(other, events)
+        await fork.signing.sign()
+        await cosigning.ask()
+        row = await fork.standing()
+        assert why in row["failure"], (events, row["failure"])
+        assert await fork.tree.cosigned() == 0
+    cosigning.close()
+    fork.signing.close()
+    await connection.close()
+    await other.stop()
+
+
+async def test_http_answers_as_the_protocol_says(its_witness: tuple[Witness, str], witnessed: Witnessed) -> None:
+    witness, prefix = its_witness
+    log = Log()
+    log.signer = witnessed.signer
+    async with httpx.AsyncClient() as http:
+
+        async def shown(request: str) -> httpx.Response:
+            return await http.post(f"{prefix}/add-checkpoint", content=request)
+
+        good = await shown(log.request(0, 5))
+        assert (good.status_code, good.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        conflict = await shown(log.request(0, 5))
+        assert (conflict.status_code, conflict.text) == (409, "5\n")
+        assert conflict.headers["content-type"].startswith("text/x.tlog.size")
+        for request, status in ((Log().request(0, 5), 404), ("old 1", 400), (log.request(5, 5)[:-9], 400)):
+            assert (await shown(request)).status_code == status
+        key = (await http.get(f"{prefix}/key")).text
+        assert str(WitnessVerifier.of(key)) == str(witness.verifier)
+
+
+def told(**environment: str) -> Settings:
+    required = {"REMBUK_REGION": "jateng", "REMBUK_REPORTS_DATABASE_URL": "postgresql://nowhere/none"}
+    return Settings.load("reports", {**required, **environment})
+
+
+def test_a_witness_needs_a_key_of_its_own_and_is_another_for_each_service(tmp_path: Any) -> None:
+    logs = tmp_path / "logs"
+    logs.write_text(f"# ours\n{Log().signer.verifier}  # Jawa Timur\n")
+    assert Witness.told(told()) is None
+    with pytest.raises(BadKey, match="the witness's key"):
+        Witness.told(told(REMBUK_WITNESSED_LOGS=str(logs)))
+    settings = told(REMBUK_WITNESSED_LOGS=str(logs), REMBUK_WITNESS_KEY=TEST_KEY)
+    one, other = Witness.told(settings), Witness.told(replace_service(settings, "forums"))
+    assert one is not None
+    assert other is not None
+    assert one.verifier.name == NAME
+    assert str(one.verifier).rpartition("+")[2] != str(other.verifier).rpartition("+")[2]
+
+
+def replace_service(settings: Settings, service: str) -> Settings:
+    return msgspec.structs.replace(settings, service=service)
+
+
+@pytest.mark.parametrize(
+    "line", ["nonsense", "https://w.example/v1/witness nonsense", "ftp://w.example {key}", "{key}"]
+)
+def test_a_line_of_the_settings_that_means_nothing_is_named(tmp_path: Any, line: str) -> None:
+    key = str(Cosigner(NAME, bytes(32)).verifier)
+    file = tmp_path / "witnesses"
+    file.write_text(line.replace("{key}", key))
+    with pytest.raises(BadWitnessSetting, match="REMBUK_WITNESSES"):
+        Cosigning.told(told(REMBUK_WITNESSES=str(file)), 5)
+    with pytest.raises(BadWitnessSetting, match="REMBUK_WITNESSED_LOGS"):
+        Witness.told(told(REMBUK_WITNESSED_LOGS=str(file), REMBUK_WITNESS_KEY=TEST_KEY))
+    for path in ("relative", str(tmp_path / "missing")):
+        with pytest.raises(BadWitnessSetting, match="REMBUK_WITNESSES"):
+            Cosigning.told(told(REMBUK_WITNESSES=path), 5)
