@@ -16,10 +16,10 @@ import structlog
 from rembuk.cosignature import WitnessVerifier, cosigned_at
 from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
 from rembuk.merkle import consistency_ranges
-from rembuk.settings import Settings
+from rembuk.settings import WITNESSES, Settings
 from rembuk.signed_note import MAX_NOTE, BadNote, Signature, TreeHead, encoded, parts, signature_of
 from rembuk.tree import Tree
-from rembuk.witness_settings import WITNESSES, BadWitnessSetting, read_lines, verifier_in
+from rembuk.witness_settings import BadWitnessSetting, read_lines, verifier_in
 
 ANSWER_S = 10.0
 """How long a witness may take."""

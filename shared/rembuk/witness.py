@@ -20,11 +20,11 @@ from rembuk.cosignature import Cosigner
 from rembuk.database import ANSWER_S, UNREACHABLE, Unavailable, borrowed, close_pool, open_pool
 from rembuk.key_setting import KEY, read_keys
 from rembuk.merkle import EMPTY_ROOT, HASH, BadProof, require_consistent
-from rembuk.settings import Settings
+from rembuk.settings import WITNESSED, Settings
 from rembuk.signed_note import BadNote, TreeHead, Verifier, decoded, parts
 from rembuk.tlog_proof import MAX_HASHES
 from rembuk.tree import origin
-from rembuk.witness_settings import WITNESSED, read_lines, verifier_in
+from rembuk.witness_settings import read_lines, verifier_in
 
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
 _BEGIN = "insert into witnessed (origin, size, root, note) values ($1, 0, $2, '') on conflict do nothing"

@@ -7,9 +7,6 @@ from pathlib import Path
 from rembuk.settings import CannotRun, Settings
 from rembuk.signed_note import BadVerifierKey, Verifier
 
-WITNESSED = "REMBUK_WITNESSED_LOGS"
-WITNESSES = "REMBUK_WITNESSES"
-
 
 class BadWitnessSetting(CannotRun):
     """A setting leads to no file that can be read, or a line of it is not what it has to be."""
