@@ -92,6 +92,16 @@ def get(
         to.write_text(receipt)
 
 
+@app.command()
+def keys(region: RegionName = "jatim", data: Data = None) -> None:
+    """The verifier keys of a running region's logs, one a line: whom to trust. Publish them where they will be believed.
+
+    Example: rembuk receipt keys > keys
+    """
+    for url in require_running(home_of(region, data)).urls.values():
+        print(_fetched(f"{url}/v1/log/keys"), end="")
+
+
 def _keys(text: str) -> list[Verifier]:
     from rembuk.cosignature import verifiers
     from rembuk.signed_note import BadVerifierKey
