@@ -94,7 +94,7 @@ def get(
 
 @app.command()
 def keys(region: RegionName = "jatim", data: Data = None) -> None:
-    """The verifier keys of a running region's logs, one a line: whom to trust. Publish them where they will be believed.
+    """The verifier keys of a running region's logs, one a line: whom to trust. Publish them where they are believed.
 
     Example: rembuk receipt keys > keys
     """
