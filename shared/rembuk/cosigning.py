@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from rembuk.cosignature import WitnessVerifier, cosigned_at
-from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
+from rembuk.database import AS_LONG_AS_IT_TAKES_S, KeptConnection
 from rembuk.merkle import consistency_ranges
 from rembuk.settings import WITNESSES, Settings
 from rembuk.signed_note import MAX_NOTE, BadNote, Signature, TreeHead, encoded, parts, signature_of
@@ -73,17 +73,7 @@ class Cosigning:
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        try:
-            while True:
-                try:
-                    await self.ask()
-                    await asyncio.sleep(self._pause_s)
-                except UNREACHABLE as error:
-                    _log.warning("cosigning waits for its database", error=repr(error))
-                    self._connection.drop()
-                    await asyncio.sleep(1)
-        finally:
-            self.close()
+        await self._connection.keep_at(self.ask, self._pause_s)
 
     def close(self) -> None:
         """Let go of the lock."""
