@@ -112,8 +112,9 @@ class Cosigning:
                 raise answer
             line = self._cosignature(key, parts(note)[0], answer)
             at = cosigned_at(line)
-            await connection.execute(_ADD, head.size, key, str(line), at)
-            await connection.execute(_KNOWN, key, head.size, at)
+            async with connection.transaction():
+                await connection.execute(_ADD, head.size, key, str(line), at)
+                await connection.execute(_KNOWN, key, head.size, at)
         except _Other as other:
             if other.size < head.size or old < other.size == head.size:
                 await connection.execute(_OTHER, key, other.size)

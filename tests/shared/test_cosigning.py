@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -21,6 +23,7 @@ from rembuk.tree import Tree, origin
 from rembuk.witness import Witness
 
 NAME = "polmas/jateng/reports/witness"
+COSIGNER, AT = Cosigner(NAME, b"w" * 32), datetime(2026, 11, 26, tzinfo=UTC)
 
 
 class Witnessed:
@@ -32,7 +35,7 @@ class Witnessed:
         self.connection = connection
         self.signing = Signing(region.url, region.name, SERVICE, signer, 0.01)
 
-    def cosigning(self, prefix: str, witness: Witness) -> Cosigning:
+    def cosigning(self, prefix: str, witness: Witness | Cosigner) -> Cosigning:
         return Cosigning(self.region.url, self.region.name, SERVICE, {str(witness.verifier): prefix}, 0.05)
 
     async def standing(self) -> asyncpg.Record:
@@ -98,32 +101,42 @@ async def test_a_witness_that_is_away_stops_nothing_and_is_asked_again_with_the_
     assert (await witnessed.standing())["failure"] == ""
 
 
+@asynccontextmanager
+async def answering(said: bytes) -> AsyncIterator[str]:
+    """A server that says the same to everybody, whatever that is."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/witness"
+
+
 @pytest.mark.parametrize(
-    "answer",
+    "said",
     [
         b"nonsense\r\n\r\n",
         b"HTTP/1.1 500 \r\n\r\n\x00\xff",
         b"HTTP/1.1 200 OK\r\n\r\n\xff",
         b"",
         b"HTTP/1.1 409 \r\n\r\n1\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + str(COSIGNER.cosign("another head\n", AT)).encode(),
+        b"HTTP/1.1 200 OK\r\n\r\n" + str(Cosigner(NAME, bytes(32)).cosign("", AT)).encode(),
     ],
 )
-async def test_whatever_a_witness_answers_the_log_goes_on(
-    log: EventLog, witnessed: Witnessed, its_witness: tuple[Witness, str], answer: bytes
+async def test_whatever_a_witness_answers_the_log_goes_on_and_believes_what_is_signed_alone(
+    log: EventLog, witnessed: Witnessed, said: bytes
 ) -> None:
-    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        writer.close()
-
-    async with await asyncio.start_server(nonsense, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        cosigning = witnessed.cosigning(f"http://127.0.0.1:{port}/w", its_witness[0])
+    async with answering(said) as prefix:
+        cosigning = witnessed.cosigning(prefix, COSIGNER)
         await count_up(log, 10)
         await witnessed.signing.sign()
         await cosigning.ask()
         cosigning.close()
     assert await witnessed.tree.cosigned() == 0
+    assert (await witnessed.standing())["failing_since"] is not None or b"409" in said
 
 
 def _cosigned(tree: Tree, size: int) -> Any:

@@ -144,6 +144,30 @@ def test_a_byte_that_is_changed_is_noticed_or_does_no_harm(
 @BOTH
 @EACH
 @given(data=st.data())
+def test_not_a_byte_of_what_the_log_has_signed_can_be_changed_nor_of_its_signature(
+    verify: Callable[..., Any], what: str, data: st.DataObject
+) -> None:
+    good = GOOD[what].encode()
+    note = good.index(b"\n\n") + 2
+    end = good.index(b"\n", good.index("\n\u2014 polmas/jatim/reports ".encode()) + 1)
+    bad = bytearray(good)
+    bad[data.draw(st.integers(note, end))] ^= data.draw(st.integers(1, 255))
+    for keys in (KEYS, []):
+        with pytest.raises(REFUSALS):
+            verify(bad.decode(), keys)
+
+
+@BOTH
+def test_the_name_of_a_key_is_not_its_signature(verify: Callable[..., Any]) -> None:
+    forger = Signer(SIGNER.verifier.name, secrets.token_bytes(32))
+    forger.verifier.key_id = SIGNER.verifier.key_id
+    refuses(verify, receipt(signer=forger))
+    refuses(verify, promises(row(3), signer=forger)[0])
+
+
+@BOTH
+@EACH
+@given(data=st.data())
 def test_what_is_cut_short_is_refused(verify: Callable[..., Any], what: str, data: st.DataObject) -> None:
     end = data.draw(st.integers(0, GOOD[what].rindex("\n\n") + 60))  # within the signature at the latest
     refuses(verify, GOOD[what][:end])
