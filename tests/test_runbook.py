@@ -326,7 +326,9 @@ def test_others_are_watched_over_and_watch_over_us(on_call: OnCall) -> None:
 
     def cosigned() -> None:
         for service in SERVICES:
-            [row] = on_call.ask(service, "select size, (select max(size) from log.tree_head) as last from witness")
+            [row] = on_call.ask(
+                service, "select size, (select coalesce(max(size), 0) from log.tree_head) as last from witness"
+            )
             assert row["size"] == row["last"]
 
     eventually(cosigned, 40)
