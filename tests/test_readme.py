@@ -61,7 +61,7 @@ def test_every_command_does_what_it_says_on_a_bare_checkout(bare: Path, port_bas
             again = run(bare, ".venv/bin/rembuk demo --problems 0", port_base)
             assert again.returncode == 0, again.stdout + again.stderr
             assert "ProblemClosed" in again.stdout
-    demo, status, reported, listed, found, feed, events, simulated, _ = said
+    demo, status, reported, listed, found, feed, events, proven, simulated, _ = said
     for event in ("ProblemReported", "ForumHeld", "SolutionProposed", "SolutionApplied", "ProblemClosed"):
         assert event in demo
     assert "all is well" in status
@@ -70,4 +70,5 @@ def test_every_command_does_what_it_says_on_a_bare_checkout(bare: Path, port_bas
     assert "Gubeng" in found
     assert '"specversion":"1.0"' in feed
     assert "ProblemReported" in events
+    assert "a receipt of polmas/jatim/reports" in proven
     assert "50 problems" in simulated

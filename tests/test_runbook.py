@@ -170,6 +170,9 @@ def test_looking_and_backing_up(on_call: OnCall) -> None:
     assert "all is well" in on_call.follow("First of all: look")[0]
     on_call.follow("Before anything happens: back up")
     events = sum(map(len, on_call.logs().values()))
+    reported = on_call.post("reports", "/v1/problems", REPORT)
+    on_call.problem = reported["id"]
+    (on_call.folder / "promise").write_text(reported["promise"])
     told = on_call.type("cat backup/*/*.ndjson | wc -l")
     assert int(told) == events
     on_call.report_and_be_told()  # more than the backups hold
@@ -343,6 +346,57 @@ def test_without_any_backup_the_stream_brings_the_logs_but_no_contact(on_call: O
 
     eventually(given_up, 40)
     assert len(on_call.sink.at(PATH)) == heard
+
+
+def test_a_resident_who_doubts_sees_that_a_promise_from_before_all_this_was_kept(on_call: OnCall) -> None:
+    [verified] = on_call.follow("A resident doubts that his report was kept")
+    assert on_call.problem in verified
+    assert "a promise of polmas/jatim/reports" in verified
+
+
+def test_a_missing_log_key_is_put_back_or_replaced_and_old_receipts_stay_valid(on_call: OnCall) -> None:
+    put_back, replace = RUNBOOK["The log's key is missing"]
+    on_call.type(".venv/bin/rembuk down")
+    on_call.home.log_key.unlink()
+    assert "tree heads are signed by" in on_call.refused(".venv/bin/rembuk up --detach")
+    assert not on_call.home.log_key.exists()
+    on_call.type(put_back)
+    on_call.type(".venv/bin/rembuk down")
+    on_call.home.log_key.unlink()
+    before = (on_call.folder / "elsewhere/keys").read_text().split()
+    on_call.type(replace)
+    after = (on_call.folder / "elsewhere/keys").read_text().split()
+    assert set(before) < set(after)
+    assert len(after) == 2 * len(before)
+    on_call.type(".venv/bin/rembuk receipt verify receipt promise --key elsewhere/keys")
+    (on_call.folder / "new").write_text("\n".join(set(after) - set(before)))
+    fresh = on_call.post("reports", "/v1/problems", REPORT)["id"]
+    on_call.type(f".venv/bin/rembuk receipt get {fresh} --out fresh")
+    on_call.type(".venv/bin/rembuk receipt verify fresh --key new")
+
+
+def test_others_are_watched_over_and_watch_over_us(on_call: OnCall) -> None:
+    """Here it is our own services that a witness of ours watches over."""
+    watch, be_watched = RUNBOOK["Other regions watch over the log"]
+    theirs = on_call.folder / "theirs"
+    theirs.mkdir()
+    shutil.copy(on_call.folder / "elsewhere/keys", theirs / "logs")
+    key = on_call.type(watch).splitlines()[-1]
+    (theirs / "witnesses").write_text(f"{on_call.url('reports')}/v1/witness {key}\n")
+    on_call.type(be_watched)
+    on_call.post("reports", "/v1/problems", REPORT)
+
+    def cosigned() -> None:
+        for service in SERVICES:
+            [row] = on_call.ask(
+                service, "select size, (select coalesce(max(size), 0) from log.tree_head) as last from witness"
+            )
+            assert row["size"] == row["last"]
+
+    eventually(cosigned, 40)
+    assert "polmas/jatim/reports/witness" in on_call.type(".venv/bin/rembuk status")
+    on_call.type(".venv/bin/rembuk down")
+    on_call.type(".venv/bin/rembuk up --detach")
 
 
 def test_a_region_key_that_is_lost_for_good_is_replaced(on_call: OnCall) -> None:

@@ -12,6 +12,7 @@ from rembuk_cli.events import events
 from rembuk_cli.export import export
 from rembuk_cli.quarantine import app as quarantine
 from rembuk_cli.rebuild import rebuild
+from rembuk_cli.receipt import app as receipt
 from rembuk_cli.reconcile import reconcile
 from rembuk_cli.replay import replay
 from rembuk_cli.restore import restore
@@ -34,6 +35,7 @@ for command in (
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(vault, name="vault")
+app.add_typer(receipt, name="receipt")
 
 if __name__ == "__main__":
     app(prog_name="rembuk")

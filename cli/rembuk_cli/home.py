@@ -15,6 +15,7 @@ import psutil  # type: ignore[import-untyped]
 from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region
+from rembuk.settings import WITNESSED, WITNESSES
 
 DEFAULT_PORT_BASE = 8000
 DEFAULT_NATS_PORT, DEFAULT_POSTGRES_PORT = 4222, 5433
@@ -28,6 +29,8 @@ PASSED_ON = (
     "REMBUK_WEBHOOK_PRIVATE",
     "REMBUK_NOTIFICATIONS_PUBLIC_URL",
     "REMBUK_REPORTS_RETENTION_DAYS",
+    WITNESSED,
+    WITNESSES,
 )
 PASSED_ON_PREFIX = "REMBUK_DELIVERY_"
 _SAME_PROCESS_S = 2.0
@@ -40,7 +43,8 @@ class Occupied(Exception):
 
 class Plan(msgspec.Struct, frozen=True):
     """What is to run: `data` is absolute; `ports` name every service's, `nats` and `postgres`; a server with
-    a URL of its own is not started by us. `new_region_key`: what the lost one sealed is given up."""
+    a URL of its own is not started by us. `new_region_key`: what the lost one sealed is given up; `new_log_key`: tree
+    heads are signed by another key from now on."""
 
     region: str
     data: str
@@ -50,6 +54,7 @@ class Plan(msgspec.Struct, frozen=True):
     extra: dict[str, str] = {}
     servers_only: bool = False
     new_region_key: bool = False
+    new_log_key: bool = False
 
     @classmethod
     def told(cls) -> Plan:
@@ -125,6 +130,11 @@ class Home:
         """The file with which tree heads and promises are signed."""
         return self.data / "log.key"
 
+    @property
+    def witness_key(self) -> Path:
+        """The file from which its witnesses' keys are derived, where it is a witness."""
+        return self.data / "witness.key"
+
     def lock(self) -> int:
         """Hold the directory until this process ends, or the descriptor is closed. Raises Occupied."""
         fd = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -151,7 +161,7 @@ class Home:
             region_key=str(self.region_key),
             log_key=str(self.log_key),
             ports={service: plan.ports[service] for service in SERVICES},
-            extra=plan.extra,
+            extra=plan.extra | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
         )
 
     def running_region(self, running: Running) -> Region:

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rembuk.settings import WITNESSED
+
 from rembuk_cli.home import Home, Plan
 
 
@@ -26,13 +28,14 @@ def main() -> None:
     if not plan.servers_only:
         from rembuk.key_setting import create
 
-        from rembuk_cli.soundness import Unsound, require_key_of_vaults, require_logs_of_streams
+        from rembuk_cli.soundness import Unsound, require_key_of_logs, require_key_of_vaults, require_logs_of_streams
 
         try:
             asyncio.run(require_logs_of_streams(region))
             require_key_of_vaults(region, home.region_key, plan.new_region_key)
-            if not home.log_key.exists():
-                create(home.log_key)
+            require_key_of_logs(region, home.log_key, plan.new_log_key)
+            if WITNESSED in plan.extra and not home.witness_key.exists():
+                create(home.witness_key)
         except Unsound as error:
             sys.exit(str(error))
 

@@ -1,4 +1,5 @@
-"""What must hold before services are let loose: no log is behind its stream, and what was sealed can be opened."""
+"""What must hold before services are let loose: no log is behind its stream, what was sealed can be opened, and
+tree heads are signed by whom they were signed by before."""
 
 from __future__ import annotations
 
@@ -13,13 +14,16 @@ import nats.errors
 import nats.js.errors
 from rembuk import streams
 from rembuk.codec import Undecodable
-from rembuk.key_setting import BadKey, create
+from rembuk.key_setting import BadKey, create, read_keys
 from rembuk.provisioning import SERVICES
 from rembuk.region import Region
 from rembuk.region_key import RegionKeys
+from rembuk.signed_note import Signer
+from rembuk.tree import origin
 
 RUNBOOK = "see docs/runbook.md"
 ANSWER_S = 3
+_SIGNED_BY = "select verifier_key from log.tree_key"
 
 
 class Unsound(Exception):
@@ -76,6 +80,24 @@ def require_key_of_vaults(region: Region, path: Path, accept_loss: bool) -> None
         raise Unsound(f"{path} holds the key {', '.join(ids)}, but {sealed}. {lost}")
     for service in SERVICES:
         asyncio.run(_ask(region, service, "delete from vault_key where key_id <> all($1)", ids))
+
+
+def require_key_of_logs(region: Region, path: Path, new: bool) -> None:
+    """The log's keys are there, one that has signed before among them; made where nothing is signed yet, or where it is
+    to be a `new` one. Raises Unsound."""
+    known = {row["verifier_key"] for service in SERVICES for row in asyncio.run(_ask(region, service, _SIGNED_BY))}
+    lost = f"Put that key back from where you keep it, mode 600; if it is lost for good, {RUNBOOK}"
+    if not path.exists():
+        if known and not new:
+            raise Unsound(f"{path} is missing, and tree heads are signed by {', '.join(sorted(known))}. {lost}")
+        create(path)
+    try:
+        keys = read_keys(str(path), "the log's key")
+    except BadKey as error:
+        raise Unsound(str(error)) from error
+    ours = {str(Signer(origin(region.name, service), key).verifier) for service in SERVICES for key in keys}
+    if known and not new and not known & ours:
+        raise Unsound(f"{path} holds none of the keys that have signed: {', '.join(sorted(known))}. {lost}")
 
 
 async def _head(region: Region, service: str) -> int:

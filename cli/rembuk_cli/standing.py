@@ -25,6 +25,10 @@ from rembuk_cli.supervisor import answers_ready
 LATE_S = 10.0
 """Whoever is further behind than this is reported as wrong."""
 CONNECT_S = 3.0
+UNSIGNED_S = 60.0
+"""How long an event may wait for a tree head, which comes every few seconds."""
+UNWITNESSED_S = 600.0
+"""How long a witness may be away."""
 
 _HEAD = "select position from log.head"
 _CHECKPOINTS = "select follower, stream, position from checkpoint order by follower, stream"
@@ -33,6 +37,11 @@ _QUARANTINE = (
     "select follower, stream, count(distinct stream_id) as aggregates, count(*) as events, min(position) as first "
     "from quarantine group by follower, stream order by follower, stream"
 )
+_CHECKPOINT = """select size, extract(epoch from clock_timestamp() - signed_at)::float8 as age_s
+                 from log.tree_head order by size desc limit 1"""
+_WITNESSES = """select verifier_key as name, size, extract(epoch from clock_timestamp() - cosigned_at)::float8 as age_s,
+                       coalesce(extract(epoch from clock_timestamp() - failing_since), 0)::float8 as failing_s, failure
+                from witness order by name"""
 _EVENT = "select id, recorded_at, clock_timestamp() as now from log.event where position = $1"
 
 
@@ -58,6 +67,24 @@ class Quarantine(msgspec.Struct, frozen=True):
     first: int
 
 
+class Witness(msgspec.Struct, frozen=True):
+    """Who is asked to cosign, by verifier key: the size of the checkpoint cosigned last, how long ago (None: never);
+    for how long, and why, it has not answered as it should."""
+
+    name: str
+    size: int
+    age_s: float | None
+    failing_s: float
+    failure: str
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """The last signed tree head."""
+
+    size: int
+    age_s: float
+
+
 class Service(msgspec.Struct):
     """One service; None where it could not be read. A negative `relay_behind` is a stream ahead of its log, a
     `diverged` one ends in another event than the log has there; the relay publishes to neither."""
@@ -72,6 +99,8 @@ class Service(msgspec.Struct):
     diverged: bool = False
     followers: list[Follower] = []
     quarantine: list[Quarantine] = []
+    checkpoint: Checkpoint | None = None
+    witnesses: list[Witness] = []
 
 
 class ProcessStanding(msgspec.Struct, frozen=True):
@@ -173,6 +202,8 @@ async def _read_flow(database: asyncpg.Connection[Any], service: Service) -> Non
         for row in await database.fetch(_CHECKPOINTS)
     ]
     service.quarantine = [Quarantine(**row) for row in await database.fetch(_QUARANTINE)]
+    service.checkpoint = next((Checkpoint(**row) for row in await database.fetch(_CHECKPOINT)), None)
+    service.witnesses = [Witness(**row) for row in await database.fetch(_WITNESSES)]
 
 
 async def _compare(
@@ -201,6 +232,16 @@ async def _compare(
                 wrong.append(f"STREAM DIVERGED: {service.name} at {service.stream:,} is another event than in the log")
         if service.relay_behind_s > LATE_S:
             wrong.append(f"{service.name}: its relay is {service.relay_behind:,} events behind")
+    signed = service.checkpoint.size if service.checkpoint else 0
+    if own is not None and service.log is not None and service.log > signed:
+        waiting = await _age(own, signed + 1)
+        if waiting > UNSIGNED_S:
+            wrong.append(f"{service.name}: the event at {signed + 1:,} is in no tree head after {waiting:.0f} s")
+    wrong += [
+        f"{service.name}: its witness {one.name} has not cosigned for {one.failing_s:.0f} s: {one.failure}"
+        for one in service.witnesses
+        if one.failing_s > UNWITNESSED_S
+    ]
     sources = {stream_name(region.name, one.name): one for one in services}
     for follower in service.followers:
         source = sources.get(follower.stream)

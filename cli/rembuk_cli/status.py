@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import typer
+from rich.markup import escape
 
 from rembuk_cli.home import Running
 from rembuk_cli.options import WRONG, Data, Json, RegionName, err, home_of, out, require_running
 
 if TYPE_CHECKING:
-    from rembuk_cli.standing import Follower, Service, Standing
+    from rembuk_cli.standing import Follower, Service, Standing, Witness
 
 
 def status(region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
-    """Services, relays, every follower's checkpoint, what is in quarantine; exit code 1 when something is wrong.
+    """Services, relays, signed checkpoints and their witnesses, where every follower is, what is in quarantine; exit
+    code 1 when something is wrong.
 
     Reads the databases and NATS themselves, so that a service that does not answer is no riddle.
 
@@ -40,10 +42,20 @@ def show(running: Running, standing: Standing) -> None:
     """For people: what is wrong comes last, where the eye is."""
     from rich.table import Table
 
-    services = Table("service", "ready", "log", "stream", "relay", "quarantine", title=f"region {running.region}")
+    services = Table(
+        "service", "ready", "log", "stream", "relay", "quarantine", "checkpoint", title=f"region {running.region}"
+    )
     for one in standing.services:
-        services.add_row(one.name, _yes(one.ready), _number(one.log), _number(one.stream), _relay(one), _held(one))
+        services.add_row(
+            one.name, _yes(one.ready), _number(one.log), _number(one.stream), _relay(one), _held(one), _signed(one)
+        )
     out.print(services)
+    witnesses = Table("witness", "of", "cosigned")
+    for one in standing.services:
+        for witness in one.witnesses:
+            witnesses.add_row(witness.name.rpartition("+")[0], one.name, _cosigned(witness))
+    if witnesses.row_count:
+        out.print(witnesses)
     followers = Table("follower", "of", "position", "behind by", "refused")
     for service in standing.services:
         for follower in service.followers:
@@ -83,6 +95,19 @@ def _relay(service: Service) -> str:
 def _held(service: Service) -> str:
     held = sum(one.aggregates for one in service.quarantine)
     return f"[red]{held} aggregates[/]" if held else "empty"
+
+
+def _signed(service: Service) -> str:
+    return f"{service.checkpoint.size:,}, {_ago(service.checkpoint.age_s)}" if service.checkpoint else "none"
+
+
+def _cosigned(witness: Witness) -> str:
+    cosigned = "never" if witness.age_s is None else f"{witness.size:,}, {_ago(witness.age_s)}"
+    return f"{cosigned}; [red]{escape(witness.failure)}[/]" if witness.failure else cosigned
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds:,.0f} s ago"
 
 
 def _behind(follower: Follower) -> str:

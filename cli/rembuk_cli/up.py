@@ -43,12 +43,15 @@ def up(
     new_region_key: Annotated[
         bool, typer.Option("--new-region-key", help="The region's key is lost for good: give up what it sealed.")
     ] = False,
+    new_log_key: Annotated[
+        bool, typer.Option("--new-log-key", help="The log's key is lost for good: sign with another from now on.")
+    ] = False,
 ) -> None:
     """Run a region: PostgreSQL, NATS, and an API and a worker of reports, forums and notifications.
 
     REMBUK_POSTGRES_URL and REMBUK_NATS_URL name servers to use instead of embedded ones; REMBUK_SMTP_URL,
-    REMBUK_SMTP_FROM, REMBUK_WEBHOOK_PRIVATE, REMBUK_DELIVERY_* and REMBUK_REPORTS_RETENTION_DAYS are handed to the
-    services.
+    REMBUK_SMTP_FROM, REMBUK_WEBHOOK_PRIVATE, REMBUK_DELIVERY_*, REMBUK_REPORTS_RETENTION_DAYS, REMBUK_WITNESSES and
+    REMBUK_WITNESSED_LOGS are handed to the services.
 
     Example: rembuk up --region jatim --detach
     """
@@ -58,7 +61,10 @@ def up(
         return
     try:
         wanted = msgspec.structs.replace(
-            plan(home, region, port_base), servers_only=servers_only, new_region_key=new_region_key
+            plan(home, region, port_base),
+            servers_only=servers_only,
+            new_region_key=new_region_key,
+            new_log_key=new_log_key,
         )
         supervisor = start(wanted, attached=not detach)
     except CannotStart as error:

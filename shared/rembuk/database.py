@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
+import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -16,8 +17,12 @@ CONNECT_S = 5.0
 """How long a connection may take, be it made or waited for in a pool."""
 CLOSE_S = 2.0
 """How long the server may take to say good-bye to a process that ends."""
+AGAIN_S = 1.0
+"""How long a task waits before it looks again whether the server is back."""
 ANSWER_S = 8.0
 """How long a statement that somebody waits for may take: behind a PostgreSQL that hangs nobody shall hang."""
+
+_log = structlog.get_logger(__name__)
 
 _NOTICED_DEAD = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """So that the server gives up the lock of a task that went away without a word in half a minute, not in two hours."""
@@ -145,6 +150,21 @@ class KeptConnection:
                         raise
                 self._connection = connection
             return self._connection
+
+    async def keep_at(self, work: Callable[[], Awaitable[None]], pause_s: float) -> None:
+        """Have `work`, which asks for this connection, done with a pause after each time, until cancelled. While the
+        server is away it is tried each second; what else it raises is raised."""
+        try:
+            while True:
+                try:
+                    await work()
+                    await asyncio.sleep(pause_s)
+                except UNREACHABLE as error:
+                    _log.warning("waiting for the database", task=self._name, error=repr(error))
+                    self.drop()
+                    await asyncio.sleep(AGAIN_S)
+        finally:
+            self.drop()
 
     def drop(self) -> None:
         """Forget the connection at once, without a word to the server; the next `get` opens another."""

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from rembuk.database import (
     open_pool,
 )
 from rembuk.event import Event, Metadata, Recorded
+from rembuk.promises import Promising
 from rembuk.region_key import WrappedKey
 
 MAX_ITEMS = 256
@@ -36,6 +37,7 @@ MAX_WAITING = 20_000
 """Items that may wait for their turn before callers are told that the log is unavailable."""
 
 _APPEND = f"select base, at, verdicts from log.append({', '.join(f'${n}' for n in range(1, 15))})"
+_AT = "select * from log.event where position = $1"
 COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at"
 
 PAGE_BYTES = 8 * 1024 * 1024
@@ -70,10 +72,12 @@ class AlreadyRecorded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where an append ended: `position` of its last event in the log, and when (UTC)."""
+    """Where an append ended: `position` of its last event in the log, and when (UTC). `together` with what it was
+    recorded, in a log that makes promises."""
 
     position: int
     recorded_at: datetime
+    together: Together | None
 
 
 @dataclass(slots=True)
@@ -89,6 +93,21 @@ class _Item:
     outcome: asyncio.Future[Appended]
 
 
+class Together:
+    """The events that one grouped append recorded after position `base`, as rows of log.event: promised together, if
+    anybody asks. It knows no item, for an item's outcome knows it: such circles cost 60 µs a report to collect."""
+
+    def __init__(self, base: int, rows: list[dict[str, Any]], promising: Promising) -> None:
+        self._base, self._rows, self._promising = base, rows, promising
+
+    def promise(self, position: int) -> str:
+        return self._promises[position - self._base - 1]
+
+    @cached_property
+    def _promises(self) -> list[str]:
+        return self._promising(self._rows)
+
+
 class EventLog:
     """One service's log. Start it before use, stop it to finish what was accepted.
 
@@ -96,8 +115,10 @@ class EventLog:
     of log.append(); under load a commit is shared by up to `MAX_ITEMS` items, alone an append waits for nobody.
     """
 
-    def __init__(self, url: str, codec: Codec, name: str = "rembuk", readers: int = 4) -> None:
-        self.codec = codec
+    def __init__(
+        self, url: str, codec: Codec, name: str = "rembuk", readers: int = 4, promising: Promising | None = None
+    ) -> None:
+        self.codec, self._promising = codec, promising
         self._open_readers = partial(open_pool, url, f"{name} log reader", readers)
         self._readers: asyncpg.Pool[Any]
         self._writer = KeptConnection(url, f"{name} log writer")
@@ -236,18 +257,28 @@ class EventLog:
         )
         assert row is not None
         position = row["base"]
+        appended = [item for item, verdict in zip(group, row["verdicts"], strict=True) if verdict == "appended"]
+        together = None
+        if self._promising:
+            together = Together(position, _rows(position, row["at"], appended), self._promising)
         for item, verdict in zip(group, row["verdicts"], strict=True):
             if verdict == "appended":
                 position += len(item.events)
             if item.outcome.done():  # its caller has gone
                 continue
             if verdict == "appended":
-                item.outcome.set_result(Appended(position, row["at"]))
+                item.outcome.set_result(Appended(position, row["at"], together))
             elif verdict == "known":
                 item.outcome.set_exception(AlreadyRecorded(str(item.ids[0])))
             else:
                 item.outcome.set_exception(VersionConflict(f"{item.stream_id} is not at {item.expected_version}"))
         _group_size.observe(len(group))
+
+    async def promise(self, position: int) -> str:
+        """A promise for one event of the log; raises Unavailable."""
+        assert self._promising is not None, "this log makes no promises"
+        [promise] = self._promising(await self._rows(_AT, position))
+        return promise
 
     async def read_stream(self, stream_id: UUID) -> list[Recorded[Any]]:
         """Every event of one aggregate in order; [] for an unknown one. Raises Unavailable, Undecodable."""
@@ -267,12 +298,29 @@ class EventLog:
             raise Unavailable(f"the log cannot be read: {error}") from error
 
     async def _read(self, query: str, *arguments: Any) -> list[Recorded[Any]]:
+        return [recorded(self.codec, row) for row in await self._rows(query, *arguments)]
+
+    async def _rows(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         try:
             async with borrowed(self._readers) as connection:
-                rows = await connection.fetch(query, *arguments)
+                return list(await connection.fetch(query, *arguments))
         except UNREACHABLE as error:
             raise Unavailable(f"the log cannot be read: {error}") from error
-        return [recorded(self.codec, row) for row in rows]
+
+
+def _rows(position: int, at: datetime, items: list[_Item]) -> list[dict[str, Any]]:
+    """What was appended after a position, as log.event has it."""
+    rows = []
+    for item in items:
+        for offset, event in enumerate(item.events):
+            position += 1
+            rows.append({
+                "position": position, "id": item.ids[offset], "stream_id": item.stream_id,
+                "version": item.expected_version + offset + 1, "type": type(event).__name__,
+                "schema_version": event.schema_version, "area": item.area, "data": item.datas[offset],
+                "metadata": item.metadata, "recorded_at": at,
+            })  # fmt: skip
+    return rows
 
 
 def recorded(codec: Codec, row: asyncpg.Record | Mapping[str, Any]) -> Recorded[Any]:

@@ -12,7 +12,7 @@ import msgspec
 
 from rembuk.decider import Decider, Refused
 from rembuk.event import Event, Metadata, Recorded
-from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
+from rembuk.event_log import AlreadyRecorded, EventLog, Together, VersionConflict
 from rembuk.ids import derive_id
 from rembuk.region_key import WrappedKey
 
@@ -40,7 +40,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """What became of a command: the aggregate's version and the log position after it, and its last event's time.
 
     `repeated` tells that it had been handled before and nothing was added. A command that changes nothing
-    (no new events) has `position` 0 for a stream that never was.
+    (no new events) has `position` 0 for a stream that never was. What was added is promised `together` with what was
+    recorded at the same time.
     """
 
     stream_id: UUID
@@ -48,6 +49,11 @@ class Outcome(msgspec.Struct, frozen=True):
     position: int
     recorded_at: datetime | None
     repeated: bool = False
+    together: Together | None = None
+
+    async def promise(self, log: EventLog) -> str:
+        """The promise that its last event, which `log` has, stands there. Raises Unavailable."""
+        return self.together.promise(self.position) if self.together else await log.promise(self.position)
 
 
 def fingerprint(command: object, key: str) -> str:
@@ -117,7 +123,8 @@ async def handle(
         except AlreadyRecorded:
             recorded = True  # the next attempt reads the first outcome
         else:
-            return Outcome(stream_id, len(history) + len(events), appended.position, appended.recorded_at)
+            version = len(history) + len(events)
+            return Outcome(stream_id, version, appended.position, appended.recorded_at, together=appended.together)
     raise VersionConflict(f"{stream_id} is contended")
 
 

@@ -7,15 +7,14 @@ knows all about an event but its data, which they can tell when they see it.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any
 
 import asyncpg
 from nats.aio.msg import Msg
 
 from rembuk import streams
+from rembuk.content_digest import content_digest
 
 _HEADERS = (
     "Nats-Msg-Id", "ce-id", "ce-specversion", "ce-type", "ce-source", "ce-subject", "ce-time", "ce-dataschema",
@@ -39,11 +38,6 @@ def published_leaf(message: Msg) -> bytes:
     header = message.headers or {}
     lines = "".join([f"{name}: {header[name]}\r\n" for name in _HEADERS if name in header])
     return leaf_of(lines, message.data)
-
-
-def content_digest(data: bytes) -> str:
-    """`sha-256=:<base64>:`, as RFC 9530 writes it."""
-    return f"sha-256=:{base64.b64encode(sha256(data).digest()).decode()}:"
 
 
 def _digest_line(data: bytes) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+WITNESSED, WITNESSES = "REMBUK_WITNESSED_LOGS", "REMBUK_WITNESSES"
+"""Whose tree heads we cosign, and who is asked to cosign ours: files (see `rembuk.witness`, `rembuk.cosigning`)."""
+
 
 class CannotRun(Exception):
     """Why a process ends with its work undone, and what to do about it: the exit code is 2."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import ClassVar, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -20,7 +21,6 @@ from rembuk.merkle import HASH
 MAX_NOTE = 64 * 1024
 """Bytes of a note that is looked at: some tree head's, a few hundred signatures included."""
 
-_ED25519 = b"\x01"
 _NAME = re.compile(r"[^\s+]+")
 _SIGNATURE = re.compile(r"\u2014 ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
 _VKEY = re.compile(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})")
@@ -50,24 +50,26 @@ class Signature:
 class Verifier:
     """What a signer is known by: its name and its public key."""
 
-    def __init__(self, name: str, public_key: Ed25519PublicKey, kind: bytes = _ED25519) -> None:
-        self.name, self._public_key, self._kind = name, public_key, kind
+    kind: ClassVar[bytes] = b"\x01"
+
+    def __init__(self, name: str, public_key: Ed25519PublicKey) -> None:
+        self.name, self._public_key = name, public_key
         raw = public_key.public_bytes_raw()
-        self.key_id = sha256(name.encode() + b"\n" + kind + raw).digest()[:4]
-        self._encoded = encoded(kind + raw)
+        self.key_id = sha256(name.encode() + b"\n" + self.kind + raw).digest()[:4]
+        self._encoded = encoded(self.kind + raw)
 
     def __str__(self) -> str:
         """The verifier key, as others are given it: `name+12345678+<base64>`."""
         return f"{self.name}+{self.key_id.hex()}+{self._encoded}"
 
     @classmethod
-    def of(cls, verifier_key: str, kind: bytes = _ED25519) -> Verifier:
+    def of(cls, verifier_key: str) -> Self:
         """Raises BadVerifierKey."""
         if match := _VKEY.fullmatch(verifier_key.strip()):
             name, key_id, text = match.groups()
             raw = decoded(text)
-            if raw is not None and raw[:1] == kind and len(raw) == 33:
-                verifier = cls(name, Ed25519PublicKey.from_public_bytes(raw[1:]), kind)
+            if raw is not None and raw[:1] == cls.kind and len(raw) == 33:
+                verifier = cls(name, Ed25519PublicKey.from_public_bytes(raw[1:]))
                 if verifier.key_id.hex() == key_id:
                     return verifier
         raise BadVerifierKey(f"{verifier_key!r:.200} is no verifier key: name+12345678+<base64>")

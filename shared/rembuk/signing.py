@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
+from rembuk.database import AS_LONG_AS_IT_TAKES_S, KeptConnection
 from rembuk.merkle import leaf_hash
 from rembuk.signed_note import Signer, TreeHead
 from rembuk.tree import Growth, Tree, Unpublished, origin
@@ -20,6 +20,7 @@ HALTED_S = 60.0
 
 _HEAD = "select position from log.head"
 _LOCK = "select pg_advisory_lock(hashtext('rembuk signer'))"
+_ADD_KEY = "select log.add_tree_key($1)"
 
 _log = structlog.get_logger(__name__)
 
@@ -37,25 +38,19 @@ class Signing:
 
     async def run(self) -> None:
         """Sign until cancelled."""
-        try:
-            while True:
-                try:
-                    while await self.sign():
-                        pass
-                    await asyncio.sleep(self._pause_s)
-                except Altered as altered:
-                    _log.critical("signing halted", why=str(altered))
-                    await asyncio.sleep(HALTED_S)
-                except UNREACHABLE as error:
-                    _log.warning("signing waits for its database", error=repr(error))
-                    self._connection.drop()
-                    await asyncio.sleep(1)
-        finally:
-            self.close()
+        await self._connection.keep_at(self._sign_all, self._pause_s)
 
     def close(self) -> None:
         """Let go of the lock."""
         self._connection.drop()
+
+    async def _sign_all(self) -> None:
+        try:
+            while await self.sign():
+                pass
+        except Altered as altered:
+            _log.critical("signing halted", why=str(altered))
+            await asyncio.sleep(HALTED_S)
 
     async def sign(self) -> TreeHead | None:
         """The next head; None where the log has not grown. Raises Altered, or what `UNREACHABLE` lists."""
@@ -77,3 +72,4 @@ class Signing:
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.execute(_LOCK, timeout=AS_LONG_AS_IT_TAKES_S)
+        await connection.execute(_ADD_KEY, str(self._signer.verifier))

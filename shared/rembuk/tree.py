@@ -23,8 +23,12 @@ STORED = 8
 """Every so many levels the hashes of all complete subtrees are stored."""
 PAGE_EVENTS = 500
 
-_LATEST = "select note from log.tree_head order by size desc limit 1"
-_OF_SIZE = "select note from log.tree_head where size = $1"
+_NOTE = """select note || coalesce((select string_agg(line, '' order by witness) from log.tree_cosignature
+                                     where tree_cosignature.size = tree_head.size), '') from log.tree_head"""
+_LATEST = f"{_NOTE} order by size desc limit 1"
+_OF_SIZE = f"{_NOTE} where size = $1"
+_COSIGNED = "select max(size) from log.tree_cosignature"
+_KEYS = "select verifier_key from log.tree_key order by since desc"
 _NODES = "select hash from log.tree_node where level = $1 and index >= $2 and index < $3 order by index"
 _ADD = "select log.add_tree_head($1, $2, $3, $4, $5, $6, $7)"
 
@@ -74,16 +78,24 @@ class Tree:
         self._region, self._service = region, service
 
     async def latest(self) -> tuple[TreeHead, str]:
-        """The last head and its note, which is "" for the empty tree."""
+        """The last head and its note, cosignatures included, which is "" for the empty tree."""
         note = await self._connection.fetchval(_LATEST)
         if note is None:
             return TreeHead(origin(self._region, self._service), 0, EMPTY_ROOT), ""
         return TreeHead.of(parts(note)[0]), note
 
     async def note(self, size: int) -> str | None:
-        """The signed head of a size; None where none was signed."""
+        """The signed head of a size, cosignatures included; None where none was signed."""
         note: str | None = await self._connection.fetchval(_OF_SIZE, size)
         return note
+
+    async def cosigned(self) -> int:
+        """The size of the last head that a witness has cosigned; 0 for none."""
+        return await self._connection.fetchval(_COSIGNED) or 0
+
+    async def keys(self) -> list[str]:
+        """The verifier keys of all who ever signed a head, the latest first."""
+        return [row["verifier_key"] for row in await self._connection.fetch(_KEYS)]
 
     async def frontier(self, size: int) -> Frontier:
         """Where a tree of `size` leaves, some head's, goes on."""

@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from rembuk import nats_wire
 from rembuk.cancelling import cancel
 from rembuk.checkpoints import Checkpoint
+from rembuk.cosigning import Cosigning
 from rembuk.erasing import Eraser
 from rembuk.following import Follower
 from rembuk.log_key import signers
@@ -89,6 +90,7 @@ class Worker:
         pause_s = float(settings.environment.get("REMBUK_TREE_HEAD_SECONDS", PAUSE_S))
         signer = signers(settings)[0]
         self._signing = Signing(settings.database_url, settings.region, settings.service, signer, pause_s)
+        self._cosigning = Cosigning.told(settings, pause_s)
 
     def _follower(self, broker: NatsBroker, handler: Handler) -> Follower:
         """Durable consumers are named after service and follower, and after the stream's service where that is
@@ -126,6 +128,7 @@ class Worker:
                 await hook()
             keep(self._signing.run(), "signing")
             keep(Eraser(settings.database_url).run(), "eraser")
+            keep(self._cosigning.run(), "cosigning")
             client = await connect(settings.nats_url, f"{settings.name} relay")
             keep(Relay(settings.database_url, client, settings.region, settings.service).run(), "relay")
             nats_wire.quicken(await faststream.connect())

@@ -7,6 +7,7 @@ from rembuk import database, streams
 from rembuk.areas import areas
 from rembuk.contracts.forums import CODEC
 from rembuk.event_log import EventLog
+from rembuk.proofs import Proofs
 from rembuk.region_key import RegionKeys
 from rembuk.settings import Settings
 from rembuk.vault import Vault
@@ -35,6 +36,7 @@ def build(settings: Settings) -> Litestar:
     return build_app(
         settings,
         log,
+        Proofs(settings),
         routes(log, vault, queries(None)),
         queries,
         title="Rembuk forums: police and community deliberate",

@@ -1,11 +1,12 @@
 """The HTTP face of reports: a request becomes a command, an outcome becomes an answer."""
 
+from asyncio import to_thread
 from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Response, get, post
+from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import Parameter, SkipValidation
 from rembuk.areas import Area, areas
@@ -16,12 +17,15 @@ from rembuk.decider import Refused
 from rembuk.event_log import EventLog
 from rembuk.handling import handle
 from rembuk.ids import derive_id
+from rembuk.proofs import Proofs
+from rembuk.receipt_code import svg
 from rembuk.region_key import WrappedKey
 from rembuk.sealing import texts_of
 from rembuk.vault import Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, action, known_area, known_category
+from rembuk.web.log_proofs import CODE, receipt_file, reference
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, Since, found, moment
 from rembuk.web.requests import Intent
@@ -41,7 +45,7 @@ from reports.commands import (
     VerifyProblem,
 )
 from reports.domain import PROBLEM
-from reports.queries import Problem, ProblemPage, ProblemQueries, Status, reference
+from reports.queries import Problem, ProblemPage, ProblemQueries, Status
 
 ACTIONS: dict[str, type[msgspec.Struct]] = {
     "verify": VerifyProblem,
@@ -61,14 +65,17 @@ Queries = NamedDependency[SkipValidation[ProblemQueries]]
 
 
 class Reported(msgspec.Struct, frozen=True):
-    """The problem is recorded, durably: under this id, for people under this reference, at this position."""
+    """The problem is recorded, durably: under this id, for people under this reference, at this position. `promise` is
+    that in a form signed by the log's key, which anybody can verify and the region cannot take back: the next tree head
+    will contain it."""
 
     id: UUID
     reference: str
     position: int
+    promise: str
 
 
-def routes(log: EventLog, vault: Vault, region: str) -> list[Any]:
+def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str) -> list[Any]:
     """Every route of the service but those that all services share."""
 
     @post("/v1/problems", summary="Report a problem", responses=documented(400, 409, 413, 415, 422, 503))
@@ -78,7 +85,8 @@ def routes(log: EventLog, vault: Vault, region: str) -> list[Any]:
         problem_id = derive_id("problem", intent.key)
         command, keys = sealed_report(vault, data, intent.key)
         outcome = await handle(log, PROBLEM, problem_id, command, intent.key, intent.metadata, new=True, keys=keys)
-        body = Reported(problem_id, reference(region, outcome.position), outcome.position)
+        promise = await outcome.promise(log)
+        body = Reported(problem_id, reference(region, outcome.position), outcome.position, promise)
         return Answer(body, outcome.version, f"/v1/problems/{problem_id}")
 
     @get("/v1/problems", summary="Problems, newest first", responses=documented(400, 422, 503))
@@ -115,6 +123,26 @@ def routes(log: EventLog, vault: Vault, region: str) -> list[Any]:
             raise Refused("unknown-problem")
         return [cloud_event(region, "reports", event) for event in history]
 
+    @get(
+        "/v1/problems/{id:uuid}/receipt",
+        summary="The proof that the report is kept",
+        description="A C2SP tlog-proof, which `rembuk receipt verify` and docs/verify_receipt.py verify offline",
+        media_type=MediaType.TEXT,
+        responses=documented(400, 404, 409, 503),
+    )
+    async def read_receipt(id: UUID) -> Response[str]:
+        return receipt_file(region, *await proofs.receipt_of(id, "unknown-problem"))
+
+    @get(
+        "/v1/problems/{id:uuid}/receipt.svg",
+        summary="The same as a QR code, to be printed",
+        media_type=CODE,
+        responses=documented(400, 404, 409, 503),
+    )
+    async def read_receipt_code(id: UUID) -> Response[bytes]:
+        _, receipt = await proofs.receipt_of(id, "unknown-problem")
+        return Response(await to_thread(svg, receipt), media_type=CODE)
+
     @get("/v1/areas", summary="Find areas by name or code", responses=documented(400, 422), sync_to_thread=True)
     def find_areas(
         q: Annotated[str, Parameter(min_length=1, max_length=100)],
@@ -137,6 +165,8 @@ def routes(log: EventLog, vault: Vault, region: str) -> list[Any]:
         list_problems,
         read_problem,
         read_history,
+        read_receipt,
+        read_receipt_code,
         find_areas,
         list_categories,
     ]

@@ -7,6 +7,9 @@ from rembuk import database, streams
 from rembuk.areas import areas
 from rembuk.contracts.reports import CODEC
 from rembuk.event_log import EventLog
+from rembuk.leaves import leaf
+from rembuk.promises import promising
+from rembuk.proofs import Proofs
 from rembuk.region_key import RegionKeys
 from rembuk.settings import Settings
 from rembuk.vault import Vault
@@ -20,7 +23,9 @@ from reports.queries import ProblemQueries
 
 def build(settings: Settings) -> Litestar:
     areas()  # loaded before the first request
-    log = EventLog(settings.database_url, CODEC, settings.name)
+    proofs = Proofs(settings)
+    promises = promising(proofs.signer, partial(leaf, settings.region, settings.service))
+    log = EventLog(settings.database_url, CODEC, settings.name, promising=promises)
     vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), settings.name)
     engine = database.engine(settings.database_url, f"{settings.name} queries")
     stream = streams.stream_name(settings.region, settings.service)
@@ -31,7 +36,8 @@ def build(settings: Settings) -> Litestar:
     return build_app(
         settings,
         log,
-        routes(log, vault, settings.region),
+        proofs,
+        routes(log, vault, proofs, settings.region),
         queries,
         title="Rembuk reports: problems of public security",
         start=[vault.start],

@@ -12,6 +12,7 @@ from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
 from rembuk.vault import Vault, is_sealed
+from rembuk.web.log_proofs import reference
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import ColumnElement, Label, Row, exists, select
 
@@ -48,11 +49,6 @@ class ProblemPage(msgspec.Struct, frozen=True):
 
     items: list[Problem]
     next_cursor: str | None = None
-
-
-def reference(region: str, position: int) -> str:
-    """What a reporter writes down: the region and the problem's place in its log, unique by construction."""
-    return f"{region.upper()}-{position:06d}"
 
 
 def _is_erased(person: ColumnElement[Any], name: str) -> Label[bool]:

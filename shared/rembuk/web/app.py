@@ -13,14 +13,18 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from rembuk import logs
 from rembuk.event_log import EventLog
+from rembuk.proofs import Proofs
 from rembuk.settings import Settings
 from rembuk.web import problem_details
 from rembuk.web.events_feed import events_feed
+from rembuk.web.log_proofs import log_proofs
 from rembuk.web.metrics import Gauge, Metrics
 from rembuk.web.openapi import Document
 from rembuk.web.parameters import require_plain_query
 from rembuk.web.reading import queried
 from rembuk.web.requests import StrictRequest, correlation_id
+from rembuk.web.witnessing import witnessing
+from rembuk.witness import Witness
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -79,6 +83,7 @@ async def _allow(scope: Scope, send: Send) -> None:
 def build(
     settings: Settings,
     log: EventLog,
+    proofs: Proofs,
     routes: Sequence[Any],
     queries: Callable[[int | None], Any],
     *,
@@ -88,8 +93,10 @@ def build(
     gauges: Sequence[Gauge] = (),
 ) -> Litestar:
     """The application of one service; the log is started first and stopped last. `queries` makes what its reads get
-    under that name: of the live read model, or of the one as of a position; `gauges` are for Prometheus."""
+    under that name: of the live read model, or of the one as of a position; `gauges` are for Prometheus. It is a
+    witness as well, where the settings name logs to be witnessed."""
     told = Metrics(settings, log.codec, gauges)
+    witness = Witness.told(settings)
 
     @get("/health/live", include_in_schema=False, media_type=MediaType.TEXT, sync_to_thread=False)
     def live() -> str:
@@ -106,12 +113,20 @@ def build(
         return Response(await told.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return Litestar(
-        [*routes, events_feed(log, settings.region, settings.service), live, ready, metrics],
+        [
+            *routes,
+            events_feed(log, settings.region, settings.service),
+            *log_proofs(proofs, settings.region),
+            *(witnessing(witness) if witness else ()),
+            live,
+            ready,
+            metrics,
+        ],
         dependencies={"queries": queried(queries)},
         exception_handlers=problem_details.HANDLERS,
         request_class=StrictRequest,
-        on_startup=[log.start, told.start, *start],
-        on_shutdown=[*stop, told.stop, log.stop],
+        on_startup=[log.start, told.start, proofs.start, *([witness.start] if witness else ()), *start],
+        on_shutdown=[*stop, *([witness.stop] if witness else ()), proofs.stop, told.stop, log.stop],
         openapi_config=OpenAPIConfig(
             title=title,
             version="1.0.0",

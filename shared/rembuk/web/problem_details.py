@@ -19,6 +19,8 @@ from rembuk.database import Unavailable, is_unreachable
 from rembuk.decider import Refused
 from rembuk.event_log import VersionConflict
 from rembuk.handling import KeyReused, VersionMismatch
+from rembuk.proofs import NotYet
+from rembuk.signing import PAUSE_S
 from rembuk.wording import RULES
 
 RETRY_AFTER_S = 2
@@ -137,6 +139,10 @@ def _conflict(_: Request[Any, Any, Any], error: VersionConflict) -> Response[Any
     return response(409, "version-conflict", str(error))
 
 
+def _not_yet(_: Request[Any, Any, Any], error: NotYet) -> Response[Any]:
+    return response(409, "not-signed-yet", str(error), headers={"Retry-After": f"{PAUSE_S:.0f}"})
+
+
 def _too_large(_: Request[Any, Any, Any], error: EventTooLarge) -> Response[Any]:
     return response(413, "body-too-large", str(error), _TOO_LARGE)
 
@@ -167,6 +173,7 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     KeyReused: _key_reused,
     VersionMismatch: _mismatch,
     VersionConflict: _conflict,
+    NotYet: _not_yet,
     EventTooLarge: _too_large,
     Unavailable: _unavailable,
     Behind: _unavailable,
@@ -189,7 +196,7 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
 _DESCRIPTIONS = {
     400: "The request is malformed or breaks a rule of the schema; `errors` names the field",
     404: "There is no such thing",
-    409: "The domain refuses it in the present state, or a concurrent command won",
+    409: "The domain refuses it in the present state, or a concurrent command won; with Retry-After: not yet",
     412: "If-Match names another version than the current one",
     413: "The body is larger than 1 MiB",
     415: "The body is not application/json",

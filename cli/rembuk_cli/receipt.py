@@ -1,0 +1,175 @@
+"""`rembuk receipt`: the proof that a report is kept; fetched from a region, verified by anybody, offline."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+
+if TYPE_CHECKING:
+    from rembuk.receipt import Proven
+    from rembuk.signed_note import Verifier
+
+PATIENCE_S = 30.0
+"""How long a receipt is waited for: tree heads are signed every few seconds."""
+
+app = typer.Typer(help="The proof that a report is kept: fetch it, verify it offline.", no_args_is_help=True)
+
+
+class Judged(msgspec.Struct, omit_defaults=True):
+    """A file, and what it proves; or why it proves nothing."""
+
+    file: str
+    proven: Any = None
+    data_checked: bool = False
+    why: str = ""
+
+
+@app.command()
+def verify(
+    files: Annotated[list[Path], typer.Argument(help="Receipts and promises, or the text of a receipt's QR code.")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", help="Whom to trust: a verifier key of a log or a witness, or a file of them."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="The event's data, or it as a CloudEvent.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify receipts and promises, offline: that the event is in a log, and who has signed that.
+
+    Without --key the key is the one that the file itself names, which anybody could have written there: then the exit
+    code is 1, as for a file that proves nothing, and for two that contradict each other (a broken promise).
+
+    Example: rembuk receipt verify JATIM-000123.tlog-proof --key 'polmas/jatim/reports+5e1c3f0a+AZx...'
+    """
+    from rembuk.receipt import contradictions
+
+    trusted = [one for text in key or () for one in _keys(text)]
+    content = None if data is None else _read(data)
+    judged = [_judge(file, trusted, content) for file in files]
+    known = [one.proven for one in judged if one.proven is not None]
+    found = contradictions(known)
+    if as_json:
+        answer = {"files": judged, "contradictions": found}
+        print(msgspec.json.format(msgspec.json.encode(answer)).decode())
+    else:
+        for one in judged:
+            _show(one)
+        for why in found:
+            out.print(f"[bold red]CONTRADICTION:[/] {escape(why)}", soft_wrap=True)
+    if found or len(known) < len(files) or not all(one.trusted for one in known):
+        raise typer.Exit(WRONG)
+
+
+@app.command()
+def get(
+    report: Annotated[str, typer.Argument(help="A problem's id, or its reference: JATIM-000123.")],
+    to: Annotated[Path | None, typer.Option("--out", help="Write it there; else it is shown.", dir_okay=False)] = None,
+    region: RegionName = "jatim",
+    data: Data = None,
+) -> None:
+    """Fetch the receipt of a report from a running region; one that was just made is waited for.
+
+    Example: rembuk receipt get JATIM-000123 --out JATIM-000123.tlog-proof
+    """
+    running = require_running(home_of(region, data))
+    name, _, position = report.rpartition("-")
+    by_reference = name == running.region.upper() and position.isdecimal()
+    path = f"log/proof/{int(position)}" if by_reference else f"problems/{report}/receipt"
+    with err.status("waiting for the next tree head"):
+        receipt = _fetched(f"{running.urls['reports']}/v1/{path}")
+    if to is None:
+        print(receipt, end="")
+    else:
+        to.write_text(receipt)
+
+
+@app.command()
+def keys(region: RegionName = "jatim", data: Data = None) -> None:
+    """The verifier keys of a running region's logs, one a line: whom to trust. Publish them where they are believed.
+
+    Example: rembuk receipt keys > keys
+    """
+    for url in require_running(home_of(region, data)).urls.values():
+        print(_fetched(f"{url}/v1/log/keys"), end="")
+
+
+def _keys(text: str) -> list[Verifier]:
+    from rembuk.cosignature import verifiers
+    from rembuk.signed_note import BadVerifierKey
+
+    try:
+        return verifiers(_read(Path(text)).decode() if "+" not in text or Path(text).exists() else text)
+    except (BadVerifierKey, UnicodeDecodeError) as error:
+        cannot_run(escape(f"--key: {error}"))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        cannot_run(escape(f"{path} cannot be read: {error.strerror}"))
+
+
+def _judge(file: Path, trusted: list[Verifier], data: bytes | None) -> Judged:
+    from rembuk.receipt import BadReceipt, proven, require_data
+
+    try:
+        found = proven(_read(file).decode(), trusted)
+        if data is not None:
+            require_data(found.event, data)
+    except (BadReceipt, UnicodeDecodeError) as error:
+        return Judged(str(file), why=str(error))
+    return Judged(str(file), found, data is not None)
+
+
+def _show(judged: Judged) -> None:
+    if judged.proven is None:
+        out.print(f"[bold red]{escape(judged.file)} proves nothing:[/] {escape(judged.why)}", soft_wrap=True)
+        return
+    found: Proven = judged.proven
+    event = found.event
+    out.print(f"[bold]{escape(judged.file)}[/]: {'a promise' if found.promise else 'a receipt'} of {found.origin}")
+    lines = [
+        f"region {event.region}, {event.service}, position {event.position:,}",
+        f"{event.type} {event.id}, version {event.version} of {event.aggregate}",
+        f"area {event.area or 'none'}, recorded {event.time}",
+        "promised to stand there, in every tree head from then on"
+        if found.promise
+        else f"in the tree of {found.size:,} events, root {found.root}",
+        f"signed by {found.key}",
+        *(f"cosigned {one.at.isoformat()} by {one.witness}" for one in found.cosigned if one.at),
+        *(f"cosigned by {one.witness}, whose key is not given: not checked" for one in found.cosigned if not one.at),
+        *(["its data are the ones given"] if judged.data_checked else []),
+    ]
+    for line in lines:
+        out.print(f"  {escape(line)}", soft_wrap=True)
+    if not found.trusted:
+        out.print(
+            "  [bold yellow]The key itself was not checked:[/] the file names it. Compare it with the one that the "
+            "region publishes, or give that by --key",
+            soft_wrap=True,
+        )
+
+
+def _fetched(url: str) -> str:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own region's
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            said = error.read().decode(errors="replace")
+            if error.code != 409 or time.monotonic() > deadline:
+                cannot_run(escape(f"{url}: {error.code} {said}"))
+            time.sleep(1)
+        except OSError as error:
+            cannot_run(escape(f"{url}: {error}"))

@@ -1,0 +1,11 @@
+"""The digest by which an event's leaf knows its data (RFC 9530)."""
+
+from __future__ import annotations
+
+import base64
+from hashlib import sha256
+
+
+def content_digest(data: bytes) -> str:
+    """`sha-256=:<base64>:`."""
+    return f"sha-256=:{base64.b64encode(sha256(data).digest()).decode()}:"

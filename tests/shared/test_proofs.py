@@ -1,0 +1,120 @@
+"""What a service tells of its tree: proofs by heads that witnesses have seen, keys that are gone, and nothing false."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Callable
+
+import asyncpg
+import pytest
+from rembuk.decider import Refused
+from rembuk.event_log import EventLog
+from rembuk.key_setting import BadKey
+from rembuk.log_key import signers
+from rembuk.proofs import NotYet, Proofs, Unproven
+from rembuk.receipt import proven
+from rembuk.settings import Settings
+from rembuk.signed_note import Verifier
+from rembuk.signing import Signing
+from rembuk.testing.tallies import SERVICE, TallyRegion, count_up
+
+OLD, NEW = (base64.b64encode(letter * 32).decode() for letter in (b"o", b"n"))
+
+
+def told(region: TallyRegion, keys: str) -> Settings:
+    environment = {
+        "REMBUK_REGION": region.name,
+        "REMBUK_TALLIES_DATABASE_URL": region.url,
+        "REMBUK_LOG_KEY": keys,
+    }
+    return Settings.load(SERVICE, environment)
+
+
+async def sign(region: TallyRegion, keys: str) -> None:
+    signing = Signing(region.url, region.name, SERVICE, signers(told(region, keys))[0])
+    await signing.sign()
+    signing.close()
+
+
+@pytest.fixture
+async def proofs(region: TallyRegion) -> AsyncIterator[Callable[..., Proofs]]:
+    """Those of a service with these keys."""
+    started: list[Proofs] = []
+
+    def make(keys: str) -> Proofs:
+        started.append(Proofs(told(region, keys)))
+        return started[-1]
+
+    yield make
+    for one in started:
+        await one.stop()
+
+
+async def test_an_event_is_proven_once_a_head_contains_it(
+    region: TallyRegion, log: EventLog, proofs: Callable[..., Proofs]
+) -> None:
+    ours = proofs(NEW)
+    await ours.start()
+    await count_up(log, 300)
+    with pytest.raises(Refused, match="none is signed yet"):
+        await ours.checkpoint(None)
+    with pytest.raises(NotYet):
+        await ours.receipt(300)
+    with pytest.raises(Refused, match="no event at 301"):
+        await ours.receipt(301)
+    await sign(region, NEW)
+    for position in (1, 256, 257, 300):
+        found = proven(await ours.receipt(position), [ours.signer.verifier])
+        assert (found.event.position, found.size) == (position, 300)
+
+
+async def test_a_proof_is_by_the_last_head_that_a_witness_has_seen_where_that_contains_the_event(
+    region: TallyRegion, log: EventLog, proofs: Callable[..., Proofs]
+) -> None:
+    ours = proofs(NEW)
+    await ours.start()
+    connection = await asyncpg.connect(region.url)
+    for size in (10, 20):
+        await count_up(log, 10)
+        await sign(region, NEW)
+        if size == 10:
+            await connection.execute("select log.add_tree_cosignature(10, 'w', E'\\u2014 w AAAAAAA=\\n', now())")
+    await connection.close()
+    assert [proven(await ours.receipt(position)).size for position in (10, 11)] == [10, 20]
+
+
+async def test_a_log_that_was_altered_is_not_proven(
+    region: TallyRegion, log: EventLog, proofs: Callable[..., Proofs]
+) -> None:
+    ours = proofs(NEW)
+    await ours.start()
+    await count_up(log, 20)
+    await sign(region, NEW)
+    owner = await asyncpg.connect(region.owner_url)
+    await owner.execute("alter table log.event disable trigger append_only")
+    await owner.execute("update log.event set area = '35.79' where position = 7")
+    await owner.close()
+    for position in (7, 8):
+        with pytest.raises(Unproven, match="not in the tree that was signed"):
+            await ours.receipt(position)
+
+
+async def test_a_key_that_is_gone_is_still_known(
+    region: TallyRegion, log: EventLog, proofs: Callable[..., Proofs]
+) -> None:
+    for keys in (OLD, NEW):
+        await count_up(log, 10)
+        await sign(region, keys)
+    with_both, alone = proofs(f"{NEW} {OLD}"), proofs(NEW)
+    for ours in (with_both, alone):
+        await ours.start()
+        assert [str(one) for one in map(Verifier.of, await ours.keys())] == [
+            str(one.verifier) for one in signers(told(region, f"{NEW} {OLD}"))
+        ]
+    assert proven(await alone.receipt(3)).key == str(alone.signer.verifier)
+
+
+def test_there_are_no_proofs_without_a_key() -> None:
+    region = TallyRegion("jatim", "", "", "postgresql://nowhere/none")
+    with pytest.raises(BadKey, match="the log's key"):
+        Proofs(told(region, ""))
