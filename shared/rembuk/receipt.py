@@ -85,9 +85,7 @@ def proven(text: str, trusted: Sequence[Verifier] = ()) -> Proven:
         raise
     except ValueError as error:  # of a proof, a note, a key, a code that is none
         raise BadReceipt(str(error)) from error
-    return Proven(
-        promise, event, leaf_hash(leaf).hex(), origin, size, root.hex(), str(key), bool(logs), cosigned
-    )  # fmt: skip
+    return Proven(promise, event, leaf_hash(leaf).hex(), origin, size, root.hex(), str(key), bool(logs), cosigned)
 
 
 def require_data(event: Event, data: bytes) -> None:
@@ -101,7 +99,7 @@ def _readings(event: Event, data: bytes) -> Iterable[bytes]:
     yield data
     try:
         said = msgspec.json.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return
     for one in said if isinstance(said, list) else [said]:
         if isinstance(one, dict):
@@ -143,9 +141,9 @@ def _signer(origin: str, text: str, signatures: Iterable[Signature], known: Iter
 def _event(leaf: bytes, origin: str) -> Event:
     lines = leaf.decode().split(_LINE_END)[:-1]
     said = dict(line.partition(": ")[::2] for line in lines)
+    if not all(map(str.isprintable, lines)) or len(said) != len(lines) or said.get("ce-source") != f"/{origin}":
+        raise BadReceipt(f"the event is none of {origin}")
     try:
-        if not all(map(str.isprintable, lines)) or len(said) != len(lines) or said["ce-source"] != f"/{origin}":
-            raise BadReceipt(f"the event is none of {origin}")
         _, region, service = origin.split("/")
         return Event(
             region, service, int(said["ce-position"]), said["ce-id"], said["ce-type"], said["ce-subject"],

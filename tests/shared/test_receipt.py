@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 import pytest
 from cryptography.exceptions import InvalidSignature
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rembuk import base45
 from rembuk.cosignature import Cosigner, verifiers
@@ -116,6 +116,7 @@ def test_what_is_true_is_proven(verify: Callable[..., Any], what: str) -> None:
 
 
 @BOTH
+@settings(deadline=None)
 @given(position=st.integers(1, 40), more=st.integers(0, 40))
 def test_every_event_of_every_tree_is_proven(verify: Callable[..., Any], position: int, more: int) -> None:
     verify(receipt(position, position + more))
@@ -125,6 +126,7 @@ def test_every_event_of_every_tree_is_proven(verify: Callable[..., Any], positio
 
 @BOTH
 @EACH
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_byte_that_is_changed_is_noticed_or_does_no_harm(
     verify: Callable[..., Any], what: str, data: st.DataObject
@@ -143,6 +145,7 @@ def test_a_byte_that_is_changed_is_noticed_or_does_no_harm(
 
 @BOTH
 @EACH
+@settings(deadline=None)
 @given(data=st.data())
 def test_not_a_byte_of_what_the_log_has_signed_can_be_changed_nor_of_its_signature(
     verify: Callable[..., Any], what: str, data: st.DataObject
@@ -167,6 +170,7 @@ def test_the_name_of_a_key_is_not_its_signature(verify: Callable[..., Any]) -> N
 
 @BOTH
 @EACH
+@settings(deadline=None)
 @given(data=st.data())
 def test_what_is_cut_short_is_refused(verify: Callable[..., Any], what: str, data: st.DataObject) -> None:
     end = data.draw(st.integers(0, GOOD[what].rindex("\n\n") + 60))  # within the signature at the latest
@@ -245,6 +249,7 @@ def test_receipts_of_other_logs_and_positions_contradict_nothing() -> None:
     assert contradictions([at(1, 7), at(2, 7), at(1, 9), proven(promises(row(3))[0], KEYS)]) == []
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_base45_is_read_as_it_is_written(data: bytes) -> None:
     assert base45.decode(base45.encode(data)) == data
