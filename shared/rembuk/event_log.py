@@ -17,6 +17,7 @@ import asyncpg
 import msgspec
 from prometheus_client import Histogram
 
+from rembuk import tracing
 from rembuk.codec import Codec
 from rembuk.database import (
     ANSWER_S,
@@ -148,7 +149,13 @@ class EventLog:
         )  # fmt: skip
         self._waiting.append(item)
         self._work.set()
-        return await item.outcome
+        if not tracing.on:
+            return await item.outcome
+        kind = type(events[0]).__name__
+        with tracing.under(metadata.traceparent, f"append {kind}", "PRODUCER", type=kind, area=area) as span:
+            appended = await item.outcome
+            span.tell(position=appended.position)
+            return appended
 
     async def _write_groups(self) -> None:
         while self._waiting or not self._stopping:

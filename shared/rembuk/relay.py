@@ -18,8 +18,9 @@ import structlog
 import uuid_utils.compat as uuids
 from nats.aio.client import Client
 
-from rembuk import nats_wire, streams
+from rembuk import nats_wire, streams, tracing
 from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
+from rembuk.event import Metadata
 from rembuk.event_log import PAGE
 
 BATCH = 500
@@ -74,6 +75,8 @@ class Relay:
         self._news = asyncio.Event()
         self._connection = KeptConnection(log_url, f"{service} relay", self._lead)
         self._decode_ack = msgspec.json.Decoder(_PubAck).decode
+        self._decode_metadata = msgspec.json.Decoder(Metadata).decode
+        self._live_after = 0
 
     async def run(self) -> None:
         """Relay until cancelled. What heals by itself is tried again; what does not is said loudly, and re-checked."""
@@ -98,11 +101,14 @@ class Relay:
         """Publish everything beyond the stream's tail, then whatever the log announces; raises when it cannot."""
         connection = await self._connection.get()
         tail = await self.checked_tail(connection)
+        self._live_after = await connection.fetchval("select position from log.head")
         while True:
             self._news.clear()
             rows = await connection.fetch(PAGE, tail, BATCH)
             if rows:
-                tail = await self._publish(rows, tail)
+                with tracing.batch("publish", self.stream, map(self._about, rows), live_after=self._live_after):
+                    tail = await self._publish(rows, tail)
+                self._live_after = max(self._live_after, tail)
                 if len(rows) < BATCH:
                     await asyncio.sleep(BUSY_PACE_S if len(rows) >= BUSY else PACE_S)
                 continue
@@ -131,6 +137,10 @@ class Relay:
             if (last.headers or {}).get("Nats-Msg-Id") != str(ours):
                 raise StreamDiverged(f"{self.stream} at {tail} is not the log's event {ours}")
         return tail
+
+    def _about(self, row: asyncpg.Record) -> tracing.About:
+        traceparent = self._decode_metadata(row["metadata"]).traceparent
+        return tracing.About(traceparent, row["type"], row["position"], row["area"])
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.execute(LOCK, timeout=AS_LONG_AS_IT_TAKES_S)

@@ -11,7 +11,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from rembuk import logs
+from rembuk import logs, tracing
 from rembuk.event_log import EventLog
 from rembuk.settings import Settings
 from rembuk.web import problem_details
@@ -118,6 +118,6 @@ def build(
             path="/schema",
             render_plugins=[Document(path=["/", "/openapi.json"])],
         ),
-        middleware=[answered_unread],
+        middleware=[answered_unread, *tracing.middlewares()],
         logging_config=None,
     )
