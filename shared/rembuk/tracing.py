@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -146,6 +146,7 @@ def _exporter() -> Any:
     library = logging.getLogger("opentelemetry")
     library.addHandler(reasons)
     library.propagate = False
+    here = copy_context()  # it exports in a thread of its own
 
     class Exporter(OTLPSpanExporter):
         lost = False
@@ -153,9 +154,9 @@ def _exporter() -> Any:
         def export(self, spans: Any) -> Any:
             lost = super().export(spans) is not SpanExportResult.SUCCESS
             if lost and not self.lost:
-                _log.warning("spans are lost", why=reasons.last)
+                here.run(_log.warning, "spans are lost", why=reasons.last)
             elif self.lost and not lost:
-                _log.info("spans are taken again")
+                here.run(_log.info, "spans are taken again")
             self.lost = lost
             return SpanExportResult.FAILURE if lost else SpanExportResult.SUCCESS
 
