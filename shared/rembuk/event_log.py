@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-from prometheus_client import Histogram
+from prometheus_client import Counter, Histogram
 
 from rembuk import tracing
 from rembuk.codec import Codec
@@ -59,6 +59,12 @@ _decode_metadata = msgspec.json.Decoder(Metadata).decode
 _group_size = Histogram(
     "rembuk_append_items", "Items recorded by one grouped append", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
+_failed = Counter(
+    "rembuk_appends_failed",
+    "Appends that were not recorded, by why: PostgreSQL is away, too many wait, or it refused them",
+    ["why"],
+)
+_away, _full, _bad = (_failed.labels(why) for why in ("away", "full", "refused"))
 
 
 class VersionConflict(Exception):
@@ -136,6 +142,7 @@ class EventLog:
         Unavailable (then it is unknown whether the events were recorded; the same ids may simply be appended again).
         """
         if self._stopping or len(self._waiting) >= MAX_WAITING:
+            _full.inc()
             raise Unavailable("the log takes no more appends now")
         if not events or len(ids) != len(events):
             raise ValueError(f"{len(events)} events with {len(ids)} ids")
@@ -192,7 +199,9 @@ class EventLog:
 
     def _fail(self, items: list[_Item], error: Exception) -> None:
         self._writer.drop()
-        reason = Unavailable(f"the log cannot be written: {error}") if is_unreachable(error) else error
+        away = is_unreachable(error)
+        reason = Unavailable(f"the log cannot be written: {error}") if away else error
+        (_away if away else _bad).inc(len(items))
         for item in items:
             if not item.outcome.done():
                 item.outcome.set_exception(reason)

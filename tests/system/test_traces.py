@@ -6,8 +6,10 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -299,11 +301,12 @@ class Silent:
 
 
 @pytest.fixture
-def silent(postgres_url: str, nats_url: str, tmp_path: Path) -> Iterator[Silent]:
-    port = free_ports()
+def silent(postgres_url: str, nats_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Silent]:
+    port, patience = free_ports(), getattr(request, "param", "1")
     extra = {
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{port}/v1/traces", "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
-        "OTEL_BSP_SCHEDULE_DELAY": "20", "OTEL_BSP_MAX_QUEUE_SIZE": "32", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "16",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{port}/v1/traces",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": patience, "OTEL_BSP_SCHEDULE_DELAY": "20",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "32", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "16",
     }  # fmt: skip
     region = RunningRegion(postgres_url, nats_url, ("reports",), extra)
     silent = Silent(region, port, tmp_path / "log.jsonl")
@@ -338,9 +341,13 @@ def test_a_collector_that_is_away_costs_no_request_and_is_spoken_of_once(silent:
     assert [len(silent.lines("spans are lost", process)) for process in ("api", "worker")] == [1, 1]
 
 
-def test_a_process_ends_well_though_its_collector_is_away(silent: Silent) -> None:
-    report_many(silent.region, 50)
-    assert [silent.region.stop("reports", process) for process in ("api", "worker")] == [0, 0]
+@pytest.mark.parametrize("silent", ["60"], indirect=True)
+def test_a_process_ends_soon_though_its_collector_hangs(silent: Silent) -> None:
+    with socket.create_server(("127.0.0.1", silent.port)):
+        report_many(silent.region, 50)
+        began = time.monotonic()
+        assert [silent.region.stop("reports", process) for process in ("api", "worker")] == [0, 0]
+        assert time.monotonic() - began < 15
 
 
 def python(region: RunningRegion, code: str, **environment: str) -> subprocess.CompletedProcess[str]:

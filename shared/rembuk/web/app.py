@@ -16,7 +16,7 @@ from rembuk.event_log import EventLog
 from rembuk.settings import Settings
 from rembuk.web import problem_details
 from rembuk.web.events_feed import events_feed
-from rembuk.web.metrics import Gauge, Metrics
+from rembuk.web.metrics import Gauge, Metrics, Outcomes
 from rembuk.web.openapi import Document
 from rembuk.web.parameters import require_plain_query
 from rembuk.web.reading import queried
@@ -86,10 +86,12 @@ def build(
     start: Sequence[Hook] = (),
     stop: Sequence[Hook] = (),
     gauges: Sequence[Gauge] = (),
+    outcomes: Sequence[Outcomes] = (),
 ) -> Litestar:
     """The application of one service; the log is started first and stopped last. `queries` makes what its reads get
-    under that name: of the live read model, or of the one as of a position; `gauges` are for Prometheus."""
-    told = Metrics(settings, log.codec, gauges)
+    under that name: of the live read model, or of the one as of a position; `gauges` and `outcomes` are for Prometheus.
+    """
+    told = Metrics(settings, log.codec, gauges, outcomes)
 
     @get("/health/live", include_in_schema=False, media_type=MediaType.TEXT, sync_to_thread=False)
     def live() -> str:
