@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("rembuk")  # on two busy cores any example may take long
+settings.load_profile("rembuk")
 
 pytest_plugins = ["rembuk.testing.servers", "rembuk.testing.services"]
 

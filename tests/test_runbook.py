@@ -239,7 +239,7 @@ def test_an_event_in_quarantine_is_tried_again_or_skipped(on_call: OnCall) -> No
 def set_aside(on_call: OnCall) -> str:
     """The last event of the last problem, as if its projection had failed on it."""
     [event] = on_call.ask("reports", "select * from log.event order by position desc limit 1")
-    headers = streams.message("jatim", "reports", event).headers
+    headers = streams.LoggedMessage("jatim", "reports", event).headers
     on_call.ask(
         "reports",
         """insert into quarantine (follower, stream, position, stream_id, type, error, headers, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -49,6 +49,8 @@ PAGE = f"""
           from (select * from log.event where position > $1 order by position limit $2) as page) as sized
     where bytes <= {PAGE_BYTES} or position = $1 + 1 order by position"""
 """The events after position $1, in order: at most $2, and as many of them as `PAGE_BYTES` hold, one at least."""
+
+OLDER_THAN = "select recorded_at < now() - make_interval(secs => $2) from log.event where position = $1"
 
 # What headers and subjects of the broker can carry: the relay must never stumble over what the log has taken.
 _AREA = re.compile(r"(?:[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+){0,7})?")
@@ -285,7 +287,7 @@ class EventLog:
         return [recorded(self.codec, row) for row in rows]
 
 
-def recorded(codec: Codec, row: asyncpg.Record) -> Recorded[Any]:
+def recorded(codec: Codec, row: asyncpg.Record | Mapping[str, Any]) -> Recorded[Any]:
     """A row of log.event, its `COLUMNS`, as what it says. Raises Undecodable."""
     return Recorded(
         position=row["position"],

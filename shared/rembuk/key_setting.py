@@ -19,6 +19,7 @@ COMMAND = "command:"
 COMMAND_S = 10
 
 _KEY_TEXT = re.compile(r"[A-Za-z0-9+/]{43}=")
+_MAY_BE_A_KEY = re.compile(r"[A-Za-z0-9+/=\s]{30,}")
 
 
 class BadKey(CannotRun):
@@ -35,12 +36,22 @@ def read_keys(setting: str, what: str) -> list[bytes]:
     setting = setting.strip()
     if setting.startswith(COMMAND):
         return _parsed(_said_by(setting.removeprefix(COMMAND), what), f"the command for {what}")
-    if setting.startswith("/"):
+    if path := path_of(setting):
+        shown = "its file" if _MAY_BE_A_KEY.fullmatch(setting) else setting
         try:
-            return _parsed(_read_private(Path(setting)), setting)
+            text = _read_private(path)
         except OSError as error:
-            raise BadKey(f"{what} in {setting} cannot be had: {error.strerror}") from error
+            why = error.strerror
+        else:
+            return _parsed(text, shown)
+        raise BadKey(f"{what} in {shown} cannot be had: {why}")  # not within `except`: the error has the path
     return _parsed(setting, what)
+
+
+def path_of(setting: str) -> Path | None:
+    """The file that a setting names; None where it is something else. One key in 64 begins with a slash, too."""
+    setting = setting.strip()
+    return Path(setting) if setting.startswith("/") and not all(map(_KEY_TEXT.fullmatch, setting.split())) else None
 
 
 def create(path: Path) -> None:

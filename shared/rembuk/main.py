@@ -47,7 +47,7 @@ def main(service: str) -> None:
             case "migrate", []:
                 _migrate(settings)
             case _:
-                asyncio.run(_tell(settings, process, arguments))
+                uvloop.run(_tell(settings, process, arguments))
     except CannotRun as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -27,11 +27,15 @@ BATCH = 2_000
 NEAR = 500
 """So few events from level with the live model, the rest is projected within the transaction that compares."""
 SCHEMA = "rebuild"
+COMPARISON = "comparison"
+"""Where a model is built that is only compared: a rebuild that was interrupted stays as it is."""
 
 _ALONE = "select pg_try_advisory_lock(hashtext('rembuk rebuild'))"
 _SKIPPED = "select position from public.skipped where follower = $1 and stream = $2"
 _AT = "select coalesce(max(position), 0) from log.event where recorded_at <= $1"
-_BESIDE = r"select nspname from pg_namespace where nspname = $1 or nspname ~ '^(building_)?as_of_\d+$' order by nspname"
+_BESIDE = (
+    r"select nspname from pg_namespace where nspname = any($1) or nspname ~ '^(building_)?as_of_\d+$' order by nspname"
+)
 _WHEN = "select recorded_at from log.event where position = $1"
 
 
@@ -97,10 +101,12 @@ class Rebuild:
 
     async def compare(self) -> AsyncIterator[Step]:
         """Build and compare, then forget what was built."""
-        async with self._beside(SCHEMA) as beside:
-            async for step in beside.build_and_compare():
-                yield step
-            await beside.side.drop()
+        async with self._beside(COMPARISON) as beside:
+            try:
+                async for step in beside.build_and_compare():
+                    yield step
+            finally:
+                await beside.side.drop()
 
     async def as_of(self, when: int | datetime) -> AsyncIterator[Step]:
         """Build the model as it was at a position of the service's own log, or at a moment, and leave it beside the
@@ -117,7 +123,7 @@ class Rebuild:
         """Forget what stands beside the live model; the schemas that did."""
         connection = await self._alone()
         try:
-            schemas = [row["nspname"] for row in await connection.fetch(_BESIDE, SCHEMA)]
+            schemas = [row["nspname"] for row in await connection.fetch(_BESIDE, [SCHEMA, COMPARISON])]
             for schema in schemas:
                 await connection.execute(f"drop schema {schema} cascade")
             return schemas
@@ -149,7 +155,7 @@ class Rebuild:
     async def _beside(self, schema: str) -> AsyncIterator[_Beside]:
         connection = await self._alone()
         try:
-            side = SideModel(connection, schema, self._tables, self._role)
+            side = SideModel(connection, schema, self._tables, self._role, passing=schema == COMPARISON)
             await side.open(self._code, [one.checkpoint.key for one in self._projectors])
             projectors = [
                 one.beside(

@@ -12,7 +12,7 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from rembuk.key_setting import KEY, BadKey, read_keys
+from rembuk.key_setting import KEY, BadKey, path_of, read_keys
 
 _NONCE = 12  # bytes
 
@@ -67,8 +67,8 @@ class RegionKeys:
     @classmethod
     def load(cls, setting: str) -> RegionKeys:
         """The keys that a setting means (see `rembuk.key_setting`), the current one first. Raises BadKey."""
-        if setting.strip().startswith("/"):
-            kept = cls((), path := Path(setting.strip()))
+        if path := path_of(setting):
+            kept = cls((), path)
             kept._read(path)
             return kept
         return cls(map(RegionKey, read_keys(setting, "the region key")))

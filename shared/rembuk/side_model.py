@@ -21,7 +21,8 @@ LOCK_TRIES = 60
 
 _BESIDE = ("checkpoint", "quarantine")
 _STRUCTURE = """
-    select format('create table %1$I.%2$I (like public.%2$I including all excluding indexes)', $1::text, name)
+    select format('create %3$s table %1$I.%2$I (like public.%2$I including all excluding indexes)', $1::text, name,
+                  case when $3 then 'unlogged' else '' end)
         from unnest($2::text[]) as name
     union all
     select format('alter table %I.%I add constraint %I %s', $1, relname, conname, pg_get_constraintdef(c.oid))
@@ -31,9 +32,10 @@ _STRUCTURE = """
     select pg_get_indexdef(indexrelid, 0, true)
         from pg_index join pg_class on indrelid = pg_class.oid
         where relnamespace = 'public'::regnamespace and relname = any($2)
-          and not exists (select from pg_constraint where conindid = indexrelid)"""
+          and not exists (select from pg_constraint where conindid = indexrelid) and (indisunique or not $3)"""
 """What makes copies of tables, by the same names in another schema; what no schema is named in goes to the first of
-the search path, where the copies are by then, although the definitions are read while it does not show them yet."""
+the search path, where the copies are by then, although the definitions are read while it does not show them yet. $3:
+only to be compared, hence without what makes them lasting, or quick to search."""
 _TRIGGERS = """select pg_get_triggerdef(t.oid) from pg_trigger t join pg_class on tgrelid = pg_class.oid
                where relnamespace = 'public'::regnamespace and relname = any($1) and not tgisinternal"""
 _LIVE = "select position from public.checkpoint where follower = $1 and stream = $2"
@@ -65,24 +67,26 @@ class Difference(msgspec.Struct, frozen=True, tag_field="kind", tag="difference"
 class SideModel:
     """The tables of a service copied into `schema`, on the owner's connection, whose search path begins there."""
 
-    def __init__(self, connection: asyncpg.Connection[Any], schema: str, tables: Sequence[Table], role: str) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection[Any], schema: str, tables: Sequence[Table], role: str, passing: bool
+    ) -> None:
+        """`passing`: it is made to be compared only, and never gone on with."""
         self._connection, self.schema, self._tables, self._role = connection, schema, tables, role
+        self._passing = passing
 
     async def open(self, note: str, followers: Sequence[tuple[str, str]]) -> bool:
         """Go on with what is there if it was made under the same `note`, else make it anew, each of `followers`
         (name, stream) at position 0; whether something was there to go on with."""
         connection = self._connection
         await connection.execute(f"set search_path = {self.schema}, public")
-        if (
-            await connection.fetchval("select obj_description(to_regnamespace($1), 'pg_namespace')", self.schema)
-            == note
-        ):
+        described = "select obj_description(to_regnamespace($1), 'pg_namespace')"
+        if not self._passing and await connection.fetchval(described, self.schema) == note:
             return True
         async with connection.transaction():
             await self.drop()
             await connection.execute(f"create schema {self.schema}")
             names = [table.name for table in self._tables]
-            for line in await connection.fetch(_STRUCTURE, self.schema, [*names, *_BESIDE]):
+            for line in await connection.fetch(_STRUCTURE, self.schema, [*names, *_BESIDE], self._passing):
                 await connection.execute(line[0])
             await connection.executemany("insert into checkpoint (follower, stream) values ($1, $2)", followers)
             for name in names:

@@ -57,7 +57,7 @@ class LogSource:
     async def after(self, position: int, limit: int) -> list[Msg]:
         """Raises what `rembuk.database.UNREACHABLE` lists."""
         return [
-            streams.message(self._region, self._service, row)
+            streams.LoggedMessage(self._region, self._service, row)
             for row in await self._connection.fetch(PAGE, position, limit)
         ]
 

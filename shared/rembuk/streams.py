@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
-from rembuk import nats_wire
+from rembuk import event_log, nats_wire
 from rembuk.codec import Codec, Undecodable
 from rembuk.event import Metadata, Recorded
 
@@ -99,20 +100,30 @@ def header_lines(region: str, service: str, row: asyncpg.Record | Mapping[str, A
     return lines
 
 
-def message(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> Msg:
-    """A row of log.event as the message that the relay makes of it; nobody waits for its acknowledgement."""
-    return stored_message(
-        stream_name(region, service),
-        row["position"],
-        nats_wire.parse_header_lines(header_lines(region, service, row).encode()),
-        row["data"].encode(),
-    )
+class LoggedMessage(Msg):
+    """A row of log.event as the message that the relay makes of it; nobody waits for its acknowledgement. Its headers
+    are written when somebody asks for them: who only wants the event has it from the row, in half the time."""
+
+    def __init__(self, region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> None:
+        self.row = row
+        self.reply = _unacknowledged(stream_name(region, service), row["position"])
+        self.data = row["data"].encode()
+        self._from = region, service
+
+    @cached_property
+    def headers(self) -> dict[str, str]:  # type: ignore[override]
+        return nats_wire.parse_header_lines(header_lines(*self._from, self.row).encode())
 
 
 def stored_message(stream: str, position: int, headers: dict[str, str], data: bytes) -> Msg:
     """A message as it came, or would come, from a stream."""
-    reply = f"$JS.ACK.{stream}._.1.{position}.{position}.0.0"  # `sequence` reads it; nobody listens there
+    reply = _unacknowledged(stream, position)
     return Msg(_client=None, reply=reply, data=data, headers=headers)  # type: ignore[arg-type]
+
+
+def _unacknowledged(stream: str, position: int) -> str:
+    """A reply subject as `sequence` reads it; nobody listens there."""
+    return f"$JS.ACK.{stream}._.1.{position}.{position}.0.0"
 
 
 def sequence(message: Msg) -> int:
@@ -128,6 +139,11 @@ def recorded_at(message: Msg) -> datetime:
 
 def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
     """The event a message carries; raises Undecodable for one that no relay of this release published."""
+    if isinstance(message, LoggedMessage):
+        try:
+            return event_log.recorded(codec, message.row)
+        except msgspec.MsgspecError as error:
+            raise Undecodable(f"no metadata of an event: {error}") from error
     header = message.headers or {}
     try:
         position = int(header["ce-position"])

@@ -66,7 +66,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 async def test_many_changes_at_once_leave_what_one_after_the_other_leaves(
     connection: asyncpg.Connection, steps: list[tuple[Statement, UUID, int]]

@@ -122,7 +122,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     ("codec", "event_type"),
     [pytest.param(codec, event, id=event.__name__) for codec in CODECS for event in codec.types.values()],
 )
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_every_event_of_the_contracts_comes_back_as_it_was(
     codec: Codec, event_type: type[Event], data: st.DataObject
@@ -133,7 +133,7 @@ def test_every_event_of_the_contracts_comes_back_as_it_was(
     assert codec.decode(event_type.__name__, event_type.schema_version, encoded.decode()) == event
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.binary() | st.text().map(str.encode) | st.from_regex(rb'\{"[a-z]*":.{0,20}\}'))
 def test_garbage_is_undecodable_and_nothing_worse(data: bytes) -> None:
     for version in (1, 3):

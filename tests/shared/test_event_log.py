@@ -30,7 +30,6 @@ from rembuk.testing.tallies import (
 
 SLOW = settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -60,7 +60,7 @@ async def published(log: EventLog, broker: Client, region: TallyRegion) -> list[
     return await messages(broker, region.stream)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(deliveries=st.lists(st.tuples(st.integers(0, 119), st.integers(1, 60), st.booleans()), max_size=15))
 async def test_rows_equal_a_replay_whatever_is_delivered_in_which_order(
     log: EventLog,

@@ -131,7 +131,7 @@ def totals(events: Sequence[Recorded[Any]]) -> dict[UUID, int]:
     return sums
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(resets=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 60)), max_size=6))
 async def test_each_event_is_reacted_to_once_wherever_the_checkpoint_is_put(
     theirs: EventLog, broker: Client, region: TallyRegion, ours: Ours, resets: list[tuple[int, int]]

@@ -98,6 +98,21 @@ def test_what_may_be_a_mistyped_key_is_never_told(mistyped: str) -> None:
     assert TEXT[5:20] not in str(refused.value)
 
 
+def test_a_key_that_begins_with_a_slash_is_a_key_and_mistyped_is_not_told_as_a_path() -> None:
+    """As one key in 64 does."""
+    key = b"\xff" + KEY[1:]
+    text = base64.b64encode(key).decode()
+    assert text.startswith("/")
+    for setting in (text, f"{text} {OTHER_TEXT}"):
+        assert RegionKeys.load(setting).current.key_id == RegionKey(key).key_id
+    for mistyped in (text[:-1], text[:-3] + "=", text + " " + OTHER_TEXT[1:]):
+        with pytest.raises(BadKey) as refused:
+            RegionKeys.load(mistyped)
+        assert not any(
+            told in repr((refused.value, refused.value.__context__)) for told in (text[1:20], OTHER_TEXT[5:20])
+        )
+
+
 def test_a_new_one_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "region.key"
     create(path)

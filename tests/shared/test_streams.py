@@ -67,7 +67,7 @@ async def test_the_filter_of_an_area_finds_it_and_what_is_below(
     await subscription.unsubscribe()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(
     area=st.sampled_from(AREAS),
     metadata=st.builds(Metadata, PLAIN, PLAIN, PLAIN, PLAIN),

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rembuk import vault as vault_module
 from rembuk.database import Unavailable
@@ -111,7 +111,6 @@ def joined(head: str, data: bytes) -> str:
     return f"{head}:{base64.urlsafe_b64encode(data).decode().rstrip('=')}"
 
 
-@settings(deadline=None)
 @given(clear=st.text(st.characters(codec="utf-8")), person=st.uuids(), event_id=st.uuids())
 async def test_what_was_sealed_opens_again_in_every_process(
     vault: Vault, elsewhere: Vault, clear: str, person: UUID, event_id: UUID
@@ -189,7 +188,6 @@ async def test_no_byte_can_be_cut_off(vault: Vault, cut: slice) -> None:
         await vault.open(joined(head, data[cut]), event_id)
 
 
-@settings(deadline=None)
 @given(data=st.data())
 async def test_no_character_can_be_changed(vault: Vault, data: st.DataObject) -> None:
     event_id = uuid4()
