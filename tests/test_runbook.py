@@ -163,6 +163,14 @@ def test_looking_and_backing_up(on_call: OnCall) -> None:
     on_call.report_and_be_told()  # more than the backups hold
 
 
+def test_whatever_is_alerting_there_is_something_to_look_at(on_call: OnCall) -> None:
+    metrics, logs, postgres, *_ = on_call.follow("Something is alerting")
+    assert "rembuk_database_up" in metrics
+    assert "rembuk_relay_lag_seconds" in metrics
+    assert "reports-api.log" in logs
+    assert "accepting connections" in postgres
+
+
 @pytest.mark.parametrize(
     "heading",
     [

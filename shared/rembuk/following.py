@@ -22,7 +22,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from rembuk import tracing
 from rembuk.database import is_unreachable
-from rembuk.streams import sequence
+from rembuk.streams import about, sequence
 
 BATCH = 500
 LINGER_S = 0.01
@@ -241,9 +241,9 @@ class Follower:
         sequences = list(map(sequence, messages))
         whole = unseen(messages, min(sequences) - 1)  # only these may be acknowledged together
         last, came = sequence(whole[-1]), max(sequences)
-        about = map(tracing.About.message, whole)
+        told = map(about, whole)
         try:
-            with tracing.batch("process", self.stream, about, live_after=self._live_after, follower=self.name):
+            with tracing.batch("process", self.stream, told, live_after=self._live_after, follower=self.name):
                 await self._take(whole)
         except Hole as hole:
             await self._go_back(hole)

@@ -64,7 +64,7 @@ class Projector:
             await connection.execute("lock table quarantine in access exclusive mode")  # no batch adds to it meanwhile
             messages = await quarantine.waiting(connection, self.checkpoint, aggregate)
             follower, stream = self.checkpoint.key
-            with tracing.batch("retry", stream, map(tracing.About.message, messages), follower=follower):
+            with tracing.batch("retry", stream, map(streams.about, messages), follower=follower):
                 done = await self._up_to_a_failure(connection, messages)
             await quarantine.release(connection, self.checkpoint, messages[:done])
             return len(messages) - done

@@ -98,7 +98,7 @@ class Reactor:
 
         The first that fails again keeps its place, with today's error, and those behind it wait on."""
         messages = await quarantine.waiting(connection, self.checkpoint, aggregate)
-        with tracing.batch("retry", self.checkpoint.stream, map(tracing.About.message, messages), follower=self._name):
+        with tracing.batch("retry", self.checkpoint.stream, map(streams.about, messages), follower=self._name):
             reacted = await self._react_to(connection, messages, set())
         aside = [message for message, _ in reacted.aside]
         async with connection.transaction():

@@ -233,7 +233,7 @@ class _Beside:
         position, _ = await self.side.positions(follower, stream)
         async for messages in ahead(self._sources[stream], position, target, BATCH):
             due = messages if moment is None else [one for one in messages if streams.recorded_at(one) <= moment]
-            with tracing.batch("rebuild", stream, map(tracing.About.message, due), follower=follower):
+            with tracing.batch("rebuild", stream, map(streams.about, due), follower=follower):
                 await projector.process(due)
             if len(due) < len(messages):
                 return

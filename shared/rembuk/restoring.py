@@ -70,7 +70,7 @@ async def restore(
             async for messages in ahead(source, head, last, PAGE):
                 rows = [_row(region, service, message) for message in messages]
                 moment = _in_order(rows, position, moment)
-                with tracing.batch("restore", stream, map(tracing.About.message, messages)):
+                with tracing.batch("restore", stream, map(streams.about, messages)):
                     await _add(connection, rows)
                 position = rows[-1]["position"]
                 yield Restoring(position, last)

@@ -17,7 +17,7 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
-from rembuk import event_log, nats_wire
+from rembuk import event_log, nats_wire, tracing
 from rembuk.codec import Codec, Undecodable
 from rembuk.event import Metadata, Recorded
 
@@ -130,6 +130,12 @@ def sequence(message: Msg) -> int:
     """The stream sequence of a JetStream message, from its ack subject (with or without a domain)."""
     tokens = message.reply.split(".")
     return int(tokens[5] if len(tokens) == 9 else tokens[7])
+
+
+def about(message: Msg) -> tracing.About:
+    """What a span tells of a message."""
+    said = (message.headers or {}).get
+    return tracing.About(said("traceparent", ""), said("ce-type", ""), sequence(message), said("ce-area", ""))
 
 
 def recorded_at(message: Msg) -> datetime:

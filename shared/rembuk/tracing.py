@@ -19,10 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from rembuk.settings import CannotRun, Settings
-from rembuk.streams import sequence
 
 if TYPE_CHECKING:
-    from nats.aio.msg import Msg
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Link
@@ -86,11 +84,6 @@ class About(NamedTuple):
     type: str
     position: int
     area: str
-
-    @classmethod
-    def message(cls, message: Msg) -> About:
-        said = (message.headers or {}).get
-        return cls(said("traceparent", ""), said("ce-type", ""), sequence(message), said("ce-area", ""))
 
     @classmethod
     def fact(cls, fact: Recorded[Any]) -> About:

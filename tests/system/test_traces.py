@@ -218,7 +218,7 @@ def test_what_is_retried_from_quarantine_is_linked_to_the_original(traced: Trace
     eventually(lambda: traced.whole(trace))
     region, stream = traced.region.region.name, traced.stream("reports")
     [event] = traced.ask("reports", "select * from log.event where position = $1", answer["position"])
-    headers = msgspec.json.encode(streams.message(region, "reports", event).headers).decode()
+    headers = msgspec.json.encode(streams.LoggedMessage(region, "reports", event).headers).decode()
     traced.ask(
         "reports",
         """insert into quarantine (follower, stream, position, stream_id, type, error, headers, data)
