@@ -43,7 +43,9 @@ _SIGNED = """select size, extract(epoch from now() - signed_at)::float as age,
                     (select recorded_at from log.event where position = size + 1) as since
              from log.tree_head order by size desc limit 1"""
 _FIRST = "select 0 as size, null::float as age, (select recorded_at from log.event where position = 1) as since"
-_REFUSED = "select follower, count(*) as refused from reaction where outcome = 'refused' group by follower"
+_REFUSED = """select follower, (select count(*) from reaction
+                                where reaction.follower = one.follower and outcome = 'refused') as refused
+              from (select distinct follower from checkpoint) as one order by follower"""
 _BYTES = "select pg_database_size(current_database())"
 
 _log = structlog.get_logger(__name__)
