@@ -23,7 +23,7 @@ from rembuk.settings import CannotRun, Settings
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Link
+    from opentelemetry.trace import Link, Tracer
     from opentelemetry.trace import Span as OtelSpan
 
     from rembuk.event import Recorded
@@ -33,7 +33,8 @@ FLUSH_S = 3.0
 MAX_LINKS = 128
 """Of one span: what OpenTelemetry's SDK keeps by default. A batch that is read again may have more originals."""
 SAMPLED = ("1", "3", "5", "7", "9", "b", "d", "f")
-"""How a traceparent ends whose span is recorded: the lowest bit of its flags is set."""
+"""How a traceparent ends whose span is recorded: the lowest bit of its flags is set. What follows from any other is not
+recorded either, whatever the sampler, and costs nothing."""
 UNTRACED = frozenset({"/health/live", "/health/ready", "/metrics"})
 """Paths that machines ask every few seconds."""
 
@@ -41,6 +42,7 @@ on = False
 """Whether this process traces: whoever is on the path of every report asks this first."""
 
 _provider: TracerProvider
+_tracer: Tracer
 _span_of: ContextVar[dict[int, Span]] = ContextVar("span_of")  # what is under way for the event at a position
 _around: ContextVar[Span | None] = ContextVar("around", default=None)  # the errand that this process runs
 _log = structlog.get_logger(__name__)
@@ -93,7 +95,7 @@ class About(NamedTuple):
 def start(settings: Settings, process: str) -> None:
     """Trace this process if the environment says where to: OTEL_EXPORTER_OTLP_ENDPOINT or
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, and what else OpenTelemetry's SDK reads. Raises CannotRun."""
-    global on, _provider
+    global on, _provider, _tracer
     told = settings.environment.get
     where = told("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or told("OTEL_EXPORTER_OTLP_ENDPOINT")
     if not where or told("OTEL_SDK_DISABLED", "").lower() == "true" or told("OTEL_TRACES_EXPORTER") == "none":
@@ -110,6 +112,7 @@ def start(settings: Settings, process: str) -> None:
         who |= {"service.name": settings.service, "service.namespace": "rembuk"}
     _provider = TracerProvider(resource=Resource.create(who), shutdown_on_exit=False)
     _provider.add_span_processor(BatchSpanProcessor(_exporter()))
+    _tracer = _provider.get_tracer("rembuk")
     on = True
 
 
@@ -188,8 +191,8 @@ def _serving(app: Any) -> Any:
 @contextmanager
 def under(parent: str, name: str, kind: str, **attributes: str | int) -> Iterator[Span]:
     """A span of `kind` (PRODUCER, CONSUMER, ...) that is a child of what the traceparent `parent` names; where that is
-    nothing, nothing is traced."""
-    if not (on and parent):
+    nothing, or not recorded, no span."""
+    if not (on and parent.endswith(SAMPLED)):
         yield Span(parent)
         return
     with _ended(_begun(name, kind, parent)) as begun:
@@ -270,7 +273,7 @@ def _spans(
         span = begun(around.traceparent if around else "", said | positions, links)
         spans = dict.fromkeys([event.position for event in again], span)
     for event in events[len(again) :]:
-        if event.traceparent:
+        if event.traceparent.endswith(SAMPLED):
             about = {f"rembuk.{name}": value for name, value in event._asdict().items() if name != "traceparent"}
             spans[event.position] = begun(event.traceparent, said | about)
     return spans
@@ -292,7 +295,7 @@ def _begun(
     """A span under what `parent` names; the first of a trace where that is nothing."""
     from opentelemetry.trace import SpanKind
 
-    otel = _provider.get_tracer("rembuk").start_span(name, _context(parent), SpanKind[kind], attributes, links)
+    otel = _tracer.start_span(name, _context(parent), SpanKind[kind], attributes, links)
     context = otel.get_span_context()
     traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
     return Span(traceparent, otel)

@@ -193,6 +193,27 @@ def test_a_batch_that_a_follower_reads_from_its_checkpoint_is_linked_and_not_rep
     assert [traced.of(trace, process, "open_problems_reports") for trace in traces] == [[], [], []]
 
 
+def test_what_a_late_reaction_leads_to_goes_on_in_the_trace_that_is_linked(traced: Traced) -> None:
+    traced.region.stop("notifications", "worker")
+    trace, _ = traced.report()
+    traced.region.start("notifications", "worker")
+    late = eventually(lambda: traced.links_elsewhere(f"process {traced.stream('reports')}", trace))
+    alert = eventually(lambda: only(traced.of(late.trace, "append AlertRaised")))
+    assert alert.parent == late.id
+    eventually(lambda: only(traced.of(late.trace, "append DeliverySent")))
+    assert traced.of(trace, "append AlertRaised") == []
+
+
+def test_an_attempt_that_fails_is_a_failed_span_and_the_next_one_is_another(traced: Traced, sink: Sink) -> None:
+    sink.status["/traced"] = 503
+    trace, _ = traced.report()
+    first = eventually(lambda: only(traced.of(trace, "deliver")))
+    del sink.status["/traced"]
+    assert (first.failed, first.attributes["rembuk.outcome"]) == (True, "MarkFailed")
+    eventually(lambda: only(traced.of(trace, "append DeliverySent")))
+    assert [span.failed for span in traced.of(trace, "deliver")][-1] is False
+
+
 def test_what_a_relay_finds_waiting_is_linked_and_not_reparented(traced: Traced) -> None:
     traced.region.stop("reports", "worker")
     traces = [traced.report()[0] for _ in range(2)]

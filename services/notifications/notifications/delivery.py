@@ -193,6 +193,7 @@ class Sender:
         span.tell(area=area, channel=requested.event.channel, outcome=type(command).__name__)
         await self._record(row, command, state.attempts + 1, span.traceparent, new=not history)
         if isinstance(command, MarkFailed):
+            span.fail("Undelivered")
             return self._patience.pause(command.attempt)
         return None
 
