@@ -20,7 +20,6 @@ from nats.aio.client import Client
 
 from rembuk import nats_wire, streams, tracing
 from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
-from rembuk.event import Metadata
 from rembuk.event_log import PAGE
 
 BATCH = 500
@@ -75,7 +74,6 @@ class Relay:
         self._news = asyncio.Event()
         self._connection = KeptConnection(log_url, f"{service} relay", self._lead)
         self._decode_ack = msgspec.json.Decoder(_PubAck).decode
-        self._decode_metadata = msgspec.json.Decoder(Metadata).decode
         self._live_after = 0
 
     async def run(self) -> None:
@@ -106,7 +104,8 @@ class Relay:
             self._news.clear()
             rows = await connection.fetch(PAGE, tail, BATCH)
             if rows:
-                with tracing.batch("publish", self.stream, map(self._about, rows), live_after=self._live_after):
+                about = map(streams.about_row, rows)
+                with tracing.batch("publish", self.stream, about, live_after=self._live_after):
                     tail = await self._publish(rows, tail)
                 self._live_after = max(self._live_after, tail)
                 if len(rows) < BATCH:
@@ -137,10 +136,6 @@ class Relay:
             if (last.headers or {}).get("Nats-Msg-Id") != str(ours):
                 raise StreamDiverged(f"{self.stream} at {tail} is not the log's event {ours}")
         return tail
-
-    def _about(self, row: asyncpg.Record) -> tracing.About:
-        traceparent = self._decode_metadata(row["metadata"]).traceparent
-        return tracing.About(traceparent, row["type"], row["position"], row["area"])
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.execute(LOCK, timeout=AS_LONG_AS_IT_TAKES_S)

@@ -132,8 +132,15 @@ def sequence(message: Msg) -> int:
     return int(tokens[5] if len(tokens) == 9 else tokens[7])
 
 
+def about_row(row: asyncpg.Record | Mapping[str, Any]) -> tracing.About:
+    """What a span tells of a row of log.event."""
+    return tracing.About(_decode_metadata(row["metadata"]).traceparent, row["type"], row["position"], row["area"])
+
+
 def about(message: Msg) -> tracing.About:
     """What a span tells of a message."""
+    if isinstance(message, LoggedMessage):
+        return about_row(message.row)
     said = (message.headers or {}).get
     return tracing.About(said("traceparent", ""), said("ce-type", ""), sequence(message), said("ce-area", ""))
 

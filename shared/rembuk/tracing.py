@@ -284,9 +284,8 @@ def _links(events: Iterable[About]) -> list[Link]:
     from opentelemetry.trace import Link, get_current_span
 
     origins = dict.fromkeys(event.traceparent for event in events if event.traceparent.endswith(SAMPLED))
-    return [
-        Link(get_current_span(_context(traceparent)).get_span_context()) for traceparent in islice(origins, MAX_LINKS)
-    ]
+    contexts = (get_current_span(_context(one)).get_span_context() for one in islice(origins, MAX_LINKS))
+    return [Link(context) for context in contexts if context.is_valid]
 
 
 def _begun(
