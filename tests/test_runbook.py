@@ -200,6 +200,14 @@ def test_who_is_forgotten_is_so_although_a_backup_has_the_key(on_call: OnCall) -
     assert (shown["title"], shown["description"], shown["erased"]) == ("Motor hilang", None, True)
 
 
+def test_whatever_is_alerting_there_is_something_to_look_at(on_call: OnCall) -> None:
+    metrics, logs, postgres, *_ = on_call.follow("Something is alerting")
+    assert "rembuk_database_up" in metrics
+    assert "rembuk_relay_lag_seconds" in metrics
+    assert "reports-api.log" in logs
+    assert "accepting connections" in postgres
+
+
 @pytest.mark.parametrize(
     "heading",
     [

@@ -70,7 +70,8 @@ async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | N
     codec = import_module(f"rembuk.contracts.{service}").CODEC
     project = import_module(f"{service}.projection").project
     tables = import_module(f"{service}.tables").metadata.sorted_tables
-    async for step in replay(settings.owner_url, codec, project, tables, stream_id, as_of):
+    stream = stream_name(settings.region, service)
+    async for step in replay(settings.owner_url, codec, project, tables, stream, stream_id, as_of):
         yield {"event": cloud_event(settings.region, service, step.event), "state": step.state}
 
 

@@ -14,8 +14,9 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-from prometheus_client import Histogram
+from prometheus_client import Counter, Histogram
 
+from rembuk import tracing
 from rembuk.codec import Codec
 from rembuk.database import (
     ANSWER_S,
@@ -60,6 +61,12 @@ _decode_metadata = msgspec.json.Decoder(Metadata).decode
 _group_size = Histogram(
     "rembuk_append_items", "Items recorded by one grouped append", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
+_failed = Counter(
+    "rembuk_appends_failed",
+    "Appends that were not recorded, by why: PostgreSQL is away, too many wait, or it refused them",
+    ["why"],
+)
+_away, _full, _bad = (_failed.labels(why) for why in ("away", "full", "refused"))
 
 
 class VersionConflict(Exception):
@@ -160,6 +167,7 @@ class EventLog:
         Unavailable (then it is unknown whether the events were recorded; the same ids may simply be appended again).
         """
         if self._stopping or len(self._waiting) >= MAX_WAITING:
+            _full.inc()
             raise Unavailable("the log takes no more appends now")
         if not events or len(ids) != len(events):
             raise ValueError(f"{len(events)} events with {len(ids)} ids")
@@ -173,7 +181,13 @@ class EventLog:
         )  # fmt: skip
         self._waiting.append(item)
         self._work.set()
-        return await item.outcome
+        if not tracing.on:
+            return await item.outcome
+        kind = type(events[0]).__name__
+        with tracing.under(metadata.traceparent, f"append {kind}", "PRODUCER", type=kind, area=area) as span:
+            appended = await item.outcome
+            span.tell(position=appended.position)
+            return appended
 
     async def _write_groups(self) -> None:
         while self._waiting or not self._stopping:
@@ -210,7 +224,9 @@ class EventLog:
 
     def _fail(self, items: list[_Item], error: Exception) -> None:
         self._writer.drop()
-        reason = Unavailable(f"the log cannot be written: {error}") if is_unreachable(error) else error
+        away = is_unreachable(error)
+        reason = Unavailable(f"the log cannot be written: {error}") if away else error
+        (_away if away else _bad).inc(len(items))
         for item in items:
             if not item.outcome.done():
                 item.outcome.set_exception(reason)

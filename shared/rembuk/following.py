@@ -20,8 +20,9 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy as JetStreamAck
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
+from rembuk import tracing
 from rembuk.database import is_unreachable
-from rembuk.streams import sequence
+from rembuk.streams import about, sequence
 
 BATCH = 500
 LINGER_S = 0.01
@@ -43,6 +44,10 @@ class Hole(Exception):
     def __init__(self, expected: int, came: int) -> None:
         super().__init__(f"expected position {expected}, got {came}")
         self.expected = expected
+
+
+class _Stopping(Exception):
+    """What could not be done yet is left to the next start."""
 
 
 Process = Callable[[list[Msg]], Awaitable[None]]
@@ -141,6 +146,7 @@ class Follower:
         self._subscriber: Any = None
         self._pull: _PatientPull | None = None
         self._hole = 0
+        self._live_after = 0  # what the stream held when we took our stand is read again, or late: see `tracing.batch`
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
@@ -186,7 +192,8 @@ class Follower:
                 position = await self._checkpoint()
                 with suppress(nats.js.errors.NotFoundError):
                     await jetstream.delete_consumer(self.stream, self.name)
-                await jetstream.add_consumer(self.stream, self._consumer(position + 1))
+                consumer = await jetstream.add_consumer(self.stream, self._consumer(position + 1))
+                self._live_after = max(self._live_after, position + (consumer.num_pending or 0))
                 if self._pull is not None:
                     await self._pull.replace(await jetstream.pull_subscribe_bind(durable=self.name, stream=self.stream))
             except Exception as error:
@@ -231,16 +238,33 @@ class Follower:
         )
 
     async def _handle(self, messages: list[Msg]) -> None:
-        pause = 0.1
         sequences = list(map(sequence, messages))
         whole = unseen(messages, min(sequences) - 1)  # only these may be acknowledged together
+        last, came = sequence(whole[-1]), max(sequences)
+        told = map(about, whole)
+        try:
+            with tracing.batch("process", self.stream, told, live_after=self._live_after, follower=self.name):
+                await self._take(whole)
+        except Hole as hole:
+            await self._go_back(hole)
+            return
+        except _Stopping:
+            return
+        self._live_after = max(self._live_after, last)
+        with suppress(nats.errors.Error):  # a lost acknowledgement costs a look at the checkpoint
+            await whole[-1].ack()
+        if last < came:
+            await self._go_back(Hole(last + 1, came))
+
+    async def _take(self, whole: list[Msg]) -> None:
+        """Process messages until all are done, however often it fails. Raises Hole, _Stopping."""
+        pause = 0.1
         done, at_once = 0, len(whole)
         while done < len(whole):
             try:
                 await self._process(whole[done : done + at_once])
-            except Hole as hole:
-                await self._go_back(hole)
-                return
+            except Hole:
+                raise
             except Exception as error:
                 if isinstance(error, _TOO_MUCH):
                     at_once = max(1, at_once // 2)
@@ -251,14 +275,10 @@ class Follower:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._stopping.wait()
-                    return
+                    raise _Stopping from error
                 pause = min(pause * 2, 5.0)
             else:
                 done += at_once
-        with suppress(nats.errors.Error):  # a lost acknowledgement costs a look at the checkpoint
-            await whole[-1].ack()
-        if (last := sequence(whole[-1])) < (came := max(sequences)):
-            await self._go_back(Hole(last + 1, came))
 
     async def _go_back(self, hole: Hole) -> None:
         """Have it all delivered again from the checkpoint; a hole that stays is looked at once a second."""

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from rembuk import logs
+from rembuk import logs, tracing
 from rembuk.cancelling import cancel
 from rembuk.settings import CannotRun, Settings
 
@@ -35,6 +35,7 @@ def main(service: str) -> None:
     try:
         settings = Settings.load(service)
         logs.configure(service, process)
+        tracing.start(settings, process)
         match process, arguments:
             case "api", []:
                 _serve(settings)
@@ -50,6 +51,8 @@ def main(service: str) -> None:
     except CannotRun as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    finally:
+        tracing.stop()
 
 
 async def _work(worker: Any) -> bool:
@@ -97,5 +100,6 @@ async def _tell(settings: Settings, name: str, arguments: Sequence[str]) -> None
     if answers is None:
         usages = [f"{errand} {USAGE[errand]}" for errand in ([name] if name in USAGE else USAGE)]
         raise CannotRun(f"usage: python -m {settings.service} {' | '.join(['api | worker | migrate', *usages])}")
-    async for answer in answers:
-        print(msgspec.json.encode(answer).decode(), flush=True)
+    with tracing.errand(f"{name} {settings.service}"):
+        async for answer in answers:
+            print(msgspec.json.encode(answer).decode(), flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 from nats.aio.msg import Msg
 
-from rembuk import bulk, quarantine, streams
+from rembuk import bulk, quarantine, streams, tracing
 from rembuk.bulk import Change
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec
@@ -63,19 +63,24 @@ class Projector:
         async with connection.transaction():
             await connection.execute("lock table quarantine in access exclusive mode")  # no batch adds to it meanwhile
             messages = await quarantine.waiting(connection, self.checkpoint, aggregate)
-            done = 0
-            for message in messages:
-                try:
-                    async with connection.transaction():
-                        await self._alone(connection, message)
-                except Exception as error:
-                    if not _blames_events(error, connection):
-                        raise
-                    await quarantine.still(connection, self.checkpoint, message, error)
-                    break
-                done += 1
+            follower, stream = self.checkpoint.key
+            with tracing.batch("retry", stream, map(streams.about, messages), follower=follower):
+                done = await self._up_to_a_failure(connection, messages)
             await quarantine.release(connection, self.checkpoint, messages[:done])
             return len(messages) - done
+
+    async def _up_to_a_failure(self, connection: asyncpg.Connection[Any], messages: list[Msg]) -> int:
+        """How many could be projected before one could not."""
+        for done, message in enumerate(messages):
+            try:
+                async with connection.transaction():
+                    await self._alone(connection, message)
+            except Exception as error:
+                if not _blames_events(error, connection):
+                    raise
+                await quarantine.still(connection, self.checkpoint, message, error)
+                return done
+        return len(messages)
 
     async def _alone(self, connection: asyncpg.Connection[Any], message: Msg) -> Recorded[Any]:
         fact = streams.recorded(self._codec, message)

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from nats.aio.msg import Msg
 
+from rembuk import tracing
 from rembuk.checkpoints import Checkpoint
 from rembuk.streams import sequence, stored_message
 
@@ -61,6 +62,7 @@ async def set_aside(
         _text(header.get("ce-type", "")), reason, msgspec.json.encode(header).decode(), message.data,
     )  # fmt: skip
     if error is not None:
+        tracing.blame(sequence(message), error)
         _log.error(
             "event quarantined", follower=checkpoint.follower, stream=checkpoint.stream,
             position=sequence(message), aggregate=aggregate_of(message), error=repr(error),
@@ -79,6 +81,7 @@ async def waiting(connection: asyncpg.Connection[Any], checkpoint: Checkpoint, a
 
 async def still(connection: asyncpg.Connection[Any], checkpoint: Checkpoint, message: Msg, error: Exception) -> None:
     """It was tried again in vain: keep it, with today's error."""
+    tracing.blame(sequence(message), error)
     await connection.execute(_STILL, checkpoint.follower, checkpoint.stream, sequence(message), _traceback(error))
 
 

@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 from nats.aio.msg import Msg
 
-from rembuk import logs, quarantine, streams
+from rembuk import logs, quarantine, streams, tracing
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec, Undecodable
 from rembuk.database import is_unreachable
@@ -98,7 +98,8 @@ class Reactor:
 
         The first that fails again keeps its place, with today's error, and those behind it wait on."""
         messages = await quarantine.waiting(connection, self.checkpoint, aggregate)
-        reacted = await self._react_to(connection, messages, set())
+        with tracing.batch("retry", self.checkpoint.stream, map(streams.about, messages), follower=self._name):
+            reacted = await self._react_to(connection, messages, set())
         aside = [message for message, _ in reacted.aside]
         async with connection.transaction():
             await connection.executemany(_ADD, reacted.outcomes)
@@ -195,7 +196,7 @@ class Reactor:
             correlation_id=fact.metadata.correlation_id or str(fact.id),
             causation_id=str(fact.id),
             actor=f"reaction:{self._name}",
-            traceparent=fact.metadata.traceparent,
+            traceparent=tracing.handling(fact.position, fact.metadata.traceparent),
         )
         logs.begin_journey(metadata.correlation_id)
         key = f"{self._name}:{fact.id}:{wish.name}"

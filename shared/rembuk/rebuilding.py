@@ -16,7 +16,7 @@ import asyncpg
 import msgspec
 from sqlalchemy import Table
 
-from rembuk import streams
+from rembuk import streams, tracing
 from rembuk.checkpoints import Checkpoint
 from rembuk.database import connect
 from rembuk.projector import Projector
@@ -233,7 +233,8 @@ class _Beside:
         position, _ = await self.side.positions(follower, stream)
         async for messages in ahead(self._sources[stream], position, target, BATCH):
             due = messages if moment is None else [one for one in messages if streams.recorded_at(one) <= moment]
-            await projector.process(due)
+            with tracing.batch("rebuild", stream, map(streams.about, due), follower=follower):
+                await projector.process(due)
             if len(due) < len(messages):
                 return
             yield Progress(follower, stream, streams.sequence(messages[-1]), target)

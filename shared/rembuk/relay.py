@@ -18,7 +18,7 @@ import structlog
 import uuid_utils.compat as uuids
 from nats.aio.client import Client
 
-from rembuk import nats_wire, streams
+from rembuk import nats_wire, streams, tracing
 from rembuk.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
 from rembuk.event_log import PAGE
 
@@ -74,6 +74,7 @@ class Relay:
         self._news = asyncio.Event()
         self._connection = KeptConnection(log_url, f"{service} relay", self._lead)
         self._decode_ack = msgspec.json.Decoder(_PubAck).decode
+        self._live_after = 0
 
     async def run(self) -> None:
         """Relay until cancelled. What heals by itself is tried again; what does not is said loudly, and re-checked."""
@@ -98,11 +99,15 @@ class Relay:
         """Publish everything beyond the stream's tail, then whatever the log announces; raises when it cannot."""
         connection = await self._connection.get()
         tail = await self.checked_tail(connection)
+        self._live_after = await connection.fetchval("select position from log.head")
         while True:
             self._news.clear()
             rows = await connection.fetch(PAGE, tail, BATCH)
             if rows:
-                tail = await self._publish(rows, tail)
+                about = map(streams.about_row, rows)
+                with tracing.batch("publish", self.stream, about, live_after=self._live_after):
+                    tail = await self._publish(rows, tail)
+                self._live_after = max(self._live_after, tail)
                 if len(rows) < BATCH:
                     await asyncio.sleep(BUSY_PACE_S if len(rows) >= BUSY else PACE_S)
                 continue

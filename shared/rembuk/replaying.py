@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Table
 
-from rembuk import bulk
+from rembuk import bulk, tracing
 from rembuk.codec import Codec
 from rembuk.database import connect
 from rembuk.event import Recorded
@@ -42,10 +42,11 @@ async def replay(
     codec: Codec,
     project: Project,
     tables: Sequence[Table],
+    stream: str,
     stream_id: UUID,
     as_of: int | datetime | None = None,
 ) -> AsyncIterator[Step]:
-    """The steps of one aggregate up to a position of its log or a moment; none for an unknown one.
+    """The steps of one aggregate of `stream` up to a position of its log or a moment; none for an unknown one.
 
     Raises Undecodable, what `project` raises, and what `rembuk.database.UNREACHABLE` lists.
     """
@@ -58,7 +59,8 @@ async def replay(
             await connection.execute(f"create temp table {table.name} (like public.{table.name} including all)")
         for row in await connection.fetch(_EVENTS, stream_id, position, moment):
             fact = recorded(codec, row)
-            await bulk.execute(connection, bulk.grouped([(stream_id, project(fact))]))
+            with tracing.batch("replay", stream, [tracing.About.fact(fact)]):
+                await bulk.execute(connection, bulk.grouped([(stream_id, project(fact))]))
             state = {}
             for table in tables:
                 query = f"select json_agg(one) from (select * from {table.name} limit {SHOWN}) as one"  # noqa: S608

@@ -15,7 +15,7 @@ import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from rembuk import streams
+from rembuk import streams, tracing
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Undecodable
 from rembuk.database import connect
@@ -59,6 +59,7 @@ async def restore(
     the log, one that was refused shall not be weighed again. Raises CannotRestore, and what `source` and
     `rembuk.database.UNREACHABLE` raise; then nothing has changed.
     """
+    stream = streams.stream_name(region, service)
     connection = await connect(owner_url, "restore")
     try:
         async with connection.transaction():
@@ -69,7 +70,8 @@ async def restore(
             async for messages in ahead(source, head, last, PAGE):
                 rows = [_row(region, service, message) for message in messages]
                 moment = _in_order(rows, position, moment)
-                await _add(connection, rows)
+                with tracing.batch("restore", stream, map(streams.about, messages)):
+                    await _add(connection, rows)
                 position = rows[-1]["position"]
                 yield Restoring(position, last)
             if last > head:

@@ -17,7 +17,7 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
-from rembuk import event_log, nats_wire
+from rembuk import event_log, nats_wire, tracing
 from rembuk.codec import Codec, Undecodable
 from rembuk.event import Metadata, Recorded
 
@@ -130,6 +130,19 @@ def sequence(message: Msg) -> int:
     """The stream sequence of a JetStream message, from its ack subject (with or without a domain)."""
     tokens = message.reply.split(".")
     return int(tokens[5] if len(tokens) == 9 else tokens[7])
+
+
+def about_row(row: asyncpg.Record | Mapping[str, Any]) -> tracing.About:
+    """What a span tells of a row of log.event."""
+    return tracing.About(_decode_metadata(row["metadata"]).traceparent, row["type"], row["position"], row["area"])
+
+
+def about(message: Msg) -> tracing.About:
+    """What a span tells of a message."""
+    if isinstance(message, LoggedMessage):
+        return about_row(message.row)
+    said = (message.headers or {}).get
+    return tracing.About(said("traceparent", ""), said("ce-type", ""), sequence(message), said("ce-area", ""))
 
 
 def recorded_at(message: Msg) -> datetime:

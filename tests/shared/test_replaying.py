@@ -30,7 +30,9 @@ from rembuk.testing.tallies import (
 
 
 async def replayed(region: TallyRegion, stream_id: UUID, as_of: int | datetime | None = None) -> list[Step]:
-    return [step async for step in replay(region.owner_url, CODEC, project, [tally_table], stream_id, as_of)]
+    return [
+        step async for step in replay(region.owner_url, CODEC, project, [tally_table], region.stream, stream_id, as_of)
+    ]
 
 
 async def test_each_step_shows_the_rows_as_they_were_after_it(log: EventLog, region: TallyRegion) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rembuk.streams import stream_name
-from rembuk.testing.receivers import Sink, sink
+from rembuk.testing.receivers import Sink, only, sink
 from rembuk.testing.servers import Broker, Server
 from rembuk.testing.services import RunningRegion, eventually
 
@@ -20,7 +20,7 @@ PROBLEM = {"area": "35.78.08.1004", "category": "theft", "title": "Motor hilang"
 
 @pytest.fixture(scope="module")
 def region(start_region: Callable[..., RunningRegion]) -> RunningRegion:
-    return start_region(extra={"REMBUK_WEBHOOK_PRIVATE": "allow"})
+    return start_region(extra={"REMBUK_WEBHOOK_PRIVATE": "allow", "REMBUK_TREE_HEAD_SECONDS": "0.1"})
 
 
 class Samples(dict[tuple[str, ...], float]):
@@ -109,7 +109,7 @@ def test_a_delivery_that_fails_is_seen_waiting_and_its_outcome_counted(region: R
     def waits() -> None:
         metrics = scraped(region, "notifications")
         assert metrics["rembuk_deliveries_waiting",] == 1
-        assert metrics["rembuk_events_total", "DeliveryFailed"] >= 1
+        assert metrics["rembuk_events_total", "DeliveryFailed"] == metrics["rembuk_deliveries_total", "failed"] >= 1
 
     eventually(waits)
     sink.status["/watched"] = 200
@@ -118,8 +118,75 @@ def test_a_delivery_that_fails_is_seen_waiting_and_its_outcome_counted(region: R
         metrics = scraped(region, "notifications")
         assert (metrics["rembuk_deliveries_waiting",], metrics["rembuk_events_total", "DeliverySent"]) == (0, 1)
         assert metrics["rembuk_delivery_lag_seconds",] == 0
+        assert (metrics["rembuk_deliveries_total", "sent"], metrics["rembuk_deliveries_total", "given_up"]) == (1, 0)
 
     eventually(sent)
+
+
+def test_what_reactions_record_and_what_they_are_refused_is_counted(region: RunningRegion, sink: Sink) -> None:
+    wish = {"area": PROBLEM["area"], "channel": "webhook", "contact": f"{sink.url}/reacted"}
+    with httpx.Client(base_url=region.url("notifications"), timeout=20) as http:
+        subscription = http.post("/v1/subscriptions", json=wish).raise_for_status().json()["id"]
+        code = eventually(lambda: only(sink.at("/reacted", "subscription.confirm")).json["data"]["code"])
+        http.post(f"/v1/subscriptions/{subscription}/confirm", json={"code": code}).raise_for_status()
+    assert ("rembuk_reaction_events_total", "alerts") not in scraped(region, "notifications")
+    report(region)
+
+    def counted() -> None:
+        metrics = scraped(region, "notifications")
+        assert metrics["rembuk_reaction_events_total", "alerts"] == metrics["rembuk_events_total", "AlertRaised"] == 1
+
+    eventually(counted)
+
+
+async def test_what_a_reaction_was_refused_is_counted(region: RunningRegion) -> None:
+    owner = await asyncpg.connect(region.region.database("reports").owner_url)
+    await owner.execute(
+        "insert into reaction (follower, event_id, command, outcome) values ('agreements', gen_random_uuid(), '', $1)",
+        "refused",
+    )  # fmt: skip
+    assert scraped(region, "reports")["rembuk_reactions_refused", "agreements"] == 1
+    await owner.close()
+
+
+def test_signing_lags_while_the_worker_is_dead_and_its_head_grows_old(region: RunningRegion) -> None:
+    report(region)
+
+    def signed() -> None:
+        metrics = scraped(region, "reports")
+        assert metrics["rembuk_tree_head_size",] == metrics["rembuk_log_position", stream(region, "reports")]
+        level(region, "reports", "rembuk_signing_lag")
+
+    eventually(signed)
+    region.kill("reports", "worker")
+    report(region, 2)
+
+    def behind() -> None:
+        metrics = scraped(region, "reports")
+        assert metrics["rembuk_signing_lag_events",] == 2
+        assert metrics["rembuk_signing_lag_seconds",] > 1
+        assert metrics["rembuk_tree_head_age_seconds",] > metrics["rembuk_signing_lag_seconds",]
+
+    eventually(behind)
+    region.start("reports", "worker")
+    eventually(signed)
+
+
+def test_sizes_on_disk_are_told(region: RunningRegion) -> None:
+    metrics = scraped(region, "reports")
+    assert metrics["rembuk_database_bytes",] > 1_000_000
+    assert metrics["rembuk_stream_bytes", stream(region, "reports")] > 100
+
+
+def test_no_label_holds_what_grows_with_the_log(region: RunningRegion) -> None:
+    few = {"service", "stream", "follower", "type", "outcome", "why", "le"}
+    for service in region.services:
+        text = httpx.get(f"{region.url(service)}/metrics", timeout=10).text
+        for family in text_string_to_metric_families(text):
+            if family.name.startswith("rembuk_"):
+                labels = {label for sample in family.samples for label in sample.labels}
+                assert labels <= few, family.name
+                assert len(family.samples) < 50, family.name
 
 
 async def test_what_is_in_quarantine_is_seen(region: RunningRegion) -> None:
@@ -156,7 +223,10 @@ def test_without_its_servers_a_service_still_answers_a_scrape_and_says_which_is_
 
         eventually(without_broker)
         postgres.kill()
-        assert scraped(region, "reports")["rembuk_database_up",] == 0
+        without_postgres = httpx.post(f"{region.url('reports')}/v1/problems", json=PROBLEM, timeout=20)
+        assert without_postgres.status_code == 503
+        metrics = scraped(region, "reports")
+        assert (metrics["rembuk_database_up",], metrics["rembuk_appends_failed_total", "away"]) == (0, 1)
         postgres.start()
         broker.start()
         eventually(lambda: level(region, "reports", *lag), 40)

@@ -16,7 +16,7 @@ from rembuk.web.reading import ReadModel
 
 from notifications import projection
 from notifications.api import routes
-from notifications.queries import GAUGES, NotificationQueries
+from notifications.queries import GAUGES, OUTCOMES, NotificationQueries
 
 
 def build(settings: Settings) -> Litestar:
@@ -39,4 +39,5 @@ def build(settings: Settings) -> Litestar:
         start=[vault.start],
         stop=[vault.stop, partial(database.close_engine, engine)],
         gauges=GAUGES,
+        outcomes=OUTCOMES,
     )

@@ -20,7 +20,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import structlog
-from rembuk import logs
+from rembuk import logs, tracing
 from rembuk.contracts.notifications import Bilingual, SubscriptionRequested
 from rembuk.database import UNREACHABLE, KeptConnection, Unavailable, is_unreachable
 from rembuk.decider import Refused
@@ -164,13 +164,14 @@ class Sender:
         """`_deliver`; where it fails its lease runs out, then it is tried again."""
         logs.begin_journey(row["correlation_id"])
         try:
-            return await self._deliver(row)
+            with tracing.under(row["traceparent"], "deliver", "CONSUMER") as span:
+                return await self._deliver(row, span)
         except Exception as error:
             say = _log.warning if is_unreachable(error) else _log.critical
             say("delivery fails", delivery=str(row["id"]), exc_info=error)
             return None
 
-    async def _deliver(self, row: asyncpg.Record) -> float | None:
+    async def _deliver(self, row: asyncpg.Record, span: tracing.Span) -> float | None:
         """One attempt, if the log still wants it; the pause in seconds when it is to be tried again."""
         history = await self._log.read_stream(row["id"])
         state = DELIVERY.fold(one.event for one in history)
@@ -187,8 +188,10 @@ class Sender:
             command = GiveUp(parcel, state.attempts, "no longer wanted")
         else:
             command = await self._attempt(row, requested, parcel, state.attempts + 1)
-        await self._record(row, command, state.attempts + 1, new=not history)
+        span.tell(area=area, channel=requested.event.channel, outcome=type(command).__name__)
+        await self._record(row, command, state.attempts + 1, span.traceparent, new=not history)
         if isinstance(command, MarkFailed):
+            span.fail("Undelivered")
             return self._patience.pause(command.attempt)
         return None
 
@@ -240,14 +243,16 @@ class Sender:
         text = f"{text}\n\n{phrases.stop_hint(event.language, stop_url)}"
         return Message(row["id"], "alert.raised", row["queued_at"], headline, text, stop_url, data)
 
-    async def _record(self, row: asyncpg.Record, command: DeliveryCommand, attempt: int, *, new: bool) -> None:
+    async def _record(
+        self, row: asyncpg.Record, command: DeliveryCommand, attempt: int, traceparent: str, *, new: bool
+    ) -> None:
         """Record the outcome of the n-th attempt once, however long the log takes to come back."""
         delivery_id: UUID = row["id"]
         metadata = Metadata(
             correlation_id=row["correlation_id"],
             causation_id=str(row["alert_id"] or row["subscription_id"]),
             actor="sender",
-            traceparent=row["traceparent"],
+            traceparent=traceparent,
         )
         while True:
             try:

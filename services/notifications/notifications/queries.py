@@ -14,7 +14,7 @@ from rembuk.contracts.notifications import (
     Severity,
     Urgency,
 )
-from rembuk.web.metrics import Gauge
+from rembuk.web.metrics import Gauge, Outcomes
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import Row, func, literal, or_, select
 
@@ -34,6 +34,14 @@ GAUGES = (
         "For how long the first delivery has been due; 0 without one",
         """select coalesce(extract(epoch from max(now() - due_at)), 0) from delivery
            where state in ('queued', 'failed') and due_at <= now()""",
+    ),
+)
+OUTCOMES = (
+    Outcomes(
+        "rembuk_deliveries",
+        "Attempts to deliver, by what came of them; what failed is tried again, what is given up is not",
+        "outcome",
+        {"DeliverySent": "sent", "DeliveryFailed": "failed", "DeliveryGivenUp": "given_up"},
     ),
 )
 

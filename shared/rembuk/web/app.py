@@ -11,14 +11,14 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from rembuk import logs
+from rembuk import logs, tracing
 from rembuk.event_log import EventLog
 from rembuk.proofs import Proofs
 from rembuk.settings import Settings
 from rembuk.web import problem_details
 from rembuk.web.events_feed import events_feed
 from rembuk.web.log_proofs import log_proofs
-from rembuk.web.metrics import Gauge, Metrics
+from rembuk.web.metrics import Gauge, Metrics, Outcomes
 from rembuk.web.openapi import Document
 from rembuk.web.parameters import require_plain_query
 from rembuk.web.reading import queried
@@ -91,11 +91,12 @@ def build(
     start: Sequence[Hook] = (),
     stop: Sequence[Hook] = (),
     gauges: Sequence[Gauge] = (),
+    outcomes: Sequence[Outcomes] = (),
 ) -> Litestar:
     """The application of one service; the log is started first and stopped last. `queries` makes what its reads get
-    under that name: of the live read model, or of the one as of a position; `gauges` are for Prometheus. It is a
-    witness as well, where the settings name logs to be witnessed."""
-    told = Metrics(settings, log.codec, gauges)
+    under that name: of the live read model, or of the one as of a position; `gauges` and `outcomes` are for Prometheus.
+    It is a witness as well, where the settings name logs to be witnessed."""
+    told = Metrics(settings, log.codec, gauges, outcomes)
     witness = Witness.told(settings)
 
     @get("/health/live", include_in_schema=False, media_type=MediaType.TEXT, sync_to_thread=False)
@@ -133,6 +134,6 @@ def build(
             path="/schema",
             render_plugins=[Document(path=["/", "/openapi.json"])],
         ),
-        middleware=[answered_unread],
+        middleware=[answered_unread, *tracing.middlewares()],
         logging_config=None,
     )

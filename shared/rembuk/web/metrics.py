@@ -37,7 +37,16 @@ _FOLLOWERS = """
     from checkpoint order by follower, stream"""
 _HEAD = "select position from log.head"
 _SINCE = "select recorded_at from log.event where position = $1"
-_TYPES = "select type, count(*) as events from log.event where position > $1 and position <= $2 group by type"
+_TYPES = """select type, substring(metadata->>'actor' from '^reaction:(.*)') as reaction, count(*) as events
+            from log.event where position > $1 and position <= $2 group by 1, 2"""
+_SIGNED = """select size, extract(epoch from now() - signed_at)::float as age,
+                    (select recorded_at from log.event where position = size + 1) as since
+             from log.tree_head order by size desc limit 1"""
+_FIRST = "select 0 as size, null::float as age, (select recorded_at from log.event where position = 1) as since"
+_REFUSED = """select follower, (select count(*) from reaction
+                                where reaction.follower = one.follower and outcome = 'refused') as refused
+              from (select distinct follower from checkpoint) as one order by follower"""
+_BYTES = "select pg_database_size(current_database())"
 
 _log = structlog.get_logger(__name__)
 
@@ -50,18 +59,32 @@ class Gauge(msgspec.Struct, frozen=True):
     query: str
 
 
+class Outcomes(msgspec.Struct, frozen=True):
+    """A counter with one label, derived from events that one service alone records: `types` says which of them counts
+    as what."""
+
+    name: str
+    help: str
+    label: str
+    types: dict[str, str]
+
+
 class Metrics:
     """The metrics of one service. What cannot be read is left out, and `rembuk_database_up` or `rembuk_broker_up`
     is 0. Each API process of a service tells the same gauges, and counts events from its own start on."""
 
-    def __init__(self, settings: Settings, codec: Codec, gauges: Sequence[Gauge]) -> None:
-        self._settings, self._gauges = settings, gauges
+    def __init__(
+        self, settings: Settings, codec: Codec, gauges: Sequence[Gauge], outcomes: Sequence[Outcomes] = ()
+    ) -> None:
+        self._settings, self._gauges, self._outcomes = settings, gauges, outcomes
         self._stream = streams.stream_name(settings.region, settings.service)
         self._pool: asyncpg.Pool[Any]
         self._broker: Client | None = None
+        self._stream_bytes = 0
         self._tail: int | None = None  # of our stream, as last seen: the relay's lag rises when the broker is away
         self._counted: int | None = None
         self._events = Counter(dict.fromkeys(codec.types, 0))
+        self._reactions: Counter[str] = Counter()
         self._turn = asyncio.Lock()
 
     async def start(self) -> None:
@@ -96,6 +119,7 @@ class Metrics:
             since = await connection.fetchval(_SINCE, self._tail + 1)
             told.add("rembuk_stream_position", "The last sequence of its stream", self._tail, stream=self._stream)
             told.lag("rembuk_relay", "not in its stream yet", head - self._tail, since, stream=self._stream)
+            told.add("rembuk_stream_bytes", "Size of its stream in NATS", self._stream_bytes, stream=self._stream)
         for row in followers:
             labels = {"follower": row["follower"], "stream": row["stream"]}
             told.add("rembuk_quarantine_size", "Events a follower has set aside", row["quarantined"], **labels)
@@ -103,9 +127,22 @@ class Metrics:
                 told.lag("rembuk_projection", "not handled yet", head - row["position"], row["since"], **labels)
             elif (follower := (row["follower"], row["stream"])) in elsewhere:
                 told.lag("rembuk_projection", "not handled yet", *elsewhere[follower], **labels)
+        await self._read_signing(connection, head, told)
+        for row in await connection.fetch(_REFUSED):
+            refused = "Commands of a reaction that the domain refused"
+            told.add("rembuk_reactions_refused", refused, row["refused"], follower=row["follower"])
+        told.add("rembuk_database_bytes", "Size of the service's database", await connection.fetchval(_BYTES))
         for gauge in self._gauges:
             told.add(gauge.name, gauge.help, await connection.fetchval(gauge.query))
         await self._count(connection, head, told)
+
+    async def _read_signing(self, connection: asyncpg.Connection[Any], head: int, told: _Told) -> None:
+        signed = await connection.fetchrow(_SIGNED) or await connection.fetchrow(_FIRST)
+        assert signed is not None
+        told.add("rembuk_tree_head_size", "Events that the last signed tree head covers", signed["size"])
+        if signed["age"] is not None:
+            told.add("rembuk_tree_head_age_seconds", "For how long it has been signed", signed["age"])
+        told.lag("rembuk_signing", "not covered by a signed tree head", head - signed["size"], signed["since"])
 
     async def _count(self, connection: asyncpg.Connection[Any], head: int, told: _Told) -> None:
         if self._counted is None:
@@ -113,8 +150,14 @@ class Metrics:
         until = min(head, self._counted + COUNTED)
         for row in await connection.fetch(_TYPES, self._counted, until):
             self._events[row["type"]] += row["events"]
+            if row["reaction"]:
+                self._reactions[row["reaction"]] += row["events"]
         self._counted = until
-        told.count("rembuk_events", "Events recorded in the service's log, by type", self._events)
+        told.count("rembuk_events", "Events recorded in the service's log, by type", "type", self._events)
+        told.count("rembuk_reaction_events", "Events that reactions recorded in it", "follower", self._reactions)
+        for one in self._outcomes:
+            totals = Counter({label: self._events[kind] for kind, label in one.types.items()})
+            told.count(one.name, one.help, one.label, totals)
 
     async def _ask_broker(
         self, followers: Iterable[asyncpg.Record], told: _Told
@@ -147,9 +190,12 @@ class Metrics:
 
     async def _tail_of(self, stream: str) -> int:
         try:
-            return (await (await self._client()).jetstream().stream_info(stream)).state.last_seq
+            state = (await (await self._client()).jetstream().stream_info(stream)).state
         except nats.js.errors.NotFoundError:  # its relay has not begun
             return 0
+        if stream == self._stream:
+            self._stream_bytes = state.bytes
+        return state.last_seq
 
     async def _recorded_at(self, stream: str, position: int) -> datetime | None:
         try:
@@ -183,8 +229,8 @@ class _Told:
         self.add(f"{name}_lag_events", f"Events {what}", max(0, events), **labels)
         self.add(f"{name}_lag_seconds", f"Age of the first event {what}; 0 without one", max(0.0, seconds), **labels)
 
-    def count(self, name: str, help: str, totals: Counter[str]) -> None:
-        family = CounterMetricFamily(name, help, labels=["service", "type"])
-        for kind, total in totals.items():
-            family.add_metric([self._service, kind], total)
+    def count(self, name: str, help: str, label: str, totals: Counter[str]) -> None:
+        family = CounterMetricFamily(name, help, labels=["service", label])
+        for value, total in totals.items():
+            family.add_metric([self._service, value], total)
         self._families[name] = family
