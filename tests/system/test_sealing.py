@@ -20,11 +20,12 @@ import pytest
 from pyarrow import parquet
 from rembuk.provisioning import SERVICES
 from rembuk.streams import stream_name
+from rembuk.testing.collector import Collector, collector
 from rembuk.testing.receivers import Mailbox, Sink, only, smtp
 from rembuk.testing.services import RunningRegion, eventually
 from rembuk.worker import connect
 
-__all__ = ["smtp"]
+__all__ = ["collector", "smtp"]
 
 SECRET, PUBLIC = "kenariGelap", "pipitTerang"
 PHONE, LAT, LON = "+62 8127 7391 5526", -7.2719283746, 112.7182818459
@@ -225,19 +226,21 @@ def refusals(ask: Ingress, problem: str) -> None:
 class Evidence:
     """All that a region keeps or says, by place."""
 
-    def __init__(self, region: RunningRegion, ask: Ingress, folder: Path, postgres: Path, nats: Path) -> None:
-        self.region, self.ask, self.folder = region, ask, folder
+    def __init__(
+        self, region: RunningRegion, ask: Ingress, folder: Path, postgres: Path, nats: Path, collector: Collector
+    ) -> None:
+        self.region, self.ask, self.folder, self.collector = region, ask, folder, collector
         self.files = {"postgres files": postgres, "nats files": nats}
 
     def gathered(self) -> Iterator[tuple[str, bytes]]:
-        """Pieces of evidence, several of a place. Traces go in here, as their receiver got them: another part builds
-        them."""
+        """Pieces of evidence, several of a place."""
         yield from (("errors", body) for body in self.ask.errors)
         for service in SERVICES:
             yield "metrics", httpx.get(f"{self.region.url(service)}/metrics", timeout=20).content
             for format_name in ("ndjson", "parquet"):
                 yield format_name, self._export(service, format_name)
         yield from asyncio.run(self._asked())
+        yield "traces", self.collector.exported()
         yield "process logs", (self.folder / "processes.log").read_bytes()
         for place, folder in self.files.items():
             for path in folder.rglob("*"):
@@ -321,7 +324,12 @@ def settled(ask: Ingress) -> None:
 
 @pytest.mark.timeout(300)
 def test_what_is_sealed_is_in_clear_nowhere(
-    own_postgres: Callable[[], Any], own_nats: Callable[[], Any], smtp: tuple[str, Mailbox], sink: Sink, tmp_path: Path
+    own_postgres: Callable[[], Any],
+    own_nats: Callable[[], Any],
+    smtp: tuple[str, Mailbox],
+    sink: Sink,
+    collector: Collector,
+    tmp_path: Path,
 ) -> None:
     postgres, nats = own_postgres(), own_nats()
     asyncio.run(uncompressed(postgres.url))
@@ -330,6 +338,7 @@ def test_what_is_sealed_is_in_clear_nowhere(
         "REMBUK_WEBHOOK_PRIVATE": "allow",
         "REMBUK_DELIVERY_ATTEMPTS": "3",
         "REMBUK_DELIVERY_BACKOFF_S": "0.05",
+        **collector.environment,
     }
     region = RunningRegion(postgres.url, nats.url, SERVICES, told)
     with (tmp_path / "processes.log").open("ab") as region.output:
@@ -345,7 +354,8 @@ def test_what_is_sealed_is_in_clear_nowhere(
             settled(ask)
             secrets: dict[str, set[str]] = {}
             public = set()
-            for place, piece in Evidence(region, ask, tmp_path, postgres.data, nats.data).gathered():
+            eventually(lambda: only(collector.spans("POST /v1/problems/{id}/erase")), 30)
+            for place, piece in Evidence(region, ask, tmp_path, postgres.data, nats.data, collector).gathered():
                 if leaked := found_in(piece, (SECRET, *NUMBERS)):
                     secrets.setdefault(place, set()).update(leaked)
                 if PUBLIC.encode() in piece:
