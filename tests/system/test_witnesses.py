@@ -93,12 +93,14 @@ def regions(
     one, other = (Region(postgres_url, nats_url, folder / name) for name in ("one", "other"))
     one.meet(other)
     other.meet(one)
-    for region in (one, other):
-        region.running.prepare()
-        region.running.start_all()
-    yield one, other
-    for region in (one, other):
-        region.running.stop_all()
+    try:
+        for region in (one, other):
+            region.running.prepare()
+            region.running.start_all()
+        yield one, other
+    finally:
+        for region in (one, other):
+            region.running.stop_all()
 
 
 def cosigned(region: Region, problem: str, keys: list[Verifier]) -> Proven:
