@@ -109,6 +109,14 @@ def test_nothing_is_opened_without_a_reason_a_role_and_a_sealed_field(
     assert len(last_events(reports, path, "SealedDataOpened")) == before
 
 
+def test_what_cannot_be_recorded_is_not_shown(reports: httpx.Client) -> None:
+    path, key = reported(reports), {"Idempotency-Key": "open-1"}
+    first, again = (reports.post(f"{path}/open", json=OPEN, headers=key) for _ in range(2))
+    assert first.json() == again.json()
+    other = reports.post(f"{path}/open", json=OPEN | {"reason": "Lain lagi"}, headers=key)
+    assert (other.status_code, "Kasuari" in other.text) == (422, False)
+
+
 def test_notes_and_reasons_are_sealed_as_descriptions_are(reports: httpx.Client) -> None:
     path = reported(reports)
     sides = {"victims": "Ibu Kutilang", "offenders": "Sdr. Elang", "place": "Rumah Pak Nuri"}
