@@ -18,8 +18,8 @@ from rembuk.cloud_events import cloud_event
 from rembuk.codec import Codec, Undecodable
 from rembuk.contracts import forums, notifications, reports
 from rembuk.event import Recorded
-from rembuk.event_log import COLUMNS, recorded
 from rembuk.region import Region
+from rembuk.rows import COLUMNS, recorded
 
 CODECS: dict[str, Codec] = {"reports": reports.CODEC, "forums": forums.CODEC, "notifications": notifications.CODEC}
 PAGE = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
@@ -31,6 +31,7 @@ from rembuk.database import (
 from rembuk.event import Event, Metadata, Recorded
 from rembuk.promises import Promising
 from rembuk.region_key import WrappedKey
+from rembuk.rows import COLUMNS, recorded
 
 MAX_ITEMS = 256
 """Items of one grouped append: past this a larger group gained nothing."""
@@ -39,7 +40,6 @@ MAX_WAITING = 20_000
 
 _APPEND = f"select base, at, verdicts from log.append({', '.join(f'${n}' for n in range(1, 15))})"
 _AT = "select * from log.event where position = $1"
-COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at"
 
 PAGE_BYTES = 8 * 1024 * 1024
 """Of event data in one page of the log: large events must make nobody large."""
@@ -56,7 +56,6 @@ OLDER_THAN = "select recorded_at < now() - make_interval(secs => $2) from log.ev
 _AREA = re.compile(r"(?:[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+){0,7})?")
 _METADATA = re.compile(rb"[\x20-\x5b\x5d-\x7e]{2,2048}")  # of JSON, where a backslash would escape what is no header's
 
-_decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 _group_size = Histogram(
     "rembuk_append_items", "Items recorded by one grouped append", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -337,17 +336,3 @@ def _rows(position: int, at: datetime, items: list[_Item]) -> list[dict[str, Any
                 "metadata": item.metadata, "recorded_at": at,
             })  # fmt: skip
     return rows
-
-
-def recorded(codec: Codec, row: asyncpg.Record | Mapping[str, Any]) -> Recorded[Any]:
-    """A row of log.event, its `COLUMNS`, as what it says. Raises Undecodable."""
-    return Recorded(
-        position=row["position"],
-        id=row["id"],
-        stream_id=row["stream_id"],
-        version=row["version"],
-        area=row["area"],
-        recorded_at=row["recorded_at"],
-        event=codec.decode(row["type"], row["schema_version"], row["data"]),
-        metadata=_decode_metadata(row["metadata"]),
-    )

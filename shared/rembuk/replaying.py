@@ -18,8 +18,8 @@ from rembuk import bulk, tracing
 from rembuk.codec import Codec
 from rembuk.database import connect
 from rembuk.event import Recorded
-from rembuk.event_log import COLUMNS, recorded
 from rembuk.projector import Project
+from rembuk.rows import COLUMNS, recorded
 
 SHOWN = 20
 """Rows of one table that are told; of an alert's thousands of deliveries the first will do."""

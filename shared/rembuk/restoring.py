@@ -19,7 +19,7 @@ from rembuk import streams, tracing
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Undecodable
 from rembuk.database import connect
-from rembuk.event_log import COLUMNS
+from rembuk.rows import COLUMNS
 from rembuk.sources import Exhausted, Source, ahead
 
 PAGE = 500

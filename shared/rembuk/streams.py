@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 from nats.aio.msg import Msg
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
-from rembuk import event_log, nats_wire, tracing
+from rembuk import nats_wire, rows, tracing
 from rembuk.codec import Codec, Undecodable
 from rembuk.event import Metadata, Recorded
+
+if TYPE_CHECKING:
+    import asyncpg
 
 _NO_AREA = "_"
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
@@ -154,7 +156,7 @@ def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
     """The event a message carries; raises Undecodable for one that no relay of this release published."""
     if isinstance(message, LoggedMessage):
         try:
-            return event_log.recorded(codec, message.row)
+            return rows.recorded(codec, message.row)
         except msgspec.MsgspecError as error:
             raise Undecodable(f"no metadata of an event: {error}") from error
     header = message.headers or {}

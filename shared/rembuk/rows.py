@@ -1,0 +1,32 @@
+"""Rows of log.event as what they say. It needs neither database nor broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rembuk.codec import Codec
+from rembuk.event import Metadata, Recorded
+
+if TYPE_CHECKING:
+    import asyncpg
+
+COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at"
+
+_decode_metadata = msgspec.json.Decoder(Metadata).decode
+
+
+def recorded(codec: Codec, row: asyncpg.Record | Mapping[str, Any]) -> Recorded[Any]:
+    """A row, its `COLUMNS`, as the event that it holds. Raises Undecodable."""
+    return Recorded(
+        position=row["position"],
+        id=row["id"],
+        stream_id=row["stream_id"],
+        version=row["version"],
+        area=row["area"],
+        recorded_at=row["recorded_at"],
+        event=codec.decode(row["type"], row["schema_version"], row["data"]),
+        metadata=_decode_metadata(row["metadata"]),
+    )
