@@ -155,7 +155,9 @@ def on_call(tmp_path_factory: pytest.TempPathFactory, sink: Sink) -> Iterator[On
     on_call.subscribe()
     on_call.type(".venv/bin/rembuk simulate --problems 40 --seed 5")
     on_call.report_and_be_told()
-    on_call.problem = str(on_call.ask("reports", "select id from problem order by position desc limit 1")[0]["id"])
+    reported = on_call.post("reports", "/v1/problems", REPORT)
+    on_call.problem = reported["id"]
+    (folder / "promise").write_text(reported["promise"])
     yield on_call
     on_call.type(".venv/bin/rembuk down")
     shutil.rmtree(folder, ignore_errors=True)
@@ -170,9 +172,6 @@ def test_looking_and_backing_up(on_call: OnCall) -> None:
     assert "all is well" in on_call.follow("First of all: look")[0]
     on_call.follow("Before anything happens: back up")
     events = sum(map(len, on_call.logs().values()))
-    reported = on_call.post("reports", "/v1/problems", REPORT)
-    on_call.problem = reported["id"]
-    (on_call.folder / "promise").write_text(reported["promise"])
     told = on_call.type("cat backup/*/*.ndjson | wc -l")
     assert int(told) == events
     on_call.report_and_be_told()  # more than the backups hold

@@ -24,7 +24,7 @@ REWRITTEN = """
     alter table log.event disable trigger append_only;
     alter table log.tree_head disable trigger append_only;
     alter table log.tree_node disable trigger append_only;
-    update log.event set data = replace(data::text, 'rumah', 'kantor')::json where position = 1;
+    update log.event set area = '35.79' where position = 1;
     delete from log.tree_head; delete from log.tree_node"""
 
 
