@@ -91,8 +91,9 @@ def _errand(running: RunningRegion, errand: str) -> float:
             most = max(most, megabytes([Process(process.pid)]))
             at_first = at_first or most
     assert process.wait() == 0
-    ends = [step["kind"] for step in steps if step["kind"] != "progress"]
-    assert ends in (["verified"], ["compared"], ["compared", "swapped"]), steps[-3:]
+    ends = {step["kind"] for step in steps if step["kind"] != "progress"}
+    assert ends in ({"verified"}, {"compared"}, {"compared", "swapped"}), steps[-3:]
+    assert not any(step.get("wrong") or step.get("changed") for step in steps), steps[-3:]
     return most - at_first
 
 

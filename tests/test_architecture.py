@@ -1,12 +1,14 @@
 """The architecture as rules: import-linter keeps them, and each is broken here once to show that it bites."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rembuk.region import newest_shape
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("reports", "forums", "notifications")
@@ -95,3 +97,14 @@ def test_every_file_opens_with_a_sentence_that_says_what_it_is_for() -> None:
 def test_no_file_has_a_name_that_says_nothing() -> None:
     vague = {"util", "utils", "helper", "helpers", "common", "misc", "manager"}
     assert [path for path in sources() if path.stem in vague] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_migrations_file_begins_with_its_revision_and_they_follow_one_another(service: str) -> None:
+    """`rembuk up` knows the newest shape of a database by the names of these files."""
+    before = "None"
+    for path in sorted((ROOT / PACKAGES[service] / service / "migrations/versions").glob("*.py")):
+        told = dict(re.findall(r'^(revision|down_revision) = "?(\w+)"?$', path.read_text(), re.MULTILINE))
+        assert told == {"revision": path.name.partition("_")[0], "down_revision": before}
+        before = told["revision"]
+    assert newest_shape(service) == before

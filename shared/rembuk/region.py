@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import IO, Any
 
 import msgspec
@@ -33,6 +35,15 @@ def require_name(name: str) -> None:
     """Raises BadRegionName."""
     if not _NAME.fullmatch(name):
         raise BadRegionName(f"{name!r} is not a region's name: 2 to 16 lower-case letters and digits")
+
+
+def newest_shape(service: str) -> str:
+    """The revision of the last migration, whose file's name begins with it; nothing of the service is imported."""
+    found = find_spec(service)
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    [package] = found.submodule_search_locations
+    return max(path.name.partition("_")[0] for path in Path(package).glob("migrations/versions/[0-9]*.py"))
 
 
 class Region(msgspec.Struct, frozen=True):
@@ -99,6 +110,22 @@ class Region(msgspec.Struct, frozen=True):
             env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
             preexec_fn=end_with_us(signal_at_our_end),
         )  # fmt: skip
+
+    async def behind(self) -> list[str]:
+        """The services whose databases do not have the newest shape."""
+        return [service for service in SERVICES if await self._shape(service) != newest_shape(service)]
+
+    async def _shape(self, service: str) -> str | None:
+        import asyncpg  # not for whoever only starts processes
+
+        owner = await asyncpg.connect(self.database(service).owner_url, timeout=10)
+        try:
+            shape: str | None = await owner.fetchval("select version_num from alembic_version")
+        except asyncpg.UndefinedTableError:
+            return None
+        finally:
+            owner.terminate()
+        return shape
 
     def migrate(self, services: Iterable[str] = SERVICES) -> None:
         """Bring the databases to the newest shape, side by side; raises CalledProcessError with what was said."""
