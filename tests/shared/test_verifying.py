@@ -18,7 +18,7 @@ from rembuk.raw_stream import RawStream
 from rembuk.relay import Relay
 from rembuk.signed_note import Signer
 from rembuk.signing import Signing
-from rembuk.testing.servers import Broker, Server
+from rembuk.testing.servers import Broker, Server, in_containers
 from rembuk.testing.tallies import (
     CODEC,
     SERVICE,
@@ -34,6 +34,8 @@ from rembuk.tree import origin
 from rembuk.verdicts import Verified, Verifying, Wrong
 from rembuk.verifying import verify
 from rembuk.worker import connect
+
+in_a_file = pytest.mark.skipif(in_containers(), reason="the servers' files are in their containers")
 
 Found = list[tuple[str, int, str]]
 """What is wrong, at which position, in words."""
@@ -305,6 +307,7 @@ async def test_messages_that_are_gone_are_told(sound: TallyRegion, broker: Clien
     assert found == [("stream", position, "is missing in the stream") for position in (1, 299, 300)]
 
 
+@in_a_file
 async def test_a_byte_that_changed_in_the_streams_file_is_told(
     log: EventLog, region: TallyRegion, signs: Signing, signer: Signer, own_nats: Callable[[], Broker]
 ) -> None:
@@ -326,6 +329,7 @@ async def test_a_byte_that_changed_in_the_streams_file_is_told(
     await broker.close()
 
 
+@in_a_file
 async def test_a_byte_that_changed_in_postgres_file_is_told(broker: Client, own_postgres: Callable[[], Server]) -> None:
     """PostgreSQL's checksum tells, and refuses the page: all events on it cannot be read, the others are as signed."""
     server = own_postgres()
