@@ -275,7 +275,7 @@ class EventLog:
         appended = [item for item, verdict in zip(group, row["verdicts"], strict=True) if verdict == "appended"]
         together = None
         if self._promising:
-            together = Together(position, _rows(position, row["at"], appended), self._promising)
+            together = Together(position, _appended(position, row["at"], appended), self._promising)
         for item, verdict in zip(group, row["verdicts"], strict=True):
             if verdict == "appended":
                 position += len(item.events)
@@ -323,7 +323,7 @@ class EventLog:
             raise Unavailable(f"the log cannot be read: {error}") from error
 
 
-def _rows(position: int, at: datetime, items: list[_Item]) -> list[dict[str, Any]]:
+def _appended(position: int, at: datetime, items: list[_Item]) -> list[dict[str, Any]]:
     """What was appended after a position, as log.event has it."""
     rows = []
     for item in items:

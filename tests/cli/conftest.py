@@ -1,5 +1,6 @@
 """`rembuk` for tests: a data directory and ports of its own, and a region that runs for a module's tests."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from rembuk.embedded import is_free
 from rembuk.region import PORT_OFFSETS
@@ -51,6 +53,18 @@ class Command:
         noted = home.running()
         assert noted is not None
         return home.running_region(noted).database(service).owner_url
+
+    def ask_owner(self, service: str, query: str) -> Any:
+        """The first value of the answer of a service's database, asked as its owner."""
+
+        async def ask() -> Any:
+            owner = await asyncpg.connect(self.owner_url(service))
+            try:
+                return await owner.fetchval(query)
+            finally:
+                await owner.close()
+
+        return asyncio.run(ask())
 
     def well(self) -> None:
         assert self.status()["wrong"] == []

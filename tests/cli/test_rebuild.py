@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import httpx
 import pytest
 from rembuk.provisioning import SERVICES
@@ -57,17 +55,6 @@ def _level(region: Command) -> None:
     assert all(one["behind"] == 0 for service in region.status()["services"] for one in service["followers"])
 
 
-def _owner(region: Command, service: str, query: str) -> Any:
-    async def ask() -> Any:
-        owner = await asyncpg.connect(region.owner_url(service))
-        try:
-            return await owner.fetchval(query)
-        finally:
-            await owner.close()
-
-    return asyncio.run(ask())
-
-
 def rebuilt(region: Command, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
     said = region("rebuild", *arguments, "--json")
     assert said.returncode == code, said.stderr
@@ -77,20 +64,20 @@ def rebuilt(region: Command, *arguments: str, code: int = 0) -> list[dict[str, A
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_model_kept_by_its_projection_is_what_the_log_comes_to(region: Command, service: str) -> None:
     relations = "select count(*) from pg_class where relnamespace = 'public'::regnamespace"
-    before = _owner(region, service, relations)
+    before = region.ask_owner(service, relations)
     tables = [step for step in rebuilt(region, service, "--compare") if step["kind"] == "compared"]
     assert sum(table["rows"] for table in tables) > 0
     assert all(table["only_live"] + table["only_new"] + table["changed"] == 0 for table in tables)
     assert rebuilt(region, service)[-1] == {"kind": "swapped", "quarantined": 0}
     assert (
-        _owner(region, service, "select count(*) from pg_class where relnamespace = 'public'::regnamespace") == before
+        region.ask_owner(service, "select count(*) from pg_class where relnamespace = 'public'::regnamespace") == before
     )
     eventually(lambda: _level(region), 30)
 
 
 def test_a_row_that_was_altered_is_named_and_put_right(region: Command) -> None:
     problem = _get(region, "reports", "/v1/problems", limit=1).json()["items"][0]["id"]
-    _owner(region, "reports", f"update problem set title = 'Tidak ada apa-apa' where id = '{problem}'")
+    region.ask_owner("reports", f"update problem set title = 'Tidak ada apa-apa' where id = '{problem}'")
     said = region("rebuild", "reports", "--compare")
     assert said.returncode == 1
     assert f"{problem} problem: title Tidak ada apa-apa → " in said.stdout
@@ -177,13 +164,13 @@ def test_no_replay_or_rebuild_tells_or_does_anything_again(region: Command, sink
     eventually(lambda: only([one for one in sink.at("/told") if reported in one.body.decode()]), 30)
     eventually(lambda: _level(region), 60)
     told = alerts()
-    heads = [_owner(region, service, "select position from log.head") for service in SERVICES]
+    heads = [region.ask_owner(service, "select position from log.head") for service in SERVICES]
     for service in SERVICES:
         for how in (["--compare"], ["--as-of", "1"], [], ["--discard"]):
             assert region("rebuild", service, *how).returncode == 0
     assert region("replay", reported).returncode == 0
     assert region("quarantine", "retry").returncode == 0
-    assert [_owner(region, service, "select position from log.head") for service in SERVICES] == heads
+    assert [region.ask_owner(service, "select position from log.head") for service in SERVICES] == heads
     again = _post(region, "reports", "/v1/problems", REPORT)["id"]
     eventually(lambda: only([one for one in sink.at("/told") if again in one.body.decode()]), 30)
     assert len(alerts()) == len(told) + 1

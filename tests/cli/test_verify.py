@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import pytest
 from rembuk.provisioning import SERVICES
 from rembuk.signed_note import Signer
@@ -31,18 +29,7 @@ def region(running: Command) -> Command:
 def _signed(region: Command) -> None:
     region.well()
     assert all(one["behind"] == 0 for service in region.status()["services"] for one in service["followers"])
-    assert _owner(region, "reports", "select position = (select max(size) from log.tree_head) from log.head")
-
-
-def _owner(region: Command, service: str, query: str) -> Any:
-    async def ask() -> Any:
-        owner = await asyncpg.connect(region.owner_url(service))
-        try:
-            return await owner.fetchval(query)
-        finally:
-            await owner.close()
-
-    return asyncio.run(ask())
+    assert region.ask_owner("reports", "select position = (select max(size) from log.tree_head) from log.head")
 
 
 def verified(region: Command, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
@@ -73,15 +60,15 @@ def test_people_are_told_in_words(region: Command) -> None:
 
 
 def test_an_altered_event_is_named_and_what_to_do(region: Command) -> None:
-    text = _owner(region, "reports", "select data::text from log.event where position = 7")
-    _owner(region, "reports", "alter table log.event disable trigger append_only")
-    _owner(region, "reports", "update log.event set data = '{}' where position = 7")
+    text = region.ask_owner("reports", "select data::text from log.event where position = 7")
+    region.ask_owner("reports", "alter table log.event disable trigger append_only")
+    region.ask_owner("reports", "update log.event set data = '{}' where position = 7")
     try:
         steps = verified(region, "reports", code=1)
         said = region("verify", "reports")
     finally:
-        _owner(region, "reports", f"update log.event set data = $${text}$$ where position = 7")
-        _owner(region, "reports", "alter table log.event enable trigger append_only")
+        region.ask_owner("reports", f"update log.event set data = $${text}$$ where position = 7")
+        region.ask_owner("reports", "alter table log.event enable trigger append_only")
     found = {(step["what"], step["position"]) for step in steps if step["kind"] == "wrong"}
     assert found == {("log", 7), ("stream", 7)}
     assert "reports log, position 7: is not what was signed" in said.stdout
@@ -91,14 +78,14 @@ def test_an_altered_event_is_named_and_what_to_do(region: Command) -> None:
 
 
 def test_an_altered_row_of_a_read_model_is_named(region: Command) -> None:
-    one = _owner(region, "reports", "select id from problem order by position limit 1")
-    before = _owner(region, "reports", f"select title from problem where id = '{one}'")
-    _owner(region, "reports", f"update problem set title = 'Semua aman' where id = '{one}'")
+    one = region.ask_owner("reports", "select id from problem order by position limit 1")
+    before = region.ask_owner("reports", f"select title from problem where id = '{one}'")
+    region.ask_owner("reports", f"update problem set title = 'Semua aman' where id = '{one}'")
     try:
         steps = verified(region, "reports", code=1)
         said = region("verify", "reports")
     finally:
-        _owner(region, "reports", f"update problem set title = $${before}$$ where id = '{one}'")
+        region.ask_owner("reports", f"update problem set title = $${before}$$ where id = '{one}'")
     [difference] = [step for step in steps if step["kind"] == "difference"]
     assert (difference["table"], difference["live"]["id"]) == ("problem", str(one))
     assert f"{one} problem: title Semua aman" in said.stdout
