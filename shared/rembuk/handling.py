@@ -13,7 +13,7 @@ import msgspec
 from rembuk.decider import Decider, Refused
 from rembuk.event import Event, Metadata, Recorded
 from rembuk.event_log import AlreadyRecorded, EventLog, Together, VersionConflict
-from rembuk.ids import derive_id
+from rembuk.ids import event_id
 from rembuk.region_key import WrappedKey
 
 C = TypeVar("C")
@@ -89,7 +89,7 @@ async def handle(
     EventTooLarge, Unavailable.
     """
     history: Sequence[Recorded[Any]] = ()
-    first_id = derive_id(key, 0)
+    first_id = event_id(key)
     recorded = False
     for attempt in range(_ATTEMPTS):
         if attempt or not new:
@@ -113,7 +113,7 @@ async def handle(
         if not events:
             last = history[-1] if history else None
             return Outcome(stream_id, len(history), last.position if last else 0, last.recorded_at if last else None)
-        ids = [first_id, *(derive_id(key, n) for n in range(1, len(events)))]
+        ids = [first_id, *(event_id(key, n) for n in range(1, len(events)))]
         area = decider.area_of(decider.fold(events, state))
         try:
             appended = await log.append(stream_id, len(history), ids, events, area, metadata, keys)
@@ -147,5 +147,5 @@ def _first_outcome(since: Sequence[Recorded[Any]], key: UUID | str, metadata: Me
     theirs = since[0].metadata.fingerprint
     if metadata.fingerprint and theirs and theirs != metadata.fingerprint:
         raise KeyReused("this idempotency key was used before with another content")
-    last = [event for n, event in enumerate(since) if event.id == derive_id(key, n)][-1]
+    last = [event for n, event in enumerate(since) if event.id == event_id(key, n)][-1]
     return Outcome(last.stream_id, last.version, last.position, last.recorded_at, repeated=True)

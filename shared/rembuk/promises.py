@@ -31,12 +31,14 @@ Promising = Callable[[Iterable[Any]], list[str]]
 def promising(signer: Signer, leaf: Callable[[Any], bytes]) -> Promising:
     """Promises in the name of a service's log, whose events have such leaves."""
 
+    signed_by = extra_of(b"", [signer.verifier])
+
     def promise(rows: Iterable[Any]) -> list[str]:
         leaves = [leaf(row) for row in rows]
         root, paths = _tree([leaf_hash(one) for one in leaves])
         note = signer.sign(f"{signer.verifier.name}\n{_WORD}\n{len(leaves)}\n{encoded(root)}\n")
         return [
-            written(PROMISE, extra_of(one, [signer.verifier]), index, path, note)
+            written(PROMISE, one + signed_by, index, path, note)
             for index, (one, path) in enumerate(zip(leaves, paths, strict=True))
         ]
 

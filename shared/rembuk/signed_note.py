@@ -56,11 +56,11 @@ class Verifier:
         self.name, self._public_key = name, public_key
         raw = public_key.public_bytes_raw()
         self.key_id = sha256(name.encode() + b"\n" + self.kind + raw).digest()[:4]
-        self._encoded = encoded(self.kind + raw)
+        self._text = f"{name}+{self.key_id.hex()}+{encoded(self.kind + raw)}"
 
     def __str__(self) -> str:
         """The verifier key, as others are given it: `name+12345678+<base64>`."""
-        return f"{self.name}+{self.key_id.hex()}+{self._encoded}"
+        return self._text
 
     @classmethod
     def of(cls, verifier_key: str) -> Self:
@@ -159,7 +159,7 @@ class TreeHead:
 
 
 def encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+    return binascii.b2a_base64(data, newline=False).decode()
 
 
 def decoded(text: str) -> bytes | None:

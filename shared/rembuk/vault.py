@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
-import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rembuk.database import UNREACHABLE, Unavailable, borrowed, close_pool, open_pool
-from rembuk.region_key import RegionKeys, Tampered, WrappedKey
+from rembuk.region_key import RegionKey, RegionKeys, Tampered, WrappedKey
 
 SCHEMA = files("rembuk").joinpath("vault.sql").read_text()
 
@@ -89,8 +89,8 @@ class NewKey:
 
     __slots__ = ("_cipher", "_person", "wrapped")
 
-    def __init__(self, person: UUID, region_keys: RegionKeys) -> None:
-        key, region_key = secrets.token_bytes(_KEY), region_keys.current
+    def __init__(self, person: UUID, region_key: RegionKey) -> None:
+        key = os.urandom(_KEY)
         self._person, self._cipher = person, AESGCM(key)
         self.wrapped = WrappedKey(person, region_key.wrap(person, key), region_key.key_id)
 
@@ -139,7 +139,7 @@ class Vault:
 
     def new_key(self, person: UUID) -> NewKey:
         """A key for somebody who has none, to be recorded with the event that is sealed under it."""
-        return NewKey(person, self._region_keys)
+        return NewKey(person, self._region_keys.current)
 
     async def open(self, sealed: str, event_id: UUID) -> str:
         """The text `seal` was given. Raises NotSealed, Erased, Tampered, WrongRegionKey, Unavailable."""
@@ -231,7 +231,7 @@ class Vault:
         """Offer a new key, then take the one that stands: of several first uses one wins."""
         while True:
             region_key = self._region_keys.current
-            wrapped = region_key.wrap(person, secrets.token_bytes(_KEY))
+            wrapped = region_key.wrap(person, os.urandom(_KEY))
             await self._ask(_ADD, person, wrapped, region_key.key_id)
             if cipher := await self._fetch(person):
                 return cipher
@@ -249,7 +249,7 @@ def _sealed(cipher: AESGCM, person: UUID, event_id: UUID, clear: str | bytes) ->
     data = _utf8(clear)
     if data is None:
         raise ValueError("only UTF-8 text can be sealed")
-    nonce = secrets.token_bytes(_NONCE)
+    nonce = os.urandom(_NONCE)
     return f"sealed:v1:{person}:{_base64url(nonce + cipher.encrypt(nonce, data, event_id.bytes))}"
 
 

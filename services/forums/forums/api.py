@@ -12,7 +12,7 @@ from rembuk.decider import Refused
 from rembuk.event import Recorded as RecordedEvent
 from rembuk.event_log import EventLog
 from rembuk.handling import handle, state_of
-from rembuk.ids import derive_id
+from rembuk.ids import derive_id, event_id
 from rembuk.vault import Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
@@ -94,7 +94,7 @@ def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
         intent = Intent(request, data, id)
         member_id = derive_id("member", intent.key)
         person = vault.new_key(member_id)
-        name = person.seal(derive_id(intent.key, 0), data.name)
+        name = person.seal(event_id(intent.key), data.name)
         command = JoinForum(member_id, data.pillar, data.role, data.sex, name)
         version, keys = intent.expected_version, [person.wrapped]
         outcome = await handle(

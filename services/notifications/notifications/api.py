@@ -19,7 +19,7 @@ from rembuk.decider import Refused
 from rembuk.event import Recorded as RecordedEvent
 from rembuk.event_log import EventLog
 from rembuk.handling import handle
-from rembuk.ids import derive_id
+from rembuk.ids import derive_id, event_id
 from rembuk.region_key import Tampered
 from rembuk.vault import Erased, Vault
 from rembuk.web import sealed
@@ -95,7 +95,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
         subscription_id = derive_id("subscription", intent.key)
         contact = Contact(data.contact, _new_code(), _new_secret() if data.channel == "webhook" else "")
         person = vault.new_key(subscription_id)
-        to = person.seal(derive_id(intent.key, 0), msgspec.json.encode(contact))
+        to = person.seal(event_id(intent.key), msgspec.json.encode(contact))
         command = RequestSubscription(data.area, data.channel, to, data.categories, data.language)
         outcome = await handle(
             log, SUBSCRIPTION, subscription_id, command, intent.key, intent.metadata, new=True, keys=[person.wrapped]

@@ -16,7 +16,7 @@ from rembuk.contracts.reports import ProblemEvent
 from rembuk.decider import Refused
 from rembuk.event_log import EventLog
 from rembuk.handling import handle
-from rembuk.ids import derive_id
+from rembuk.ids import derive_id, event_id
 from rembuk.proofs import Proofs
 from rembuk.receipt_code import svg
 from rembuk.region_key import WrappedKey
@@ -175,16 +175,16 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str) -> list[Any
 def sealed_report(vault: Vault, report: ProblemReport, key: str) -> tuple[ReportProblem, list[WrappedKey]]:
     """The report to be recorded under an idempotency key, and the two keys that its data are sealed under: the texts'
     own, and the reporter's."""
-    event_id = derive_id(key, 0)
-    texts = vault.new_key(texts_of(event_id))
+    recorded_as = event_id(key)
+    texts = vault.new_key(texts_of(recorded_as))
     keys, location, reporter = [texts.wrapped], "", ""
     if report.location is not None:
-        location = texts.seal(event_id, msgspec.json.encode(report.location))
+        location = texts.seal(recorded_as, msgspec.json.encode(report.location))
     if report.reporter is not None:
         person = vault.new_key(derive_id("reporter", key))
         keys.append(person.wrapped)
-        reporter = person.seal(event_id, msgspec.json.encode(report.reporter))
-    description = texts.seal(event_id, report.description)
+        reporter = person.seal(recorded_as, msgspec.json.encode(report.reporter))
+    description = texts.seal(recorded_as, report.description)
     command = ReportProblem(
         report.area, report.category, report.title, description, report.disclosure, location, reporter
     )

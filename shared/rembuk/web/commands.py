@@ -11,7 +11,7 @@ from rembuk.contracts.categories import CATEGORIES
 from rembuk.decider import Decider, Refused
 from rembuk.event_log import EventLog
 from rembuk.handling import Outcome, handle
-from rembuk.ids import derive_id
+from rembuk.ids import event_id
 from rembuk.sealing import seal_texts
 from rembuk.vault import Vault
 from rembuk.web.answers import Answer
@@ -43,7 +43,7 @@ def action(
     async def act(request: Json, id: UUID, data: Any) -> Answer[Recorded]:
         intent = Intent(request, data, id)
         version = intent.expected_version
-        sealed, keys = seal_texts(vault, data, derive_id(intent.key, 0))
+        sealed, keys = seal_texts(vault, data, event_id(intent.key))
         return recorded(
             await handle(log, decider, id, sealed, intent.key, intent.metadata, expected_version=version, keys=keys)
         )
