@@ -76,8 +76,7 @@ class AlreadyRecorded(Exception):
     """An event with this id is in the log: the append is a retry, its first outcome stands."""
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(msgspec.Struct, frozen=True):
     """Where an append ended: `position` of its last event in the log, and when (UTC). `together` with what it was
     recorded, in a log that makes promises."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
@@ -13,6 +12,7 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from rembuk import randomness
 from rembuk.key_setting import KEY, BadKey, path_of, read_keys
 
 _NONCE = 12  # bytes
@@ -49,7 +49,7 @@ class RegionKey:
         return f"RegionKey(key_id={self.key_id!r})"
 
     def wrap(self, person: UUID, key: bytes) -> bytes:
-        nonce = secrets.token_bytes(_NONCE)
+        nonce = randomness.take(_NONCE)
         return nonce + self._cipher.encrypt(nonce, key, person.bytes + b"vault-key")
 
     def unwrap(self, person: UUID, wrapped: bytes) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import re
 import time
 from collections import OrderedDict
@@ -19,6 +18,7 @@ import asyncpg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from rembuk import randomness
 from rembuk.database import UNREACHABLE, Unavailable, borrowed, close_pool, open_pool
 from rembuk.region_key import RegionKey, RegionKeys, Tampered, WrappedKey
 
@@ -90,7 +90,7 @@ class NewKey:
     __slots__ = ("_cipher", "_person", "wrapped")
 
     def __init__(self, person: UUID, region_key: RegionKey) -> None:
-        key = os.urandom(_KEY)
+        key = randomness.take(_KEY)
         self._person, self._cipher = person, AESGCM(key)
         self.wrapped = WrappedKey(person, region_key.wrap(person, key), region_key.key_id)
 
@@ -231,7 +231,7 @@ class Vault:
         """Offer a new key, then take the one that stands: of several first uses one wins."""
         while True:
             region_key = self._region_keys.current
-            wrapped = region_key.wrap(person, os.urandom(_KEY))
+            wrapped = region_key.wrap(person, randomness.take(_KEY))
             await self._ask(_ADD, person, wrapped, region_key.key_id)
             if cipher := await self._fetch(person):
                 return cipher
@@ -249,7 +249,7 @@ def _sealed(cipher: AESGCM, person: UUID, event_id: UUID, clear: str | bytes) ->
     data = _utf8(clear)
     if data is None:
         raise ValueError("only UTF-8 text can be sealed")
-    nonce = os.urandom(_NONCE)
+    nonce = randomness.take(_NONCE)
     return f"sealed:v1:{person}:{_base64url(nonce + cipher.encrypt(nonce, data, event_id.bytes))}"
 
 

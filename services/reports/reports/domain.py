@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
 
+import msgspec
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import (
@@ -38,13 +38,11 @@ from reports.commands import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Unreported:
+class Unreported(msgspec.Struct, frozen=True):
     """Nobody has told us."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """What a problem stays, whatever becomes of it."""
 
     area: str
@@ -56,44 +54,38 @@ class Problem:
         return CATEGORIES[self.category].crime
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(msgspec.Struct, frozen=True):
     """Told, not yet looked at."""
 
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(msgspec.Struct, frozen=True):
     """Found to be so; being analysed, prioritised, deliberated. `proposed` once there is a solution to apply."""
 
     problem: Problem
     proposed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(msgspec.Struct, frozen=True):
     """A solution was applied and is not assessed yet: never "done"."""
 
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Solved:
+class Solved(msgspec.Struct, frozen=True):
     """The applied solution was assessed as effective."""
 
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(msgspec.Struct, frozen=True):
     """Solved, and put away."""
 
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True):
     """Not taken up."""
 
     problem: Problem
