@@ -21,6 +21,7 @@ import nats
 import pytest
 from rembuk import streams
 from rembuk.provisioning import SERVICES
+from rembuk.testing.asking import asked
 from rembuk.testing.documents import run, sections
 from rembuk.testing.ports import free_ports
 from rembuk.testing.receivers import Sink, only, sink
@@ -80,15 +81,7 @@ class OnCall:
         running = self.home.running()
         assert running is not None
         url = self.home.running_region(running).database(service).owner_url
-
-        async def ask() -> list[asyncpg.Record]:
-            connection = await asyncpg.connect(url, timeout=5)
-            try:
-                return list(await connection.fetch(query, *arguments))
-            finally:
-                await connection.close()
-
-        return asyncio.run(ask())
+        return asked(url, query, *arguments)
 
     def subscribe(self) -> None:
         """A webhook that is told of the village; its address is sealed."""

@@ -162,6 +162,21 @@ class Vault:
             ciphers |= await self._fetch_many(missing)
         return [self._opened(ciphers[person], person, data, event_id) for person, data, event_id in parts]
 
+    async def open_each(self, sealed: Sequence[tuple[str, UUID]]) -> list[str | Tampered | None]:
+        """As `open_many`, but what does not authenticate takes nothing else with it: its error stands in its place."""
+        try:
+            return [*await self.open_many(sealed)]
+        except Tampered:
+            return [await self._open_one(*pair) for pair in sealed]
+
+    async def _open_one(self, sealed: str, event_id: UUID) -> str | Tampered | None:
+        try:
+            return await self.open(sealed, event_id)
+        except Erased:
+            return None
+        except Tampered as error:
+            return error
+
     async def knows(self, person: UUID) -> bool:
         """Whether there is a key of theirs. Raises Unavailable."""
         return bool(await self._ask(_READ, [person]))

@@ -1,6 +1,5 @@
 """`rembuk` for tests: a data directory and ports of its own, and a region that runs for a module's tests."""
 
-import asyncio
 import json
 import os
 import subprocess
@@ -9,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from rembuk.embedded import is_free
 from rembuk.region import PORT_OFFSETS
+from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
 from rembuk_cli.home import Home
 
@@ -56,15 +55,8 @@ class Command:
 
     def ask_owner(self, service: str, query: str) -> Any:
         """The first value of the answer of a service's database, asked as its owner."""
-
-        async def ask() -> Any:
-            owner = await asyncpg.connect(self.owner_url(service))
-            try:
-                return await owner.fetchval(query)
-            finally:
-                await owner.close()
-
-        return asyncio.run(ask())
+        answer = asked(self.owner_url(service), query)
+        return answer[0][0] if answer else None
 
     def well(self) -> None:
         assert self.status()["wrong"] == []

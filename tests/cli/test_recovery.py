@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import httpx
 import nats
 import pytest
 from pyarrow import parquet
+from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
 
 if TYPE_CHECKING:
@@ -31,14 +31,7 @@ def lived(running: Command) -> Command:
 
 
 def rows(rembuk: Command, query: str, service: str = "reports") -> list[tuple[Any, ...]]:
-    async def ask() -> list[tuple[Any, ...]]:
-        owner = await asyncpg.connect(rembuk.owner_url(service))
-        try:
-            return [tuple(row) for row in await owner.fetch(query)]
-        finally:
-            await owner.close()
-
-    return asyncio.run(ask())
+    return [tuple(row) for row in asked(rembuk.owner_url(service), query)]
 
 
 def head(rembuk: Command) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 from rembuk.testing.services import eventually
 
 if TYPE_CHECKING:
@@ -18,17 +16,6 @@ NOTICE = {"headline": {"id": "Awas banjir"}, "text": {"id": "Air naik."}}
 def events_of(house: House, stream: str) -> list[dict[str, Any]]:
     feed = house.http.get("/v1/events", params={"limit": 500}).raise_for_status().json()
     return [event for event in feed if event["subject"] == stream]
-
-
-def sql(house: House, query: str, *arguments: Any) -> Any:
-    async def ask() -> Any:
-        connection = await asyncpg.connect(house.region.region.database("notifications").service_url)
-        try:
-            return await connection.fetchval(query, *arguments)
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
 
 
 def test_a_contact_is_opened_without_its_code_and_secret(house: House) -> None:
@@ -48,7 +35,7 @@ def test_stopping_erases_the_contact_and_the_log_says_so(house: House) -> None:
     erased, stopped = events_of(house, subscriber.id)[-2:]
     assert (erased["type"], stopped["type"]) == ("PersonErased", "SubscriptionStopped")
     assert erased["data"] == {"area": "35.21", "person": subscriber.id, "ground": "request"}
-    assert sql(house, "select count(*) from vault_key where person = $1", subscriber.id) == 0
+    assert house.region.ask("notifications", "select 1 from vault_key where person = $1", subscriber.id) == []
     shown = house.http.get(path, params={"at_least": stopped["position"]})
     assert (shown.json()["status"], shown.headers["etag"]) == ("stopped", f'"{stopped["version"]}"')
     [item] = house.http.post(f"{path}/open", json=OPEN).raise_for_status().json()["items"]

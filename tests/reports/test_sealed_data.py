@@ -21,8 +21,13 @@ OPEN = {"fields": ["description"], "reason": "Laporan dipelajari", "by": "office
 
 
 @pytest.fixture(scope="module")
-def reports(start_region: Callable[..., RunningRegion]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=start_region("reports").url("reports"), timeout=10) as client:
+def region(start_region: Callable[..., RunningRegion]) -> RunningRegion:
+    return start_region("reports")
+
+
+@pytest.fixture(scope="module")
+def reports(region: RunningRegion) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=region.url("reports"), timeout=10) as client:
         yield client
 
 
@@ -190,6 +195,19 @@ def test_a_journal_is_no_problem(reports: httpx.Client) -> None:
     for action, body in (("verify", {}), ("open", OPEN), ("erase", {})):
         answer = reports.post(f"/v1/problems/{event['subject']}/{action}", json=body)
         assert answer.json()["type"] == "/problems/unknown-problem"
+
+
+def test_a_row_that_somebody_tampered_with_hides_no_other(region: RunningRegion, reports: httpx.Client) -> None:
+    sound, spoilt = reported(reports), reported(reports)
+    region.ask(
+        "reports",
+        "update problem set description = overlay(description placing 'AAAA' from 60) where id = $1",
+        spoilt[-36:],
+    )
+    assert reports.get(spoilt).json() | {"description": None, "erased": False} == reports.get(spoilt).json()
+    page = reports.get("/v1/problems", params={"limit": 2}).json()["items"]
+    assert [one["description"] for one in page] == [None, REPORT["description"]]
+    assert page[1] == reports.get(sound).json()
 
 
 def test_a_page_with_erased_and_others_shows_each_as_it_is(reports: httpx.Client) -> None:

@@ -16,7 +16,7 @@ from rembuk.event import Metadata
 from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
 from rembuk.handling import handle
 from rembuk.persons import OPENINGS, ErasePerson, OpenSealed, erase, openings_of
-from rembuk.region_key import RegionKey, RegionKeys, WrappedKey
+from rembuk.region_key import RegionKey, RegionKeys, Tampered, WrappedKey
 from rembuk.testing.tallies import Counted, TallyOpened, TallyRegion
 from rembuk.vault import Erased, Vault
 
@@ -126,6 +126,21 @@ async def test_a_page_is_opened_with_one_question_and_in_its_order(
     assert len(asked) == 1
     assert await vault.open_many([]) == []
     assert one in vault._kept
+
+
+async def test_what_somebody_tampered_with_takes_nothing_else_of_a_page_with_it(
+    database: asyncpg.Connection, vault: Vault
+) -> None:
+    events, persons = [uuid4() for _ in range(4)], [uuid4() for _ in range(4)]
+    texts = [(await vault.seal(*pair, "sound"), pair[1]) for pair in zip(persons, events, strict=True)]
+    texts[1] = (texts[1][0], uuid4())
+    await vault.erase(persons[2])
+    await database.execute("update vault_key set wrapped = $1 where person = $2", bytes(60), persons[3])
+    vault._kept.clear()
+    with pytest.raises(Tampered):
+        await vault.open_many(texts)
+    first, elsewhere, erased, spoilt_key = await vault.open_each(texts)
+    assert (first, type(elsewhere), erased, type(spoilt_key)) == ("sound", Tampered, None, Tampered)
 
 
 async def test_a_person_is_erased_once_and_the_log_tells(log: EventLog, vault: Vault) -> None:

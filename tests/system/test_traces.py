@@ -3,13 +3,11 @@ and another, linked, for whatever reads its events again."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import subprocess
 from collections.abc import Callable
 from typing import Any
 
-import asyncpg
 import httpx
 import msgspec
 import pytest
@@ -76,18 +74,6 @@ class Traced:
         )
         said, complaints = running.communicate(timeout=60)
         assert running.returncode == 0, (said, complaints)
-
-    def ask(self, service: str, query: str, *arguments: Any) -> list[asyncpg.Record]:
-        """The answer of a service's database, asked as its owner."""
-
-        async def ask() -> list[asyncpg.Record]:
-            owner = await asyncpg.connect(self.region.region.database(service).owner_url)
-            try:
-                return list(await owner.fetch(query, *arguments))
-            finally:
-                await owner.close()
-
-        return asyncio.run(ask())
 
     def links_elsewhere(self, name: str, *traces: str) -> CollectedSpan:
         """The one span of a name that links to all of these traces' requests and is part of none of them."""
@@ -238,15 +224,15 @@ def test_what_is_retried_from_quarantine_is_linked_to_the_original(traced: Trace
     trace, answer = traced.report()
     eventually(lambda: traced.whole(trace))
     region, stream = traced.region.region.name, traced.stream("reports")
-    [event] = traced.ask("reports", "select * from log.event where position = $1", answer["position"])
+    [event] = traced.region.ask("reports", "select * from log.event where position = $1", answer["position"])
     headers = msgspec.json.encode(streams.LoggedMessage(region, "reports", event).headers).decode()
-    traced.ask(
+    traced.region.ask(
         "reports",
         """insert into quarantine (follower, stream, position, stream_id, type, error, headers, data)
            values ('projection', $1, $2, $3, 'ProblemReported', '', $4, $5)""",
         stream, event["position"], answer["id"], headers, event["data"].encode(),
     )  # fmt: skip
-    traced.ask("reports", "delete from problem where id = $1", event["stream_id"])
+    traced.region.ask("reports", "delete from problem where id = $1", event["stream_id"])
     traced.run("reports", "retry", "projection", stream, answer["id"])
     span = traced.links_elsewhere(f"retry {stream}", trace)
     assert span.parent == only(traced.collector.spans("retry reports")).id
@@ -264,19 +250,21 @@ def test_a_restored_log_is_linked_to_the_originals(
         "alter table log.event disable trigger all", "alter table log.head disable trigger all",
         "delete from log.event", "update log.head set position = 0, recorded_at = '-infinity'",
     ):  # fmt: skip
-        traced.ask("reports", loss)
+        traced.region.ask("reports", loss)
     traced.run("reports", "restore", "stream", "0")
     span = traced.links_elsewhere(f"restore {stream}", trace)
     assert span.parent == only(collector.spans("restore reports")).id
 
 
 def test_a_trace_shows_where_an_event_was_set_aside_and_not_what_it_said(traced: Traced) -> None:
-    traced.ask("reports", "alter table problem add constraint sound check (title <> 'Motor hilang di rumah') not valid")
+    traced.region.ask(
+        "reports", "alter table problem add constraint sound check (title <> 'Motor hilang di rumah') not valid"
+    )
     trace, _ = traced.report()
     process = f"process {traced.stream('reports')}"
     span = eventually(lambda: only(traced.of(trace, process, "reports_projection")))
     assert (span.failed, span.attributes["error.type"]) == (True, "CheckViolationError")
-    traced.ask("reports", "alter table problem drop constraint sound")
+    traced.region.ask("reports", "alter table problem drop constraint sound")
     eventually(lambda: traced.whole(trace))
     assert not any(span.failed for span in traced.of(trace, process, "reports"))
 

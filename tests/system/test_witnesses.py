@@ -3,7 +3,6 @@ his own key gets none any more."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,19 +63,7 @@ class Region:
         return proven(answer.text, keys)
 
     def ask(self, query: str) -> list[asyncpg.Record]:
-        """As the database's owner."""
-
-        async def ask() -> list[asyncpg.Record]:
-            connection = await asyncpg.connect(self.running.region.database("reports").owner_url)
-            try:
-                if ";" in query:
-                    await connection.execute(query)
-                    return []
-                return list(await connection.fetch(query))
-            finally:
-                await connection.close()
-
-        return asyncio.run(ask())
+        return self.running.ask("reports", query)
 
     def keys(self, witness: Region) -> list[Verifier]:
         """Ours, and that of our witness, as both publish them."""

@@ -8,9 +8,11 @@ from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
+import structlog
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
+from rembuk.region_key import Tampered
 from rembuk.vault import Vault, is_sealed
 from rembuk.web.log_proofs import reference
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
@@ -18,12 +20,15 @@ from sqlalchemy import ColumnElement, Label, Row, exists, select
 
 from reports.tables import erased, problem
 
+_log = structlog.get_logger(__name__)
+
 Status = Literal["reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened"]
 
 
 class Problem(msgspec.Struct, frozen=True):
     """A problem as it stands. `anonymous` tells whether the reporter is known, never who; `description` is null where
-    it is not for everybody, and for good where it was `erased`; where it happened is told by the area alone."""
+    it is not for everybody, for good where it was `erased`, and where somebody has tampered with it; where it happened
+    is told by the area alone."""
 
     id: UUID
     reference: str
@@ -99,13 +104,15 @@ class ProblemQueries:
     async def _problems(self, rows: Sequence[Row[Any]]) -> list[Problem]:
         """Some rows as everybody may see them; all descriptions are opened with one question to the vault."""
         sealed = [(row.description, row.event_id) for row in rows if _is_for_all(row) and is_sealed(row.description)]
-        texts = iter(await self._vault.open_many(sealed))
+        texts = iter(await self._vault.open_each(sealed))
         return [self._problem(row, _description(row, texts)) for row in rows]
 
-    def _problem(self, row: Row[Any], description: str | None) -> Problem:
+    def _problem(self, row: Row[Any], description: str | Tampered | None) -> Problem:
+        if isinstance(description, Tampered):
+            _log.error("a description does not authenticate", position=row.position, why=str(description))
         return Problem(
             reference=reference(self._region, row.position),
-            description=description,
+            description=None if isinstance(description, Tampered) else description,
             erased=row.erased or (description is None and _is_for_all(row)),
             anonymous=row.reporter_of is None or row.reporter_erased,
             **{name: value for name, value in row._mapping.items() if name not in _HIDDEN},
@@ -118,7 +125,7 @@ def _is_for_all(row: Row[Any]) -> bool:
     return not row.erased and row.disclosure == "public" and category is not None and not category.sensitive
 
 
-def _description(row: Row[Any], texts: Iterator[str | None]) -> str | None:
+def _description(row: Row[Any], texts: Iterator[str | Tampered | None]) -> str | Tampered | None:
     if not _is_for_all(row):
         return None
     return next(texts) if is_sealed(row.description) else str(row.description)

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO, Any, TypeVar
 
+import asyncpg
 import pytest
 
 from rembuk.provisioning import SERVICES
 from rembuk.region import PROCESSES, Region
+from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
 
 T = TypeVar("T")
@@ -100,6 +102,10 @@ class RunningRegion:
 
     def url(self, service: str) -> str:
         return self.region.url(service)
+
+    def ask(self, service: str, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """The answer of a service's database, asked as its owner."""
+        return asked(self.region.database(service).owner_url, query, *arguments)
 
     def _end(self, service: str, process: str, how: signal.Signals) -> int:
         child = self.processes.pop((service, process))
