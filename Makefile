@@ -4,7 +4,7 @@ BIN := .venv/bin
 PACKAGES := shared services/reports services/forums services/notifications cli
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help setup lock areas demo up stop test test-soak test-containers check bench docs format
+.PHONY: help setup lock areas demo up stop test test-drills test-soak test-containers check bench docs format
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,13 +39,16 @@ up: setup  ## start a region without the story
 stop: setup  ## stop the region; its data stays in .rembuk
 	@$(BIN)/rembuk down
 
-test: setup  ## run every test that needs no container engine
+test: setup  ## run every test but the drills and those that need a container engine
 	$(BIN)/pytest -n 3 --dist loadfile
+
+test-drills: setup  ## bring about every disaster of the runbook; kill every process and server under load
+	$(BIN)/pytest -m drills -n 3 --dist loadfile
 
 test-soak: setup  ## kill every process under load, ten times in a row
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \
 	  echo "round $$round of 10"; \
-	  $(BIN)/pytest -n 2 --dist load tests/system/test_crashes.py tests/system/test_outages.py || exit 1; \
+	  $(BIN)/pytest -m drills -n 2 --dist load tests/system/test_crashes.py tests/system/test_outages.py || exit 1; \
 	done
 
 test-containers: setup  ## run the kernel's suite and one journey against PostgreSQL and NATS in containers

@@ -30,7 +30,7 @@ from rembuk_cli.home import Home
 
 __all__ = ["sink"]
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.drills, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[1]
 RUNBOOK = sections((ROOT / "docs/runbook.md").read_text())
 VILLAGE, PATH = "35.78.08.1004", "/runbook"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ from rembuk.settings import CannotRun, Settings
 
 GRACE_S = 15
 """How long a stopping API finishes the requests it has accepted."""
+
+ERRAND_NICENESS = 10
+"""How far behind the service's own processes an errand of minutes stands in line for a processor."""
 
 KEEP_ALIVE_S = 65
 """How long an idle connection is kept: longer than clients (httpx: 5 s) and proxies (nginx: 60 s) do, so that it is
@@ -93,13 +97,15 @@ def _migrate(settings: Settings) -> None:
 
 
 async def _tell(settings: Settings, name: str, arguments: Sequence[str]) -> None:
-    """Write what an errand answers, each a line of JSON; raises CannotRun."""
+    """Write what an errand answers, each a line of JSON; raises CannotRun. It leaves the processor to whoever serves
+    people meanwhile."""
     from rembuk.errands import USAGE, errand
 
     answers = errand(settings, name, arguments)
     if answers is None:
         usages = [f"{errand} {USAGE[errand]}" for errand in ([name] if name in USAGE else USAGE)]
         raise CannotRun(f"usage: python -m {settings.service} {' | '.join(['api | worker | migrate', *usages])}")
+    os.nice(ERRAND_NICENESS)
     with tracing.errand(f"{name} {settings.service}"):
         async for answer in answers:
             print(msgspec.json.encode(answer).decode(), flush=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from conftest import Town
     from rembuk.testing.load import Clients
 
+pytestmark = pytest.mark.drills
+
 KILLS = 3
 TRIES = 3
 BACKLOG = 700

@@ -18,6 +18,8 @@ from rembuk.testing.tallies import eventually
 if TYPE_CHECKING:
     from conftest import Town
 
+pytestmark = pytest.mark.drills
+
 REPORT = {"area": "35.05.01", "category": "theft", "title": "Motor hilang", "description": "Di depan rumah."}
 REPORTER = {"name": "Budi Santoso", "phone": "+62 812 3456 789"}
 UNKNOWN = "00000000-0000-4000-8000-000000000000"

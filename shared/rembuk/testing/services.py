@@ -16,6 +16,7 @@ from typing import IO, Any, TypeVar
 import asyncpg
 import pytest
 
+from rembuk.migrations import upgrade
 from rembuk.provisioning import SERVICES
 from rembuk.region import PROCESSES, Region
 from rembuk.testing.asking import asked
@@ -56,9 +57,11 @@ class RunningRegion:
         self.output: IO[Any] | None = None  # where the logs of all go
 
     def prepare(self) -> None:
-        """Databases, roles, migrations."""
+        """Databases and roles, brought to their newest shape by this process: it has loaded what that takes."""
         asyncio.run(self.region.provision(self.services))
-        self.region.migrate(self.services)
+        for service in self.services:
+            database = self.region.database(service)
+            upgrade(service, database.owner_url, database.role)
 
     def start(self, service: str, process: str) -> None:
         self.processes[service, process] = self.region.spawn(service, process, self.output)
