@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import Any, get_args
+from typing import Any
 from uuid import UUID
 
 from rembuk.contracts.privacy import Ground
@@ -17,9 +17,6 @@ from rembuk.region_key import RegionKeys, Tampered, WrongRegionKey
 from rembuk.sealing import sealed_in
 from rembuk.settings import CannotRun, Settings
 from rembuk.vault import Vault
-
-GROUNDS: tuple[Ground, ...] = get_args(Ground)
-USAGE = {"rewrap": "", "erase": f"ID {' | '.join(GROUNDS)}"}
 
 
 def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:

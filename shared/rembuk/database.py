@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import structlog
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as NoneFree
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 CONNECT_S = 5.0
 """How long a connection may take, be it made or waited for in a pool."""
@@ -55,9 +52,7 @@ class Unavailable(Exception):
 
 def is_unreachable(error: BaseException) -> bool:
     """Whether trying again later may help, as opposed to an error that would come back."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(getattr(error.orig, "__cause__", None), UNREACHABLE)
-    return isinstance(error, (Unavailable, NoneFree, *UNREACHABLE))
+    return isinstance(error, (Unavailable, *UNREACHABLE))
 
 
 async def connect(url: str, name: str, patience_s: float | None = 60) -> asyncpg.Connection[Any]:
@@ -98,30 +93,6 @@ async def borrowed(pool: asyncpg.Pool[Any]) -> AsyncIterator[asyncpg.Connection[
         raise
     finally:
         await pool.release(connection)
-
-
-def engine(url: str, name: str, size: int = 4) -> AsyncEngine:
-    """SQLAlchemy over asyncpg, for queries of read models."""
-    return create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://", 1),
-        pool_size=size, max_overflow=0, pool_timeout=CONNECT_S, pool_pre_ping=False,
-        hide_parameters=True,  # in messages of errors, hence in logs
-        connect_args={"timeout": CONNECT_S, "command_timeout": 30, "server_settings": {"application_name": name}},
-    )  # fmt: skip
-
-
-async def close_engine(engine: AsyncEngine) -> None:
-    """Close its connections; of a server that does not say good-bye they end with the process."""
-    with suppress(*UNREACHABLE):
-        await asyncio.wait_for(engine.dispose(), CLOSE_S)
-
-
-@asynccontextmanager
-async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection of the engine for a short query, with an end: what takes longer is cancelled and its connection
-    given up."""
-    async with asyncio.timeout(ANSWER_S), engine.connect() as connection:
-        yield connection
 
 
 class KeptConnection:

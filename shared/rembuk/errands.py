@@ -1,4 +1,7 @@
-"""What an operator's command has a service do in a process of its own, with the service's own code and rights."""
+"""What an operator's command has a service do in a process of its own, with the service's own code and rights.
+
+Each errand loads what it takes, and no more: whoever waits for it has typed a command.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +18,25 @@ from uuid import UUID
 import nats
 import nats.errors
 
-from rembuk import custody, recovery
 from rembuk.cloud_events import cloud_event
 from rembuk.database import UNREACHABLE, connect
 from rembuk.event_log import EventLog
 from rembuk.log_key import signers
-from rembuk.projector import Projector
-from rembuk.rebuilding import CannotRebuild, Rebuild
-from rembuk.replaying import replay
 from rembuk.settings import CannotRun, Settings
 from rembuk.signed_note import BadVerifierKey, Verifier
 from rembuk.sources import Exhausted, LogSource, Source, StreamSource
 from rembuk.streams import stream_name
-from rembuk.verifying import verify
 
 USAGE = {
     "replay": "ID [AS-OF]",
     "retry": "FOLLOWER STREAM AGGREGATE",
     "rebuild": "swap | compare | discard | as-of WHEN",
-    **custody.USAGE,
+    "rewrap": "",
+    "erase": "ID request | retention | other",
     "verify": "[VERIFIER-KEY ...]",
-    **recovery.USAGE,
+    "export": "FORMAT DIRECTORY AREA SINCE UNTIL",
+    "restore": "stream | DIRECTORY, SEEN [interrupted-too]",
+    "reconcile": "[sound | anew]",
 }
 
 _INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error, Exhausted)
@@ -56,7 +57,15 @@ def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIter
             return _rebuild(settings, what, _position_or_moment(when))
         case "verify", keys:
             return _verify(settings, keys)
-    return custody.errand(settings, name, arguments) or recovery.errand(settings, name, arguments)
+        case "rewrap" | "erase", _:
+            from rembuk import custody
+
+            return custody.errand(settings, name, arguments)
+        case "export" | "restore" | "reconcile", _:
+            from rembuk import recovery
+
+            return recovery.errand(settings, name, arguments)
+    return None
 
 
 def _position_or_moment(text: str) -> int | datetime:
@@ -66,6 +75,8 @@ def _position_or_moment(text: str) -> int | datetime:
 
 async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | None) -> AsyncIterator[Any]:
     """Each step: the event as a CloudEvent, and the rows after it."""
+    from rembuk.replaying import replay
+
     service = settings.service
     codec = import_module(f"rembuk.contracts.{service}").CODEC
     project = import_module(f"{service}.projection").project
@@ -92,6 +103,9 @@ async def _retry(settings: Settings, follower: str, stream: str, aggregate: str)
 
 async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> AsyncIterator[Any]:
     """Each step of a rebuild, or the schemas that were discarded."""
+    from rembuk.projector import Projector
+    from rembuk.rebuilding import CannotRebuild, Rebuild
+
     projectors = [handler for handler in _handlers(settings, _log(settings)) if isinstance(handler, Projector)]
     tables = import_module(f"{settings.service}.tables").metadata.sorted_tables
     streams = [projector.checkpoint.stream for projector in projectors]
@@ -119,6 +133,8 @@ async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> A
 async def _verify(settings: Settings, keys: Sequence[str]) -> AsyncIterator[Any]:
     """Each step of a verification of the log, by our own keys unless others are given; read models are verified by a
     rebuild that compares."""
+    from rembuk.verifying import verify
+
     try:
         verifiers = [Verifier.of(key) for key in keys] or [signer.verifier for signer in signers(settings)]
         async for step in verify(

@@ -11,7 +11,7 @@ from alembic.config import Config
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
-from rembuk.database import engine
+from rembuk.read_engine import engine
 
 FIRST_SCRIPTS = ("event_log.sql", "flow.sql", "vault.sql")
 """What the first migration of every service runs, in this order, before its own tables."""

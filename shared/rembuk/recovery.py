@@ -21,18 +21,12 @@ from rembuk.event_log import EventLog
 from rembuk.export_formats import FormatMissing
 from rembuk.exporting import BadExport, Export, ExportSource, Manifest, Selection
 from rembuk.raw_stream import RawStream
-from rembuk.reactions import Reactor
 from rembuk.reconciling import CannotReconcile, Reconciliation
 from rembuk.restoring import CannotRestore, end_of_stream, restore
 from rembuk.settings import CannotRun, Settings
 from rembuk.sources import LogSource, Source, StreamSource
 from rembuk.streams import stream_name
 
-USAGE = {
-    "export": "FORMAT DIRECTORY AREA SINCE UNTIL",
-    "restore": "stream | DIRECTORY, SEEN [interrupted-too]",
-    "reconcile": "[sound | anew]",
-}
 _WRONG = (BadExport, FormatMissing, CannotRestore, CannotReconcile)
 _AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
 
@@ -105,6 +99,8 @@ async def _export(settings: Settings, format_name: str, directory: Path, selecti
 
 async def _restore(settings: Settings, origin: str, seen: int, interrupted_too: bool) -> AsyncIterator[Any]:
     """`seen` is the position up to which other services have followed our stream."""
+    from rembuk.reactions import Reactor
+
     stream = stream_name(settings.region, settings.service)
     async with _broker(settings) as broker:
         if origin == "stream":

@@ -3,7 +3,7 @@
 from functools import partial
 
 from litestar import Litestar
-from rembuk import database, streams
+from rembuk import read_engine, streams
 from rembuk.areas import areas
 from rembuk.contracts.notifications import CODEC
 from rembuk.event_log import EventLog
@@ -23,7 +23,7 @@ def build(settings: Settings) -> Litestar:
     areas()  # loaded before the first request
     log = EventLog(settings.database_url, CODEC, settings.name)
     vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), settings.name)
-    engine = database.engine(settings.database_url, f"{settings.name} queries")
+    engine = read_engine.engine(settings.database_url, f"{settings.name} queries")
     stream = streams.stream_name(settings.region, settings.service)
 
     def queries(as_of: int | None) -> NotificationQueries:
@@ -37,7 +37,7 @@ def build(settings: Settings) -> Litestar:
         queries,
         title="Rembuk notifications: who is told what, and proof that they were",
         start=[vault.start],
-        stop=[vault.stop, partial(database.close_engine, engine)],
+        stop=[vault.stop, partial(read_engine.close_engine, engine)],
         gauges=GAUGES,
         outcomes=OUTCOMES,
     )

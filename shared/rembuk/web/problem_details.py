@@ -15,11 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rembuk import logs
 from rembuk.codec import EventTooLarge
-from rembuk.database import Unavailable, is_unreachable
+from rembuk.database import Unavailable
 from rembuk.decider import Refused
 from rembuk.event_log import VersionConflict
 from rembuk.handling import KeyReused, VersionMismatch
 from rembuk.proofs import NotYet
+from rembuk.read_engine import is_unreachable
 from rembuk.signing import PAUSE_S
 from rembuk.wording import RULES
 

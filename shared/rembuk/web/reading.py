@@ -20,8 +20,8 @@ from sqlalchemy import BigInteger, Column, ColumnElement, MetaData, Row, Select,
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from rembuk.database import connected
 from rembuk.decider import Refused
+from rembuk.read_engine import connected
 from rembuk.web.problem_details import Behind
 from rembuk.wording import AREA_CODE, CATEGORY_CODE
 
