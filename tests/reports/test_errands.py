@@ -1,0 +1,43 @@
+"""Errands of a service: what is true of each, whatever it does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from rembuk.main import ERRAND_NICENESS
+from rembuk.region import Region
+from rembuk.testing.services import RunningRegion
+
+
+@pytest.fixture(scope="module")
+def region(postgres_url: str, nats_url: str) -> Region:
+    running = RunningRegion(postgres_url, nats_url, ("reports",), {})
+    running.prepare()
+    return running.region
+
+
+def test_an_errand_leaves_the_processor_to_whoever_serves_people(region: Region) -> None:
+    running = region.spawn("reports", "rebuild", subprocess.PIPE, arguments=["compare"])
+    assert running.stdout is not None
+    said = running.stdout.read()
+    niceness = os.getpriority(os.PRIO_PROCESS, running.pid)  # it has ended, but nobody has asked how
+    assert (running.wait(), niceness) == (0, ERRAND_NICENESS), said
+
+
+@pytest.mark.parametrize(
+    ("errand", "usage"),
+    [
+        (["rebuild", "everything"], "rebuild swap | compare | discard | as-of WHEN"),
+        (["export", "parquet"], "export FORMAT DIRECTORY AREA SINCE UNTIL"),
+        (["erase"], "erase ID request | retention | other"),
+        (["dance"], "api | worker | migrate"),
+    ],
+)
+def test_an_errand_told_wrongly_says_how_it_is_told(region: Region, errand: list[str], usage: str) -> None:
+    running = region.spawn("reports", errand[0], subprocess.PIPE, arguments=errand[1:])
+    said = running.communicate()[0].decode()
+    assert running.returncode == 2
+    assert usage in said
+    assert "Traceback" not in said
