@@ -8,7 +8,7 @@ import importlib
 from bench import report
 from bench.work import Result, servers
 
-MEASURES = ("accepting", "appending", "streaming", "seeing", "idling", "growing", "rebuilding", "newcomer")
+MEASURES = ("accepting", "appending", "streaming", "seeing", "idling", "growing", "rebuilding", "receipts", "newcomer")
 
 
 def main() -> None:
