@@ -172,6 +172,16 @@ def test_signing_lags_while_the_worker_is_dead_and_its_head_grows_old(region: Ru
     eventually(signed)
 
 
+def test_a_witness_that_does_not_cosign_is_seen(region: RunningRegion) -> None:
+    key = "polmas/jateng/witness+12345678+AAAA"
+    region.ask("reports", "insert into witness (verifier_key, failing_since) values ($1, now() - interval '90 s')", key)
+    silent = "rembuk_witness_failing_seconds", "polmas/jateng/witness"
+    assert 90 <= scraped(region, "reports")[silent] < 120
+    region.ask("reports", "update witness set failing_since = null")
+    assert scraped(region, "reports")[silent] == 0
+    region.ask("reports", "delete from witness")
+
+
 def test_sizes_on_disk_are_told(region: RunningRegion) -> None:
     metrics = scraped(region, "reports")
     assert metrics["rembuk_database_bytes",] > 1_000_000
@@ -179,7 +189,7 @@ def test_sizes_on_disk_are_told(region: RunningRegion) -> None:
 
 
 def test_no_label_holds_what_grows_with_the_log(region: RunningRegion) -> None:
-    few = {"service", "stream", "follower", "type", "outcome", "why", "le"}
+    few = {"service", "stream", "follower", "type", "outcome", "why", "witness", "le"}
     for service in region.services:
         text = httpx.get(f"{region.url(service)}/metrics", timeout=10).text
         for family in text_string_to_metric_families(text):

@@ -43,6 +43,8 @@ _SIGNED = """select size, extract(epoch from now() - signed_at)::float as age,
                     (select recorded_at from log.event where position = size + 1) as since
              from log.tree_head order by size desc limit 1"""
 _FIRST = "select 0 as size, null::float as age, (select recorded_at from log.event where position = 1) as since"
+_WITNESSES = """select split_part(verifier_key, '+', 1) as name,
+                       coalesce(extract(epoch from now() - failing_since), 0)::float as failing from witness"""
 _REFUSED = """select follower, (select count(*) from reaction
                                 where reaction.follower = one.follower and outcome = 'refused') as refused
               from (select distinct follower from checkpoint) as one order by follower"""
@@ -143,6 +145,9 @@ class Metrics:
         if signed["age"] is not None:
             told.add("rembuk_tree_head_age_seconds", "For how long it has been signed", signed["age"])
         told.lag("rembuk_signing", "not covered by a signed tree head", head - signed["size"], signed["since"])
+        failing = "For how long a witness has not cosigned as it should"
+        for row in await connection.fetch(_WITNESSES):
+            told.add("rembuk_witness_failing_seconds", failing, row["failing"], witness=row["name"])
 
     async def _count(self, connection: asyncpg.Connection[Any], head: int, told: _Told) -> None:
         if self._counted is None:
