@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import httpx
+import jsonschema_rs
 import pytest
 from rembuk.testing.services import RunningRegion
 
@@ -141,3 +142,21 @@ def test_the_log_is_read_from_any_position(reports: httpx.Client) -> None:
     (event,) = feed.json()
     assert (event["specversion"], event["type"], event["position"]) == ("1.0", "ProblemReported", position)
     assert event["data"]["title"] == "Motor hilang"
+
+
+def test_each_event_says_where_its_schema_is_and_is_valid_by_it(reports: httpx.Client) -> None:
+    test_a_problem_lives_from_report_to_closing(reports)
+    events = reports.get("/v1/events", params={"limit": 500}).json()
+    assert {"ProblemReported", "SolutionApplied", "SolutionAssessed"} <= {event["type"] for event in events}
+    for event in events:
+        schema = reports.get(event["dataschema"])
+        assert (schema.status_code, schema.headers["content-type"]) == (200, "application/schema+json")
+        jsonschema_rs.Draft202012Validator(schema.json(), validate_formats=True).validate(event["data"])
+
+
+@pytest.mark.parametrize(
+    "of", ["reports/ProblemReported/3.json", "reports/ProblemReported/2", "a/b/c", "reports/X/1.json"]
+)
+def test_of_what_there_is_not_no_schema_is_shown(reports: httpx.Client, of: str) -> None:
+    answer = reports.get(f"/schemas/{of}")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/unknown-schema")
