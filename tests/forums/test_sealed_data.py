@@ -58,6 +58,20 @@ def test_one_members_name_is_opened_and_erased_and_no_other(forums: httpx.Client
         assert forums.post(f"{path}/open", json=OPEN).json()["type"] == "/problems/unknown-member"
 
 
+def test_one_key_opens_each_member_with_a_record_of_its_own(forums: httpx.Client) -> None:
+    members = f"/v1/forums/{posted(forums, '/v1/forums', FORUM)['id']}/members"
+    paths = [f"{members}/{posted(forums, members, MEMBER | {'name': name})['member_id']}" for name in ("Satu", "Dua")]
+    answers = [
+        forums.post(f"{path}/open", json=OPEN, headers={"Idempotency-Key": "undangan"}).raise_for_status().json()
+        for path in paths
+    ]
+    assert [answer["items"][0]["value"] for answer in answers] == ["Satu", "Dua"]
+    for answer in answers:
+        after = {"after": answer["position"] - 1, "limit": 1}
+        [record] = forums.get("/v1/events", params=after).json()
+        assert [one["event_id"] for one in record["data"]["opened"]] == [answer["items"][0]["event_id"]]
+
+
 def test_minutes_and_notes_are_sealed_and_opened_with_a_reason(forums: httpx.Client) -> None:
     forum = posted(forums, "/v1/forums", FORUM)["id"]
     plan = {"forum_id": forum, "at": "2026-03-02T19:00:00+07:00", "place": "Balai"}

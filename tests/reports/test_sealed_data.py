@@ -122,6 +122,43 @@ def test_what_cannot_be_recorded_is_not_shown(reports: httpx.Client) -> None:
     assert (other.status_code, "Kasuari" in other.text) == (422, False)
 
 
+def test_a_repeated_request_is_shown_what_was_recorded_at_first_and_nothing_since(reports: httpx.Client) -> None:
+    path, key = reported(reports), {"Idempotency-Key": "open-2"}
+    ask = OPEN | {"fields": ["note"]}
+    reports.post(f"{path}/verify", json={"note": "Kata Bu Merpati"}).raise_for_status()
+    first = reports.post(f"{path}/open", json=ask, headers=key).raise_for_status()
+    done = {"strategies": ["partnership"], "partners": ["officer"], "since": "2026-11-01", "until": "2026-11-07"}
+    assessed = {"as_planned": True, "effective": True, "before": 3, "after": 1, "note": "Kata Pak Elang"}
+    for action, body in (
+        ("propose-solution", {"proposal": "Ronda", "strategies": ["partnership"]}),
+        ("apply-solution", {"done": "Ronda malam"} | done),
+        ("assess", assessed),
+    ):
+        reports.post(f"{path}/{action}", json=body).raise_for_status()
+    again = reports.post(f"{path}/open", json=ask, headers=key)
+    assert again.json() == first.json()
+    assert [item["value"] for item in first.json()["items"]] == ["Kata Bu Merpati"]
+
+
+def test_a_log_without_fingerprints_shows_nothing_under_anothers_record(
+    region: RunningRegion, reports: httpx.Client
+) -> None:
+    """As after a restore from what was published."""
+    path, key = reported(reports), {"Idempotency-Key": "open-3"}
+    reports.post(f"{path}/open", json=OPEN, headers=key).raise_for_status()
+    region.ask(
+        "reports",
+        """alter table log.event disable trigger all;
+           update log.event set metadata = (metadata::jsonb - 'fingerprint')::json;
+           alter table log.event enable trigger all""",
+    )
+    for other in ({"by": "officer:1"}, {"reason": "Lain lagi"}):
+        answer = reports.post(f"{path}/open", json=OPEN | other, headers=key)
+        assert (answer.status_code, "Kasuari" in answer.text) == (422, False)
+    more = reports.post(f"{path}/open", json=OPEN | {"fields": ["description", "reporter"]}, headers=key)
+    assert "Kenari" not in more.text
+
+
 def test_notes_and_reasons_are_sealed_as_descriptions_are(reports: httpx.Client) -> None:
     path = reported(reports)
     sides = {"victims": "Ibu Kutilang", "offenders": "Sdr. Elang", "place": "Rumah Pak Nuri"}

@@ -14,7 +14,7 @@ from rembuk.contracts.privacy import Opened
 from rembuk.decider import Refused
 from rembuk.event import Event, Recorded
 from rembuk.event_log import EventLog
-from rembuk.handling import handle
+from rembuk.handling import KeyReused, handle
 from rembuk.persons import OPENINGS, ErasePerson, OpenSealed, erase, openings_of
 from rembuk.sealing import SealedField, opened, sealable, sealed_in
 from rembuk.vault import Vault
@@ -78,13 +78,21 @@ async def show(
     log: EventLog, vault: Vault, request: Json, history: Sequence[Recorded[Any]], data: Opening,
     readers: Mapping[str, Reader],
 ) -> Response[ShownFields]:  # fmt: skip
-    """Record who is shown what of some events of an aggregate, then open it; refused for what is not sealed in them."""
+    """Record who is shown what of some events of an aggregate, then open what is recorded; refused for what is not
+    sealed in them. Whoever repeats a request is shown what was recorded at first: nothing that came since, and nothing
+    where the record is of another wish (a restored log cannot tell by fingerprint)."""
     aggregate = history[0].stream_id
-    intent = Intent(request, data, aggregate)
+    intent = Intent(request, data, history[0].id)
     fields = _named(history, data.fields)
     names = tuple([Opened(field.fact.id, field.name) for field in fields])
     command = OpenSealed(history[0].area, aggregate, names, data.by, data.reason)
     outcome = await handle(log, OPENINGS, openings_of(aggregate), command, intent.key, intent.metadata)
+    if outcome.repeated:
+        journal = await log.read_stream(openings_of(aggregate))
+        [recorded] = [one.event for one in journal if one.position == outcome.position]
+        if (recorded.by, recorded.reason) != (data.by, data.reason):
+            raise KeyReused("this idempotency key was used before with another content")
+        fields = [field for field in fields if Opened(field.fact.id, field.name) in recorded.opened]
     items = [
         Shown(field.fact.id, type(field.fact.event).__name__, field.name, _read(field, text, readers), text is None)
         for field, text in zip(fields, await opened(vault, fields), strict=True)
