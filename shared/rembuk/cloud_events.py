@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nats.aio.msg import Msg
 
 from rembuk import streams
 from rembuk.event import Event, Recorded
+
+if TYPE_CHECKING:
+    import asyncpg
 
 _NO_PREFIX = {"traceparent"}
 """Attributes whose header is their name alone."""
@@ -49,6 +53,11 @@ def structured(message: Msg) -> CloudEvent:
     said: dict[str, Any] = {name: header.get(key, "") for name, key in _ATTRIBUTES.items()}
     said["position"], said["version"] = int(said["position"]), int(said["version"])
     return CloudEvent(**said, datacontenttype="application/json", data=msgspec.Raw(message.data))
+
+
+def published(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> CloudEvent:
+    """A row of log.event as its stream has it: in the version in which it was recorded, and whatever it says."""
+    return structured(streams.LoggedMessage(region, service, row))
 
 
 def binary(stream: str, event: CloudEvent) -> Msg:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,8 +17,25 @@ MAX_EVENT_BYTES = 512 * 1024
 """Well under the broker's 1 MiB message, headers included: what the log accepts, the relay can always publish."""
 
 
+_VALUE = re.compile(r"(?<=^Invalid enum value) .*?(?= - at `|$)", re.DOTALL)
+"""What msgspec says of the data themselves, which may be anything and is for no log."""
+
+
 class Undecodable(Exception):
     """Recorded data that this release cannot read; names type and version. It is a poison event, never skipped."""
+
+
+class Unreadable(Event, frozen=True):
+    """What stands for an event that this release cannot decode where somebody has to go on without knowing what it
+    says: its type, and its JSON as it was recorded."""
+
+    type: str
+    data: dict[str, Any]
+
+
+def type_of(event: Event) -> str:
+    """The name under which an event is recorded."""
+    return event.type if isinstance(event, Unreadable) else type(event).__name__
 
 
 class EventTooLarge(ValueError):
@@ -50,6 +68,14 @@ class Codec:
             raise EventTooLarge(f"{type(event).__name__} is {len(data)} bytes, more than {MAX_EVENT_BYTES}")
         return data
 
+    def decode_leniently(self, name: str, version: int, data: bytes | str) -> Event:
+        """As `decode`, with an `Unreadable` in place of what raises Undecodable."""
+        try:
+            return self.decode(name, version, data)
+        except Undecodable:
+            recorded = msgspec.json.decode(data)
+            return Unreadable(name, recorded if isinstance(recorded, dict) else {})
+
     def decode(self, name: str, version: int, data: bytes | str) -> Event:
         """The event in its newest shape; raises Undecodable for a type or version from the future, or bad data."""
         event = self.types.get(name)
@@ -67,4 +93,4 @@ class Codec:
         except Undecodable:
             raise
         except Exception as error:  # whatever msgspec or an upcaster stumbled over, the data is at fault
-            raise Undecodable(f"{name} version {version}: {error}") from error
+            raise Undecodable(f"{name} version {version}: {_VALUE.sub('', str(error))}") from None

@@ -294,14 +294,23 @@ class EventLog:
         [promise] = self._promising(await self._rows(_AT, position))
         return promise
 
-    async def read_stream(self, stream_id: UUID) -> list[Recorded[Any]]:
-        """Every event of one aggregate in order; [] for an unknown one. Raises Unavailable, Undecodable."""
-        return await self._read(f"select {COLUMNS} from log.event where stream_id = $1 order by version", stream_id)
+    async def read_stream(self, stream_id: UUID, *, leniently: bool = False) -> list[Recorded[Any]]:
+        """Every event of one aggregate in order; [] for an unknown one. Raises Unavailable, and Undecodable unless
+        `leniently` an Unreadable will do."""
+        return [recorded(self.codec, row, leniently=leniently) for row in await self.rows_of(stream_id)]
 
     async def read(self, after: int = 0, limit: int = 500) -> list[Recorded[Any]]:
         """A page of events of positions > `after`, in order: `limit` at most, fewer where they are large, none at the
         end only. Raises Unavailable, Undecodable."""
-        return await self._read(PAGE, after, limit)
+        return [recorded(self.codec, row) for row in await self.rows(after, limit)]
+
+    async def rows_of(self, stream_id: UUID) -> list[asyncpg.Record]:
+        """As `read_stream`: rows of log.event, whatever they say. Raises Unavailable."""
+        return await self._rows(f"select {COLUMNS} from log.event where stream_id = $1 order by version", stream_id)
+
+    async def rows(self, after: int, limit: int) -> list[asyncpg.Record]:
+        """As `read`: rows of log.event, whatever they say. Raises Unavailable."""
+        return await self._rows(PAGE, after, limit)
 
     async def head(self) -> int:
         """The last position, 0 for an empty log. Raises Unavailable."""
@@ -310,9 +319,6 @@ class EventLog:
                 return int(await connection.fetchval("select position from log.head"))
         except UNREACHABLE as error:
             raise Unavailable(f"the log cannot be read: {error}") from error
-
-    async def _read(self, query: str, *arguments: Any) -> list[Recorded[Any]]:
-        return [recorded(self.codec, row) for row in await self._rows(query, *arguments)]
 
     async def _rows(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         try:

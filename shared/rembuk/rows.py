@@ -18,8 +18,9 @@ COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, m
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 
-def recorded(codec: Codec, row: asyncpg.Record | Mapping[str, Any]) -> Recorded[Any]:
-    """A row, its `COLUMNS`, as the event that it holds. Raises Undecodable."""
+def recorded(codec: Codec, row: asyncpg.Record | Mapping[str, Any], *, leniently: bool = False) -> Recorded[Any]:
+    """A row, its `COLUMNS`, as the event that it holds. Raises Undecodable; `leniently` an Unreadable stands there."""
+    decode = codec.decode_leniently if leniently else codec.decode
     return Recorded(
         position=row["position"],
         id=row["id"],
@@ -27,6 +28,6 @@ def recorded(codec: Codec, row: asyncpg.Record | Mapping[str, Any]) -> Recorded[
         version=row["version"],
         area=row["area"],
         recorded_at=row["recorded_at"],
-        event=codec.decode(row["type"], row["schema_version"], row["data"]),
+        event=decode(row["type"], row["schema_version"], row["data"]),
         metadata=_decode_metadata(row["metadata"]),
     )

@@ -12,11 +12,12 @@ from uuid import UUID
 
 import msgspec
 
+from rembuk.codec import Unreadable
 from rembuk.event import Recorded
 from rembuk.ids import derive_id
 from rembuk.region_key import WrappedKey
 from rembuk.texts import sealed_fields
-from rembuk.vault import NotSealed, Vault, person_of
+from rembuk.vault import NotSealed, Vault, is_sealed, person_of
 
 C = TypeVar("C", bound=msgspec.Struct)
 
@@ -47,7 +48,9 @@ class SealedField(NamedTuple):
 
 
 def sealable(event: msgspec.Struct) -> tuple[str, ...]:
-    """The fields of an event that are sealed where they are not empty."""
+    """The fields of an event that are sealed where they are not empty; of one that cannot be read, those that are."""
+    if isinstance(event, Unreadable):
+        return tuple([name for name, text in event.data.items() if isinstance(text, str) and is_sealed(text)])
     return sealed_fields(type(event))
 
 
@@ -57,8 +60,13 @@ def sealed_in(history: Iterable[Recorded[Any]]) -> list[SealedField]:
         _field(fact, name, text)
         for fact in history
         for name in sealable(fact.event)
-        if (text := getattr(fact.event, name))
+        if (text := _said(fact.event, name))
     ]
+
+
+def _said(event: msgspec.Struct, name: str) -> str:
+    text: str = event.data[name] if isinstance(event, Unreadable) else getattr(event, name)
+    return text
 
 
 def _field(fact: Recorded[Any], name: str, text: str) -> SealedField:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -232,6 +233,38 @@ def test_a_journal_is_no_problem(reports: httpx.Client) -> None:
     for action, body in (("verify", {}), ("open", OPEN), ("erase", {})):
         answer = reports.post(f"/v1/problems/{event['subject']}/{action}", json=body)
         assert answer.json()["type"] == "/problems/unknown-problem"
+
+
+def test_an_event_that_cannot_be_read_keeps_nobody_from_being_forgotten_and_no_other_from_being_read(
+    region: RunningRegion, reports: httpx.Client
+) -> None:
+    """As where a release was rolled back."""
+    path = reported(reports)
+    sealed = reports.get(f"{path}/history").json()[0]["data"]["description"]
+    said = f'{{"code": "Kata Bu Merpati", "reason": "{sealed}"}}'
+    region.ask(
+        "reports",
+        """select log.append(array[$1]::uuid[], array[1], array[$2]::uuid[], array[1], array[$2]::uuid[],
+                             array['ProblemRejected'], array[1]::smallint[], array['35.78.08.1004'],
+                             array[$3]::json[], array['{}']::json[])""",
+        path[-36:], str(uuid4()), said,
+    )  # fmt: skip
+    feed = reports.get("/v1/events", params={"limit": 500}).raise_for_status().json()
+    [event] = [one for one in feed if one["data"].get("code") == "Kata Bu Merpati"]
+    assert (event["type"], reports.get(f"{path}/history").json()[-1]) == ("ProblemRejected", event)
+    assert opened(reports, path, "description") == {"description": REPORT["description"]}
+
+    def set_aside() -> str:
+        [quarantined] = region.ask("reports", "select error from quarantine where stream_id = $1", path[-36:])
+        return str(quarantined["error"])
+
+    why = eventually(set_aside)
+    assert "ProblemRejected version 1" in why
+    assert "Merpati" not in why
+    assert erased(reports, path)["erased"]
+    [gone] = reports.post(f"{path}/open", json=OPEN | {"fields": ["reason"]}).json()["items"]
+    assert (gone["type"], gone["field"], gone["erased"]) == ("ProblemRejected", "reason", True)
+    region.ask("reports", "delete from quarantine")
 
 
 def test_a_row_that_somebody_tampered_with_hides_no_other(region: RunningRegion, reports: httpx.Client) -> None:

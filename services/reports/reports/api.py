@@ -10,7 +10,7 @@ from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import Parameter, SkipValidation
 from rembuk.areas import Area, areas
-from rembuk.cloud_events import cloud_event
+from rembuk.cloud_events import CloudEvent, published
 from rembuk.contracts.categories import CATEGORIES, Category
 from rembuk.contracts.reports import ProblemEvent
 from rembuk.decider import Refused
@@ -117,11 +117,11 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str) -> list[Any
         return found(await queries.one(id, at_least), "unknown-problem")
 
     @get("/v1/problems/{id:uuid}/history", summary="Its events", responses=documented(400, 404, 503))
-    async def read_history(id: UUID) -> list[dict[str, Any]]:
-        history = await log.read_stream(id)
+    async def read_history(id: UUID) -> list[CloudEvent]:
+        history = await log.rows_of(id)
         if not history:
             raise Refused("unknown-problem")
-        return [cloud_event(region, "reports", event) for event in history]
+        return [published(region, "reports", row) for row in history]
 
     @get(
         "/v1/problems/{id:uuid}/receipt",

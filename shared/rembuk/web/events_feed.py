@@ -1,4 +1,4 @@
-"""The log for other systems by HTTP: CloudEvents in JSON batch format, from any position on."""
+"""The log for other systems by HTTP: CloudEvents in JSON batch format, from any position on, as its stream has them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from litestar import Response, get
 from litestar.params import Parameter
 
-from rembuk.cloud_events import cloud_event
+from rembuk.cloud_events import CloudEvent, published
 from rembuk.event_log import EventLog
 from rembuk.web.problem_details import documented
 
@@ -31,8 +31,8 @@ def events_feed(log: EventLog, region: str, service: str) -> Any:
         limit: Annotated[
             int, Parameter(ge=1, le=500, description="At most so many; fewer where they are large, none at the end")
         ] = 100,
-    ) -> Response[list[dict[str, Any]]]:
-        events = [cloud_event(region, service, event) for event in await log.read(after, limit)]
+    ) -> Response[list[CloudEvent]]:
+        events = [published(region, service, row) for row in await log.rows(after, limit)]
         return Response(events, media_type=MEDIA_TYPE)
 
     return read_events

@@ -10,6 +10,7 @@ import msgspec
 from litestar import Response, post
 from msgspec import Meta
 
+from rembuk.codec import type_of
 from rembuk.contracts.privacy import Opened
 from rembuk.decider import Refused
 from rembuk.event import Event, Recorded
@@ -94,7 +95,7 @@ async def show(
             raise KeyReused("this idempotency key was used before with another content")
         fields = [field for field in fields if Opened(field.fact.id, field.name) in recorded.opened]
     items = [
-        Shown(field.fact.id, type(field.fact.event).__name__, field.name, _read(field, text, readers), text is None)
+        Shown(field.fact.id, type_of(field.fact.event), field.name, _read(field, text, readers), text is None)
         for field, text in zip(fields, await opened(vault, fields), strict=True)
     ]
     return Response(ShownFields(outcome.position, items), headers={"Cache-Control": "no-store"})
@@ -146,8 +147,8 @@ def _thing(path: str) -> str:
 
 
 async def _history(log: EventLog, stream_id: UUID, thing: str, kinds: tuple[type[Event], ...]) -> list[Recorded[Any]]:
-    history = await log.read_stream(stream_id)
-    if not history or not isinstance(history[0].event, kinds):
+    history = await log.read_stream(stream_id, leniently=True)
+    if not history or type_of(history[0].event) not in {kind.__name__ for kind in kinds}:
         raise Refused(f"unknown-{thing}")
     return history
 
