@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
 
 import msgspec
 import typer
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 30.0
 """How long a receipt is waited for: tree heads are signed every few seconds."""
+
+JUST_MADE_S = 3.0
+"""How long it may take until the read model shows a report."""
 
 app = typer.Typer(help="The proof that a report is kept: fetch it, verify it offline.", no_args_is_help=True)
 
@@ -81,11 +87,9 @@ def get(
     Example: rembuk receipt get JATIM-000123 --out JATIM-000123.tlog-proof
     """
     running = require_running(home_of(region, data))
-    name, _, position = report.rpartition("-")
-    by_reference = name == running.region.upper() and position.isdecimal()
-    path = f"log/proof/{int(position)}" if by_reference else f"problems/{report}/receipt"
+    problems = f"{running.urls['reports']}/v1/problems"
     with err.status("waiting for the next tree head"):
-        receipt = _fetched(f"{running.urls['reports']}/v1/{path}")
+        receipt = _fetched(f"{problems}/{_id_of(problems, report)}/receipt")
     if to is None:
         print(receipt, end="")
     else:
@@ -100,6 +104,18 @@ def keys(region: RegionName = "jatim", data: Data = None) -> None:
     """
     for url in require_running(home_of(region, data)).urls.values():
         print(_fetched(f"{url}/v1/log/keys"), end="")
+
+
+def _id_of(problems: str, report: str) -> str:
+    """Of a report told by its id or its reference; one that was just made is waited for."""
+    with suppress(ValueError):
+        return str(UUID(report))
+    named, deadline = f"{problems}?{urlencode({'reference': report})}", time.monotonic() + JUST_MADE_S
+    while not (found := msgspec.json.decode(_fetched(named))["items"]):
+        if time.monotonic() > deadline:
+            cannot_run(escape(f"no report of this region has the id or the reference {report}"))
+        time.sleep(0.2)
+    return str(found[0]["id"])
 
 
 def _keys(text: str) -> list[Verifier]:

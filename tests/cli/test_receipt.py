@@ -57,6 +57,19 @@ def verify(*arguments: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("report", ["JATIM-999999", "JATENG-000001", "jatim-000001", "nonsense"])
+def test_what_is_no_report_has_no_receipt(running: Command, reporter: Reporter, report: str) -> None:
+    said = running("receipt", "get", report)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert f"no report of this region has the id or the reference {report}" in " ".join(said.stderr.split())
+
+
+def test_the_position_of_another_event_is_no_reference(running: Command, reporter: Reporter) -> None:
+    verified = httpx.post(f"{reporter.url}/v1/problems/{reporter.body['id']}/verify", json={}, timeout=10)
+    said = running("receipt", "get", f"JATIM-{verified.raise_for_status().json()['position']:06d}")
+    assert (said.returncode, said.stdout) == (2, "")
+
+
 def test_a_receipt_is_fetched_by_id_and_by_reference(running: Command, reporter: Reporter) -> None:
     by_reference = running("receipt", "get", reporter.body["reference"])
     leaves = [proven(text).leaf for text in (by_reference.stdout, reporter.receipt.read_text())]

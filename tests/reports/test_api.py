@@ -129,6 +129,23 @@ def test_problems_are_found_by_area_and_paged_without_loss(reports: httpx.Client
         assert reports.get("/v1/problems", params={"area": area}).status_code == status
 
 
+def test_a_problem_is_found_by_what_its_reporter_wrote_down(reports: httpx.Client) -> None:
+    made = accepted(reports.post("/v1/problems", json=REPORT))
+    name, _, number = str(made["reference"]).rpartition("-")
+    asked = {"reference": made["reference"], "at_least": made["position"]}
+    [found] = reports.get("/v1/problems", params=asked).json()["items"]
+    assert (found["id"], found["reference"]) == (made["id"], made["reference"])
+    for other in (
+        f"{name}-999999",
+        f"JATENG-{number}",
+        number,
+        f"{name.lower()}-{number}",
+        f"{name}-{int(number)}",
+        "",
+    ):
+        assert reports.get("/v1/problems", params={"reference": other}).json()["items"] == []
+
+
 def test_areas_and_categories_are_looked_up(reports: httpx.Client) -> None:
     assert reports.get("/v1/areas", params={"q": "gubeng"}).json()[0]["code"] == "35.78.08"
     assert len(reports.get("/v1/categories").json()) == 35

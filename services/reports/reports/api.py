@@ -25,7 +25,8 @@ from rembuk.vault import Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, action, known_area, known_category
-from rembuk.web.log_proofs import CODE, receipt_file, reference
+from rembuk.web.log_proofs import CODE, receipt_file
+from rembuk.web.log_proofs import reference as written_down
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, Since, found, moment
 from rembuk.web.requests import Intent
@@ -61,6 +62,7 @@ ACTIONS: dict[str, type[msgspec.Struct]] = {
 """What can be asked of a reported problem, by the last part of the path."""
 
 
+Reference = Annotated[str | None, Parameter(max_length=60, description="What its reporter wrote down: JATIM-000123")]
 Queries = NamedDependency[SkipValidation[ProblemQueries]]
 
 
@@ -86,7 +88,7 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str) -> list[Any
         command, keys = sealed_report(vault, data, intent.key)
         outcome = await handle(log, PROBLEM, problem_id, command, intent.key, intent.metadata, new=True, keys=keys)
         promise = await outcome.promise(log)
-        body = Reported(problem_id, reference(region, outcome.position), outcome.position, promise)
+        body = Reported(problem_id, written_down(region, outcome.position), outcome.position, promise)
         return Answer(body, outcome.version, f"/v1/problems/{problem_id}")
 
     @get("/v1/problems", summary="Problems, newest first", responses=documented(400, 422, 503))
@@ -96,6 +98,7 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str) -> list[Any
         category: CategoryFilter = None,
         status: Status | None = None,
         since: Since = None,
+        reference: Reference = None,
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
@@ -107,6 +110,7 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str) -> list[Any
             category=category,
             status=status,
             since=moment(since, "since"),
+            named=reference,
             cursor=cursor,
             limit=limit,
             at_least=at_least,

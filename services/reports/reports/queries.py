@@ -14,7 +14,7 @@ from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
 from rembuk.region_key import Tampered
 from rembuk.vault import Vault, is_sealed
-from rembuk.web.log_proofs import reference
+from rembuk.web.log_proofs import position_of, reference
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import ColumnElement, Label, Row, exists, select
 
@@ -84,11 +84,12 @@ class ProblemQueries:
         category: str | None = None,
         status: Status | None = None,
         since: datetime | None = None,
+        named: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
         at_least: int | None = None,
     ) -> ProblemPage:
-        """Problems of an area and everything below it, newest first."""
+        """Problems of an area and everything below it, newest first; `named` is the reference of one."""
         query = _PROBLEM
         if area is not None:
             query = query.where(lies_in(problem.c.area, area))
@@ -98,6 +99,8 @@ class ProblemQueries:
             query = query.where(problem.c.status == status)
         if since is not None:
             query = query.where(problem.c.reported_at >= since)
+        if named is not None:
+            query = query.where(problem.c.position == (position_of(named, self._region) or 0))
         rows, more = await self._read_model.page(query, problem.c.position, cursor, limit, at_least)
         return ProblemPage(await self._problems(rows), more)
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 TEST_KEY = "dGVzdCB0ZXN0IHRlc3QgdGVzdCB0ZXN0IHRlc3QgdGU="
 
 
-def eventually(check: Callable[[], T], within: float = 20.0) -> T:
+def eventually(check: Callable[[], T], within: float = 40.0) -> T:
     """Call `check` until it returns without AssertionError or a connection error, at most `within` seconds."""
     deadline = time.monotonic() + within
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from litestar import MediaType, Response, get
@@ -27,9 +28,18 @@ def receipt_file(region: str, position: int, receipt: str) -> Response[str]:
     return Response(receipt, media_type=MediaType.TEXT, headers={"Content-Disposition": disposition})
 
 
+_POSITION = re.compile("[0-9]{6,18}")
+
+
 def reference(region: str, position: int) -> str:
     """What a reporter writes down: the region and the event's place in its log, unique by construction."""
     return f"{region.upper()}-{position:06d}"
+
+
+def position_of(text: str, region: str) -> int | None:
+    """The position that a reference names, as `reference` writes it; None for one of another region, or none."""
+    name, _, position = text.rpartition("-")
+    return int(position) if name == region.upper() and _POSITION.fullmatch(position) else None
 
 
 def log_proofs(proofs: Proofs, region: str) -> list[Any]:
