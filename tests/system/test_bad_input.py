@@ -203,6 +203,8 @@ QUERIES = [
             "limit=201": 400,
             "limit=all": 400,
             "limit=1&limit=2": 400,
+            "limits=1": 400,
+            "queries=1": 400,
             "area=%00": 400,
             "area=%25": 400,
             "area=%FF": 400,
@@ -215,7 +217,7 @@ QUERIES = [
             "cursor=Wy0xXQ": 422,  # [-1]
             "cursor=W10": 422,  # []
         },
-        "/v1/events": {"after=-1": 400, "after=x": 400, f"after={2**62 + 1}": 400, "limit=501": 400},
+        "/v1/events": {"after=-1": 400, "after=x": 400, f"after={2**62 + 1}": 400, "limit=501": 400, "before=7": 400},
     }.items()
     for query, status in queries.items()
     for rule in ["unknown-area" if "area=99" in query else "invalid-cursor" if status == 422 else "invalid-input"]
