@@ -19,6 +19,15 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 LOG, WITNESS = 1, 4  # kinds of verifier keys
+LONGEST = 64 * 1024  # characters of a file
+LAST_SECOND = 253_402_300_799  # of the year 9999
+NOTES = {  # the first line of a file, and what is signed there: origin, number of leaves, root; no one is the other
+    "c2sp.org/tlog-proof@v1": r"(.+)\n(.+)\n(.+)\n(?:.+\n)*",
+    "rembuk-promise@v1": r"(.+)\npromise\n(.+)\n(.+)\n",
+}
+EVENT = {
+    "ce-id", "ce-type", "ce-source", "ce-subject", "ce-time", "ce-position", "ce-version", "ce-area", "content-digest"
+}  # fmt: skip
 
 
 def require(truth, otherwise):
@@ -26,18 +35,30 @@ def require(truth, otherwise):
         raise ValueError(otherwise)
 
 
-def unbase64(text):
+def matched(pattern, text, what):
+    found = re.fullmatch(pattern, text)
+    require(found, f"{what} is not as it should be")
+    return found.groups()
+
+
+def number(text):
+    matched("0|[1-9][0-9]{0,18}", text, "a number")
+    require(int(text) < 2**63, "no log is so long")
+    return int(text)
+
+
+def unbase64(text, sizes=range(LONGEST)):
     data = base64.b64decode(text, validate=True)
-    require(base64.b64encode(data).decode() == text, "base64 is not written as it should be")
+    require(base64.b64encode(data).decode() == text and len(data) in sizes, "base64 is not as it should be")
     return data
 
 
-def verifier(key):
+def verifier(key, kinds=(LOG, WITNESS)):
     """name+keyid+base64(kind, public key) -> (name, key id, kind, public key)"""
-    name, key_id, encoded = key.split("+", 2)
-    raw = unbase64(encoded)
+    name, key_id, encoded = matched(r"([^\s+]+)\+([0-9a-f]{8})\+(\S+)", key.strip(), "a verifier key")
+    raw = unbase64(encoded, [33])
     known = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
-    require(known.hex() == key_id and raw[0] in (LOG, WITNESS) and len(raw) == 33, f"{key} is no verifier key")
+    require(known.hex() == key_id and raw[0] in kinds, f"{key} is no verifier key")
     return name, known, raw[0], raw[1:]
 
 
@@ -66,13 +87,14 @@ def signers(text, lines, keys):
     """Which of the keys have signed the text; one that has done so falsely is an error."""
     found = []
     for line in lines:
-        name, encoded = re.fullmatch(r"\u2014 (\S+) (\S+)", line).groups()
-        data = unbase64(encoded)
+        name, encoded = matched(r"\u2014 ([^\s+]+) (\S+)", line, "a signature")
+        data = unbase64(encoded, range(5, LONGEST))
         for key in keys:
             if key[:2] == (name, data[:4]):
                 signature, said = data[4:], text
                 if key[2] == WITNESS:
                     seconds, signature = int.from_bytes(data[4:12], "big"), data[12:]
+                    require(seconds <= LAST_SECOND, "a cosignature is of no time that a calendar has")
                     said = f"cosignature/v1\ntime {seconds}\n{text}"
                 Ed25519PublicKey.from_public_bytes(key[3]).verify(signature, said.encode())
                 found.append(key)
@@ -81,27 +103,27 @@ def signers(text, lines, keys):
 
 def verify(file, trusted):
     """The lines of the leaf, and by whom it is signed."""
+    require(len(file) <= LONGEST and "\n\n" in file, "it is too long, or cut short")
     head, note = file.split("\n\n", 1)
-    kind, extra, index, *proof = head.split("\n")
-    require(kind in ("c2sp.org/tlog-proof@v1", "rembuk-promise@v1"), "it is no receipt and no promise")
-    require(
-        extra.startswith("extra ") and re.fullmatch(r"index (0|[1-9][0-9]*)", index), "its head is not as it should be"
-    )
-    leaf, named = unbase64(extra[6:]).split(b"\r\n\r\n")
-    text, signatures = note.rsplit("\n\n", 1)
-    text, signatures, index = text + "\n", signatures.split("\n")[:-1], int(index[6:])
-    origin, *middle, size, root = text.split("\n")[:-1]  # a promise has a word between: no tree head is one
-    require(middle == (["promise"] if kind.startswith("rembuk") else []), "the note is of another kind than the file")
-    require(re.fullmatch(r"0|[1-9][0-9]*", size) and note.endswith("\n"), "the note is not as it should be")
-    at = root_of(index, int(size), leaf + b"\r\n", [unbase64(one) for one in proof])
-    require(at == unbase64(root), "the event is not in the tree that was signed")
-    logs = [one for one in trusted if one[2] == LOG] or [verifier(key) for key in named.decode().split()]
+    kind, extra, index, hashes = matched(r"(.+)\nextra (.+)\nindex (.+)((?:\n.+)*)", head, "the head of the file")
+    require(kind in NOTES, "it is no receipt and no promise")
+    leaf, named = matched(rb"((?:[^\r\n]+\r\n)+)\r\n((?:[!-~]+\n)*)", unbase64(extra), "what it is about")
+    text, signatures = matched(r"([^\0-\x09\x0b-\x1f]+\n)\n((?:[^\0-\x1f]+\n)+)", note, "the note")
+    origin, size, root = matched(NOTES[kind], text, "what is signed")
+    index, signatures = number(index), signatures.split("\n")[:-1]
+    at = root_of(index, number(size), leaf, [unbase64(one, [32]) for one in hashes.split("\n")[1:]])
+    require(at == unbase64(root, [32]), "the event is not in the tree that was signed")
+    logs = [one for one in trusted if one[2] == LOG] or [verifier(key, [LOG]) for key in named.decode().split()]
     signed = signers(text, signatures, [one for one in logs if one[0] == origin])
     require(signed, f"no key that is known has signed it in the name of {origin}")
     signed += signers(text, signatures, [one for one in trusted if one[2] == WITNESS])
-    event = dict(line.split(": ", 1) for line in leaf.decode().split("\r\n"))
-    require(event["ce-source"] == "/" + origin, "the event is of another log")
-    require(middle or int(event["ce-position"]) == index + 1, "the event is at another position")
+    lines = leaf.decode().split("\r\n")[:-1]
+    event = dict(matched("([^:]+): (.*)", line, "the event") for line in lines)
+    require(len(event) == len(lines) and "".join(lines).isprintable(), "the event is not as it should be")
+    require(event.keys() >= EVENT, "the event is not whole")
+    require(event["ce-source"] == f"/{origin}" and origin.count("/") == 2, "the event is of another log")
+    position, _ = number(event["ce-position"]), number(event["ce-version"])
+    require(kind.startswith("rembuk") or position == index + 1, "the event is at another position")
     return event, signed
 
 
@@ -110,7 +132,7 @@ if __name__ == "__main__":
     try:
         trusted = [verifier(key) for key in keys]
         event, signed = verify(pathlib.Path(file).read_bytes().decode(), trusted)
-    except (OSError, ValueError, KeyError, AttributeError, InvalidSignature) as error:
+    except (OSError, ValueError, InvalidSignature) as error:
         sys.exit(f"NOT PROVEN: {error or 'a signature is false'}")
     print(*(f"{name}: {value!r}" for name, value in event.items()), sep="\n")
     print(*(f"signed by {name}+{key_id.hex()}" for name, key_id, *_ in signed), sep="\n")

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from rembuk.merkle import HASH, leaf_hash, node_hash
-from rembuk.signed_note import BadNote, Signer, decoded, encoded
+from rembuk.signed_note import BadNote, Signer, decoded, encoded, number
 from rembuk.tlog_proof import PROMISE, extra_of, written
 
 _WORD = "promise"
@@ -48,9 +48,9 @@ def promising(signer: Signer, leaf: Callable[[Any], bytes]) -> Promising:
 def promised(text: str) -> tuple[str, int, bytes]:
     """Origin, number of leaves and root, as the text of a promise's note says them. Raises BadNote."""
     match text.split("\n"):
-        case [origin, word, size, root, ""] if word == _WORD and size.isascii() and size.isdecimal():
+        case [origin, word, size, root, ""] if word == _WORD:
             if (hashed := decoded(root)) is not None and len(hashed) == HASH:
-                return origin, int(size), hashed
+                return origin, number(size), hashed
     raise BadNote(f"it is no promise: origin, {_WORD}, number and root, a line each")
 
 

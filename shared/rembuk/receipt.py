@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,10 +15,11 @@ from rembuk.cosignature import WitnessVerifier, cosigned_at, of_witnesses
 from rembuk.merkle import leaf_hash, root_of_inclusion
 from rembuk.promises import promised
 from rembuk.receipt_code import unpacked
-from rembuk.signed_note import Signature, TreeHead, Verifier, parts
+from rembuk.signed_note import Signature, TreeHead, Verifier, number, parts
 from rembuk.tlog_proof import PROMISE, LogProof, leaf_and_keys
 
 _LINE_END = "\r\n"
+_LINE = re.compile("([^:]+): (.*)")
 
 
 class BadReceipt(ValueError):
@@ -80,7 +82,7 @@ def proven(text: str, trusted: Sequence[Verifier] = ()) -> Proven:
         event = _event(leaf, origin)
         if not promise and event.position != proof.index + 1:
             raise BadReceipt(f"the event says that it is at {event.position}, the proof at {proof.index + 1}")
-        cosigned = () if promise else tuple(_cosigned(said, signatures, key, of_witnesses(trusted)))
+        cosigned = tuple(_cosigned(said, signatures, key, of_witnesses(trusted)))
     except BadReceipt:
         raise
     except ValueError as error:  # of a proof, a note, a key, a code that is none
@@ -140,14 +142,14 @@ def _signer(origin: str, text: str, signatures: Iterable[Signature], known: Iter
 
 def _event(leaf: bytes, origin: str) -> Event:
     lines = leaf.decode().split(_LINE_END)[:-1]
-    said = dict(line.partition(": ")[::2] for line in lines)
-    if not all(map(str.isprintable, lines)) or len(said) != len(lines) or said.get("ce-source") != f"/{origin}":
+    said = {found[1]: found[2] for line in lines if line.isprintable() and (found := _LINE.fullmatch(line))}
+    if len(said) != len(lines) or said.get("ce-source") != f"/{origin}":
         raise BadReceipt(f"the event is none of {origin}")
     try:
         _, region, service = origin.split("/")
         return Event(
-            region, service, int(said["ce-position"]), said["ce-id"], said["ce-type"], said["ce-subject"],
-            int(said["ce-version"]), said["ce-area"], said["ce-time"], said["content-digest"],
+            region, service, number(said["ce-position"]), said["ce-id"], said["ce-type"], said["ce-subject"],
+            number(said["ce-version"]), said["ce-area"], said["ce-time"], said["content-digest"],
         )  # fmt: skip
     except (KeyError, ValueError) as error:
         raise BadReceipt(f"what is proven is no event of Rembuk: {error}") from error

@@ -19,12 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from rembuk.merkle import HASH
 
 MAX_NOTE = 64 * 1024
-"""Bytes of a note that is looked at: some tree head's, a few hundred signatures included."""
+"""Characters of a note that is looked at: some tree head's, a few hundred signatures included."""
 
 _NAME = re.compile(r"[^\s+]+")
 _SIGNATURE = re.compile(r"\u2014 ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
 _VKEY = re.compile(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
+_MOST = 2**63 - 1
+"""Leaves of a log: what a database counts to, and a proof of 63 hashes reaches."""
 
 
 class BadNote(ValueError):
@@ -109,7 +111,7 @@ def parts(note: str) -> tuple[str, list[Signature]]:
     text, blank, lines = note.rpartition("\n\n")
     if not blank or not lines.endswith("\n"):
         raise BadNote("it has no signatures under it")
-    return text + "\n", [signature_of(line) for line in lines.splitlines()]
+    return text + "\n", [signature_of(line) for line in lines.split("\n")[:-1]]
 
 
 def signature_of(line: str) -> Signature:
@@ -151,11 +153,18 @@ class TreeHead:
     def of(cls, text: str) -> TreeHead:
         """What a note's text says; extension lines are passed over. Raises BadNote."""
         lines = text.split("\n")
-        if len(lines) > 3 and all(lines[:-1]) and _DECIMAL.fullmatch(lines[1]):
+        if len(lines) > 3 and all(lines[:-1]):
             root = decoded(lines[2])
             if root is not None and len(root) == HASH:
-                return cls(lines[0], int(lines[1]), root)
+                return cls(lines[0], number(lines[1]), root)
         raise BadNote("it is no tree head: origin, size and root, a line each")
+
+
+def number(text: str) -> int:
+    """Of leaves, in the one way to write it. Raises BadNote."""
+    if _DECIMAL.fullmatch(text) and int(text) <= _MOST:
+        return int(text)
+    raise BadNote(f"{text!r:.100} is no number of leaves")
 
 
 def encoded(data: bytes) -> str:
@@ -166,6 +175,6 @@ def decoded(text: str) -> bytes | None:
     """None for what is not base64, or not as `encoded` writes it."""
     try:
         data = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # for what is not even ASCII it is not binascii.Error
         return None
     return data if encoded(data) == text else None

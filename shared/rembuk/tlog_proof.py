@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rembuk.merkle import HASH, BadProof
-from rembuk.signed_note import MAX_NOTE, decoded, encoded
+from rembuk.signed_note import MAX_NOTE, decoded, encoded, number
 
 RECEIPT = "c2sp.org/tlog-proof@v1"
 """The first line of a proof that ends in a signed tree head."""
@@ -20,7 +20,8 @@ PROMISE = "rembuk-promise@v1"
 MAX_HASHES = 63
 
 _END = b"\r\n"
-_INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})")
+_EXTRA = re.compile(rb"((?:[^\r\n]+\r\n)+)\r\n((?:[!-~]+\n)*)")
+_INDEX = "index "
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class LogProof:
 
     @classmethod
     def of(cls, text: str) -> LogProof:
-        """Raises BadProof for what `str` of a proof cannot be."""
+        """Raises BadProof, BadNote for what `str` of a proof cannot be."""
         head, blank, note = text.partition("\n\n")
         if not blank or len(text) > MAX_NOTE:
             raise BadProof("it is cut short, too long, or no proof at all")
@@ -50,12 +51,12 @@ class LogProof:
         extra = b""
         if lines and lines[0].startswith("extra "):
             extra = _data(lines.pop(0).removeprefix("extra "))
-        if not lines or not (index := _INDEX.fullmatch(lines[0])):
+        if not lines or not lines[0].startswith(_INDEX):
             raise BadProof("it does not say the event's index")
         hashes = [_data(line) for line in lines[1:]]
         if len(hashes) > MAX_HASHES or any(len(one) != HASH for one in hashes):
             raise BadProof("its lines after the index are no hashes")
-        return cls(kind, extra, int(index[1]), hashes, note)
+        return cls(kind, extra, number(lines[0].removeprefix(_INDEX)), hashes, note)
 
 
 def written(kind: str, extra: bytes, index: int, hash_lines: str, note: str) -> str:
@@ -69,10 +70,9 @@ def extra_of(leaf: bytes, verifier_keys: Iterable[object]) -> bytes:
 
 def leaf_and_keys(extra: bytes) -> tuple[bytes, list[str]]:
     """What `extra_of` was given. Raises BadProof."""
-    leaf, blank, keys = extra.partition(_END + _END)
-    if not blank:
+    if not (said := _EXTRA.fullmatch(extra)):
         raise BadProof("it does not hold what it is about")
-    return leaf + _END, keys.decode("ascii", "replace").split()
+    return said[1], said[2].decode().split()
 
 
 def _data(line: str) -> bytes:

@@ -35,7 +35,7 @@ SIGNER = Signer("polmas/jatim/reports", b"k" * 32)
 WITNESS = Cosigner("polmas/jateng/reports/witness", b"w" * 32)
 OTHER_WITNESS = Cosigner("polmas/bali/reports/witness", b"v" * 32)
 KEYS: list[Verifier] = [SIGNER.verifier, WITNESS.verifier]
-REFUSALS = (ValueError, KeyError, AttributeError, InvalidSignature, OSError)
+REFUSALS = (ValueError, InvalidSignature)
 
 
 def row(position: int, data: str = DATA) -> dict[str, Any]:

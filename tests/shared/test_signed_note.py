@@ -79,9 +79,12 @@ def test_what_is_no_note_is_refused(note: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["o\n1\n", "o\n01\nAAAA\n", "o\n-1\n" + "A" * 43 + "=\n", "\n1\n" + "A" * 43 + "=\n", "o\n1\nAAAA\n"],
-    ids=range(5),
-)
+    [
+        "o\n1\n", "o\n01\nAAAA\n", f"o\n-1\n{ROOT}\n", f"\n1\n{ROOT}\n", "o\n1\nAAAA\n", f"o\n{2**63}\n{ROOT}\n",
+        f"o\n{'9' * 5000}\n{ROOT}\n", "o\n1\n\u00e9\n",
+    ],
+    ids=range(8),
+)  # fmt: skip
 def test_what_is_no_tree_head_is_refused(text: str) -> None:
     with pytest.raises(BadNote):
         TreeHead.of(text)

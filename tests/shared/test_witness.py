@@ -213,6 +213,26 @@ async def test_http_answers_as_the_protocol_says(witness: Witness, one_log: Log)
         assert str(WitnessVerifier.of(key)) == str(witness.verifier)
 
 
+async def test_http_refuses_what_is_malformed_and_holds_the_longest_log(witness: Witness, one_log: Log) -> None:
+    def head(size: int, root: str = encoded(bytes(32))) -> str:
+        return "old 0\n\n" + one_log.signer.sign(f"{one_log.signer.verifier.name}\n{size}\n{root}\n")
+
+    good = one_log.request(0, 5)
+    async with served(witness) as prefix, httpx.AsyncClient() as http:
+        for request, status in (
+            (good.replace("old 0\n", "old 0\n\u00e9\n"), 400),
+            (head(5, "\u00e9"), 400),
+            (head(5, "\u00e9").replace("polmas", "nobody"), 400),
+            (good[:-1] + "\u2028\u2014 somebody AAAAAAAA\n", 400),
+            (good.encode() + "\u2014 ".encode() + b"\xff AAAAAAAA\n", 400),
+            (head(2**63), 400),
+            (head(10**19 - 1), 400),
+            (head(2**63 - 1), 200),
+        ):
+            answer = await http.post(f"{prefix}/add-checkpoint", content=request)
+            assert answer.status_code == status, (request, answer.text)
+
+
 def told(**environment: str) -> Settings:
     required = {"REMBUK_REGION": "jateng", "REMBUK_REPORTS_DATABASE_URL": "postgresql://nowhere/none"}
     return Settings.load("reports", {**required, **environment})

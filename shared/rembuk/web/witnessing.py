@@ -28,7 +28,9 @@ def witnessing(witness: Witness) -> list[Any]:
         if len(body) > MAX_NOTE:
             raise RequestEntityTooLarge
         try:
-            return Response(await witness.add_checkpoint(body.decode("utf-8", "replace")), media_type=MediaType.TEXT)
+            return Response(await witness.add_checkpoint(body.decode()), media_type=MediaType.TEXT)
+        except UnicodeDecodeError as error:
+            return response(400, _RULES[400], str(error))
         except NotCosigned as refusal:
             if refusal.size is not None:
                 return Response(f"{refusal.size}\n", status_code=409, media_type="text/x.tlog.size")
