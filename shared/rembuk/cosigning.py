@@ -129,7 +129,7 @@ class Cosigning:
 
     def _cosignature(self, key: str, text: str, answer: str) -> Signature:
         verifier = self._verifiers[key]
-        for line in answer.splitlines():
+        for line in answer.split("\n"):
             signature = signature_of(line)
             if verifier.made(signature):
                 verifier.require(text, signature)

@@ -86,7 +86,7 @@ class RunningRegion:
                 return
             raise AssertionError(f"{service} is not ready")
 
-        eventually(answers, 30)
+        eventually(answers, 60)
 
     def kill(self, service: str, process: str) -> None:
         """kill -9."""
