@@ -15,12 +15,15 @@ import nats.js.errors
 import psutil  # type: ignore[import-untyped]
 from nats.js import JetStreamContext
 from rembuk.database import UNREACHABLE
+from rembuk.key_setting import BadKey
 from rembuk.provisioning import SERVICES
 from rembuk.region import Region
+from rembuk.region_key import RegionKeys
 from rembuk.streams import stream_name
 
 from rembuk_cli.home import Home, Running
 from rembuk_cli.supervisor import answers_ready
+from rembuk_cli.vault import PERSONS
 
 LATE_S = 10.0
 """Whoever is further behind than this is reported as wrong."""
@@ -148,6 +151,7 @@ async def look(home: Home, running: Running) -> Standing:
                 service.log = await databases[service.name].fetchval(_HEAD)
         for service in services:
             wrong += await _compare(service, databases, services, region, last_ids)
+        wrong += await _closed(home, databases)
     finally:
         for connection in databases.values():
             connection.terminate()
@@ -261,6 +265,21 @@ async def _compare(
         for held in service.quarantine
     ]
     return wrong
+
+
+async def _closed(home: Home, databases: dict[str, asyncpg.Connection[Any]]) -> list[str]:
+    """Whose keys nobody can unwrap who does not remember a key that is gone from the region's file."""
+    try:
+        ids, wrong = RegionKeys.load(str(home.region_key)).ids, []
+    except BadKey as error:
+        ids, wrong = [], [f"the region's key cannot be read: {error}"]
+    return wrong + [
+        f"{service}: the keys of {row['persons']:,} persons are wrapped by the region key {row['key_id']}, which is "
+        f"not in {home.region_key}; put it back before anything is started again"
+        for service, database in databases.items()
+        for row in await database.fetch(PERSONS)
+        if row["key_id"] not in ids
+    ]
 
 
 async def _age(database: asyncpg.Connection[Any], position: int) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The region's key, and the keys of persons that it wraps.", no_args_is_help=True)
 SETTLE_S = 20
 """How long what was to be recorded under the old key may be under way: longer than an append waits for PostgreSQL."""
+PERSONS = "select key_id, count(*) as persons from vault_key group by key_id"
 
-_PERSONS = "select key_id, count(*) as persons from vault_key group by key_id"
+_PUT_BACK = "Put back what is missing from where you keep it (docs/runbook.md, “The region's key is missing”)"
 
 
 class Wrapped(msgspec.Struct, frozen=True):
@@ -70,28 +72,53 @@ def rotate(
     """Put a new region key in the place of the present one, while the services run. No event changes.
 
     The new key is written before the old one into region.key, has every person's key, and then the old one is taken
-    away. Interrupted, it goes on where it was when it is run again. Back region.key up before and after.
+    away. Interrupted, it goes on where it was when it is run again; nothing begins while a key is not at hand, or
+    another rotation is under way. Back region.key up before and after.
 
     Example: rembuk vault rotate
     """
     seen, path = _region(region, data)
     try:
-        begun = len(path.read_text().split()) > 1
-        if not begun:
-            _put_new_key_first(path)
-        current = _ids(path)[0]
+        with _alone(path):
+            current, taken_over = _rotated(seen, path, settle)
     except (OSError, BadKey) as error:
         cannot_run(escape(str(error)))
-    err.print(f"{'going on with' if begun else 'made'} the new key {current}")
-    taken_over = sum(_rewrapped(seen, settle))
-    left = sum(sum(key.persons.values()) for key in _wrapped(seen, path) if not key.current)
-    if left:
-        cannot_run(f"{left} keys of persons are still wrapped by an older key; run this again")
-    _write(path, path.read_text().split()[0])
     if as_json:
         print(json.dumps({"key_id": current, "persons": taken_over}))
     else:
         out.print(f"{current} is the region's key, {taken_over:,} keys of persons went over to it; back {path} up")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Only one process at a time changes the keys of a file: two would take each other's new keys away."""
+    with path.with_name(f".{path.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            cannot_run("another rotation of this key is under way")
+        yield
+
+
+def _rotated(region: Region, path: Path, settle: int) -> tuple[str, int]:
+    """The new key's id, and how many keys of persons went over to it. Raises OSError, BadKey."""
+    keys = _wrapped(region, path)
+    if missing := [key.key_id for key in keys if not key.at_hand]:
+        cannot_run(
+            f"keys of persons are wrapped by the region key {', '.join(missing)}, which is not in {escape(str(path))}; "
+            f"nothing was changed. {_PUT_BACK}, behind the key that is there, and run this again"
+        )
+    begun = len(keys) > 1
+    if not begun:
+        _put_new_key_first(path)
+    new, current = path.read_text().split()[0], _ids(path)[0]
+    err.print(f"{'going on with' if begun else 'made'} the new key {current}")
+    taken_over = sum(_rewrapped(region, settle))
+    left = sum(sum(key.persons.values()) for key in _wrapped(region, path) if key.key_id != current)
+    if left:
+        cannot_run(f"{left} keys of persons are still wrapped by an older key; run this again")
+    _write(path, new)
+    return current, taken_over
 
 
 def _rewrapped(region: Region, settle: int) -> Iterator[int]:
@@ -114,13 +141,15 @@ def _region(region: str, data: Path | None) -> tuple[Region, Path]:
 
 
 def _wrapped(region: Region, path: Path) -> list[Wrapped]:
-    """The keys at hand, the current one first, then those that are missed."""
+    """The keys at hand, the current one first, then those that are missed; ends the command where no key is."""
+    answers = ask_each(region, PERSONS)
     try:
         ids = _ids(path)
     except BadKey as error:
-        cannot_run(escape(str(error)))
+        wrapping = ", ".join(sorted({row["key_id"] for _, rows in answers for row in rows})) or "none"
+        cannot_run(f"{escape(str(error))}; keys of persons are wrapped by: {wrapping}. {_PUT_BACK}")
     persons: dict[str, Counter[str]] = {key_id: Counter() for key_id in ids}
-    for service, rows in ask_each(region, _PERSONS):
+    for service, rows in answers:
         for row in rows:
             persons.setdefault(row["key_id"], Counter())[service] += row["persons"]
     return [Wrapped(key_id, key_id in ids, key_id == ids[0], dict(each)) for key_id, each in persons.items()]

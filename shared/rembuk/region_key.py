@@ -63,8 +63,9 @@ class RegionKey:
 class RegionKeys:
     """The current key, and while it is taking over from them the older ones that still wrap keys of persons.
 
-    Keys of a file are read again when it changes, so that a rotation needs no restart; a file that is gone or spoilt
-    meanwhile changes nothing."""
+    Keys of a file are read again when it changes, so that a rotation needs no restart. A file that is gone or spoilt
+    meanwhile changes nothing, and a key that it has no more stays at hand for reading until the process ends: it may
+    be the last copy."""
 
     def __init__(self, keys: Iterable[RegionKey], path: Path | None = None) -> None:
         self._path, self._stamp = path, 0
@@ -110,5 +111,6 @@ class RegionKeys:
     def _read(self, path: Path) -> None:
         """Raises BadKey."""
         stamp = path.stat().st_mtime_ns if path.exists() else 0
-        self._keys = {key.key_id: key for key in map(RegionKey, read_keys(str(path), "the region key"))}
+        read = {key.key_id: key for key in map(RegionKey, read_keys(str(path), "the region key"))}
+        self._keys = read | self._keys  # those of the file come first
         self._stamp = stamp

@@ -98,22 +98,72 @@ def test_an_interrupted_rotation_goes_on_with_the_key_it_began_with(running: Com
     assert httpx.get(url).json()["description"] == REPORT["description"]
 
 
-def test_a_key_that_is_not_at_hand_is_told_and_stops_the_rotation(running: Command) -> None:
-    reported(running)
+def test_of_two_rotations_the_second_does_not_begin(running: Command) -> None:
+    first = running.begin("vault", "rotate", "--settle", "600")
+    path = path_of(running)
+
+    def halfway() -> str:
+        assert len(path.read_text().split()) == 2
+        return path.read_text()
+
+    begun = eventually(halfway)
+    try:
+        second = running("vault", "rotate", "--settle", "0")
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    assert (second.returncode, "under way" in second.stderr) == (2, True), second.stderr
+    assert path.read_text() == begun
+    assert running("vault", "rotate", "--settle", "0").returncode == 0
+    assert len(keys(running)) == 1
+
+
+@pytest.mark.parametrize("spoilt", ["", "half a key"])
+def test_a_spoilt_file_changes_nothing_is_told_and_begins_no_rotation(running: Command, spoilt: str) -> None:
+    reported(running)  # so that the service has looked since the key was changed
     path, [key] = path_of(running), keys(running)
     kept = path.read_text()
-    path.write_text("dGVzdCB0ZXN0IHRlc3QgdGVzdCB0ZXN0IHRlc3QgdGU=\n")
+    path.write_text(spoilt)
     try:
+        url, shown = reported(running)
+        assert shown["description"] == REPORT["description"]
+        told = running("status", "--json")
+        assert told.returncode == 1
+        assert f"wrapped by the region key {key['key_id']}, which is not in" in told.stdout
+        assert "the region's key cannot be read" in told.stdout
+        for command in ("status", "rotate"):
+            refused = running("vault", command)
+            assert (refused.returncode, key["key_id"] in refused.stderr) == (2, True), refused.stderr
+        assert path.read_text() == spoilt
+    finally:
+        path.write_text(kept)
+    assert [one["key_id"] for one in keys(running)] == [key["key_id"]]
+    assert httpx.get(url).json()["description"] == REPORT["description"]
+
+
+def test_a_key_that_is_not_at_hand_is_told_and_begins_no_rotation_and_who_remembers_it_still_reads(
+    running: Command,
+) -> None:
+    path, [key] = path_of(running), keys(running)
+    kept, stray = path.read_text(), "dGVzdCB0ZXN0IHRlc3QgdGVzdCB0ZXN0IHRlc3QgdGU=\n"
+    before, _ = reported(running)
+    path.write_text(stray)
+    try:
+        after, shown = reported(running)  # under the stray key
+        assert shown["description"] == httpx.get(before).json()["description"] == REPORT["description"]
         told = running("vault", "status")
         assert told.returncode == 1
         assert f"{key['key_id']} NOT AT HAND" in told.stdout
-        stopped = running("vault", "rotate", "--settle", "0")
-        assert stopped.returncode == 2
-        assert key["key_id"] in stopped.stderr
+        assert any(key["key_id"] in why for why in running.status()["wrong"])
+        refused = running("vault", "rotate", "--settle", "0")
+        assert (refused.returncode, key["key_id"] in refused.stderr) == (2, True), refused.stderr
+        assert path.read_text() == stray
     finally:
-        path.write_text(kept)
-    path.chmod(0o600)
-    assert running("vault", "status").returncode == 0
+        path.write_text(kept + stray)
+    assert running("vault", "rotate", "--settle", "0").returncode == 0
+    assert (path.read_text(), [one["key_id"] for one in keys(running)]) == (kept, [key["key_id"]])
+    for url in (before, after):
+        assert httpx.get(url).json()["description"] == REPORT["description"]
 
 
 def test_a_problem_is_erased_by_its_id_once(running: Command) -> None:

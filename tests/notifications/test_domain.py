@@ -6,9 +6,11 @@ from uuid import UUID
 import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
-from notifications.channels.webhook import is_public
+from notifications.channels import Message, Undelivered
+from notifications.channels.webhook import WebhookChannel, is_public
 from notifications.commands import (
     ConfirmSubscription,
+    Contact,
     GiveUp,
     MarkFailed,
     MarkSent,
@@ -241,6 +243,11 @@ def test_a_forum_that_met_is_told_to_everybody_of_its_area() -> None:
         ("webhook", "https://example.org:port/", False),
         ("webhook", "https:///nowhere", False),
         ("webhook", "https://example.org/a b", False),
+        ("webhook", f"https://{'x' * 63}.example.org/", True),
+        ("webhook", f"https://{'x' * 64}.example.org/", False),
+        ("webhook", "https://example..org/", False),
+        ("webhook", "https://xn--fuball-cta.de/", True),
+        ("webhook", "https://xn--X/", False),
     ],
 )
 def test_a_contact_has_the_form_its_channel_needs(channel: str, contact: str, good: bool) -> None:
@@ -267,3 +274,16 @@ def test_a_contact_has_the_form_its_channel_needs(channel: str, contact: str, go
 )
 def test_a_webhook_never_leads_into_our_own_network(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+@pytest.mark.parametrize("host", [f"{'x' * 64}.example", "a..example", "999.1.1.1"])
+async def test_a_webhook_whose_host_cannot_be_is_given_up_at_once(host: str) -> None:
+    """As one may have been subscribed before such were refused."""
+    contact = Contact(f"http://{host}/", "04711815", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    message = Message(UUID(int=1), "alert.raised", datetime.now(UTC), "Awas", "Air naik.", "", {})
+    webhooks = WebhookChannel()
+    with pytest.raises(Undelivered) as failure:
+        await webhooks.send(contact, message)
+    await webhooks.stop()
+    assert failure.value.final
+    assert host not in failure.value.reason

@@ -56,10 +56,21 @@ def test_a_file_that_was_replaced_is_read_again_and_a_spoilt_one_changes_nothing
     replace(f"{OTHER_TEXT}\n{TEXT}\n")
     assert keys.current.key_id == OTHER_ID
     assert keys[ID].key_id == ID
-    replace("half written")
-    assert keys.current.key_id == OTHER_ID
+    for spoilt in ("half written", "", "\n"):
+        replace(spoilt)
+        assert (keys.current.key_id, keys[ID].key_id) == (OTHER_ID, ID)
     path.unlink()
     assert keys.current.key_id == OTHER_ID
+
+
+def test_a_key_that_is_gone_from_the_file_still_reads_and_is_current_no_more(path: Path) -> None:
+    """It may be the last copy."""
+    keys = RegionKeys.load(str(path))
+    path.write_text(f"{OTHER_TEXT}\n")
+    os.utime(path, ns=(0, 1))
+    assert keys.current.key_id == OTHER_ID
+    assert keys[ID].key_id == ID
+    assert RegionKeys.load(str(path)).ids == [OTHER_ID]
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def subscribers(ask: Ingress, mailbox: Mailbox, sink: Sink) -> None:
         f"{SECRET}.mail@example.org": "email",
         webhook: "webhook",
         f"{sink.url}/{SECRET}-fails": "webhook",
-        f"http://{SECRET}.{'x' * 64}.example/": "webhook",
+        f"http://{SECRET}.{'x' * 63}.invalid/": "webhook",
         f"http://127.0.0.1:1/{SECRET}": "webhook",
     }
     made = {}
@@ -213,7 +213,8 @@ def refusals(ask: Ingress, problem: str) -> None:
     ask.refused("reports", f"{path}/open", {"fields": [SECRET], "reason": "Pemeriksaan", "by": "officer:1"})
     ask.refused("reports", f"{path}/open", {"fields": ["reporter"], "reason": "Pemeriksaan", "by": f"{SECRET} Siti"})
     ask.refused("forums", "/v1/forums", {"area": VILLAGE, "model": SECRET, "name": "FKPM"})
-    for contact in (f"{SECRET}@", f"{SECRET}@example.org\r\nBcc: x@example.org", f"ftp://{SECRET}/"):
+    nameless = f"http://{SECRET}.{'x' * 64}.example/"
+    for contact in (f"{SECRET}@", f"{SECRET}@example.org\r\nBcc: x@example.org", f"ftp://{SECRET}/", nameless):
         wish = {"area": VILLAGE, "channel": "email", "contact": contact}
         ask.refused("notifications", "/v1/subscriptions", wish)
         ask.refused("notifications", "/v1/subscriptions", wish | {"channel": "webhook"})

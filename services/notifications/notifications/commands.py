@@ -150,6 +150,8 @@ def is_reachable_form(channel: Channel, contact: str) -> bool:
     try:
         url = urlsplit(contact)
         _ = url.port
-    except ValueError:
+        host = (url.hostname or "").encode("idna")  # no label is empty or over 63 characters
+        _ = [label[4:].decode("punycode") for label in host.split(b".") if label.startswith(b"xn--")]
+    except ValueError:  # UnicodeError is one
         return False
-    return url.scheme in ("http", "https") and bool(url.hostname) and "@" not in url.netloc and not url.fragment
+    return url.scheme in ("http", "https") and bool(host) and "@" not in url.netloc and not url.fragment

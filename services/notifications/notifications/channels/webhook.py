@@ -37,7 +37,10 @@ class WebhookChannel:
 
     async def send(self, contact: Contact, message: Message) -> None:
         """Raises Undelivered; finally so for a refusal by the receiver and for an address that is not public."""
-        url = httpx.URL(contact.to)
+        try:
+            url = httpx.URL(contact.to)
+        except httpx.InvalidURL:
+            raise Undelivered("HTTP: not the URL of a host", final=True) from None
         body = msgspec.json.encode({"type": message.type, "timestamp": message.at, "data": message.data})
         now = datetime.now(UTC)
         headers = {
@@ -49,7 +52,7 @@ class WebhookChannel:
         }
         address = await self._address(url)
         request = self._client.build_request(
-            "POST", url.copy_with(host=address), content=body, headers=headers, extensions={"sni_hostname": url.host}
+            "POST", url.copy_with(host=address), content=body, headers=headers, extensions={"sni_hostname": _name(url)}
         )
         try:
             response = await self._client.send(request, stream=True)  # its body is nothing to us
@@ -65,13 +68,20 @@ class WebhookChannel:
     async def _address(self, url: httpx.URL) -> str:
         """Where the URL's host is. Raises Undelivered."""
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(url.host, url.port or 0, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().getaddrinfo(_name(url), url.port or 0, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise Undelivered("HTTP: no name can be like this", final=True) from None
         except OSError as error:
             raise Undelivered("HTTP: the name does not resolve") from error
         addresses = [str(one[4][0]) for one in found]
         if not self._private and not all(map(is_public, addresses)):
             raise Undelivered("HTTP: the address is not public", final=True)
         return addresses[0]
+
+
+def _name(url: httpx.URL) -> str:
+    """The host as it is asked for: `url.host` would decode it, and raises where it begins with xn-- in vain."""
+    return url.raw_host.decode("ascii")
 
 
 def is_public(address: str) -> bool:
