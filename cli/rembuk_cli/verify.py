@@ -11,11 +11,23 @@ from rembuk.provisioning import SERVICES
 from rich.markup import escape
 
 from rembuk_cli.home import Home
-from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, program, require_running
+from rembuk_cli.options import (
+    CANNOT_RUN,
+    WRONG,
+    Data,
+    Json,
+    RegionName,
+    cannot_run,
+    err,
+    home_of,
+    out,
+    program,
+    require_running,
+)
 from rembuk_cli.rebuild import show_comparison
 from rembuk_cli.services import Step, require_service, side_by_side, told_by, watched
 
-RUNBOOK = "docs/runbook.md, “Verify found something”"
+RUNBOOK = "docs/runbook.md, “Was anything altered?”"
 
 
 def verify(
@@ -30,7 +42,8 @@ def verify(
 ) -> None:
     """Hold each log, event by event, against its signed tree heads and its stream, each read model against a replay.
 
-    Harmless while the region runs. Exit code 1 when something is not as it was recorded, and where.
+    Harmless while the region runs. Events that somebody had a follower skip are listed with his reason. Exit code 1
+    when something is not as it was recorded, and where; 2 when a service could not be looked at, and nothing was found.
 
     Example: rembuk verify reports
     """
@@ -38,25 +51,30 @@ def verify(
         require_service(service)
     home = home_of(region, data)
     seen = home.running_region(require_running(home))
-    wrong = 0
+    wrong, unseen = 0, False
     for one in [service] if service else SERVICES:
         verifiers = _verifiers(keys, home, region, one)
-        for step in watched(
-            side_by_side(told_by(seen, one, "verify", *verifiers), told_by(seen, one, "rebuild", "compare")),
-            lambda step: f"read models of {step['stream']}" if "stream" in step else "log and stream",
-        ):
-            if as_json:
-                print(json.dumps({"service": one, **step}, ensure_ascii=False))
-            else:
-                _show(one, step)
-            match step:
-                case {"kind": "verified"}:
-                    wrong += step["wrong"]
-                case {"kind": "compared"}:
-                    wrong += step["only_live"] + step["only_new"] + step["changed"]
+        try:
+            for step in watched(
+                side_by_side(told_by(seen, one, "verify", *verifiers), told_by(seen, one, "rebuild", "compare")),
+                lambda step: f"read models of {step['stream']}" if "stream" in step else "log and stream",
+            ):
+                if as_json:
+                    print(json.dumps({"service": one, **step}, ensure_ascii=False))
+                else:
+                    _show(one, step)
+                match step:
+                    case {"kind": "wrong"}:
+                        wrong += 1
+                    case {"kind": "compared"}:
+                        wrong += step["only_live"] + step["only_new"] + step["changed"]
+        except typer.Exit:  # why is told already; the other services are looked at all the same
+            unseen = True
     if wrong:
         err.print(f"what to do: {RUNBOOK}", soft_wrap=True)
         raise typer.Exit(WRONG)
+    if unseen:
+        raise typer.Exit(CANNOT_RUN)
 
 
 def _verifiers(keys: Path | None, home: Home, region: str, service: str) -> list[str]:
@@ -82,7 +100,14 @@ def _verifiers(keys: Path | None, home: Home, region: str, service: str) -> list
 def _show(service: str, step: Step) -> None:
     match step:
         case {"kind": "wrong", "what": what, "said": said, "position": position}:
-            out.print(f"[red]{service} {what}, position {position:,}[/]: {escape(said)}", soft_wrap=True)
+            at = f", position {position:,}" if position else ""
+            out.print(f"[red]{service} {what}{at}[/]: {escape(said)}", soft_wrap=True)
+        case {"kind": "skipped", "follower": follower, "stream": stream, "position": position}:
+            out.print(
+                f"[yellow]{service} {escape(f'{follower} of {stream}')}, position {position:,}[/]: "
+                + escape(f"{step['type']} is skipped: “{step['why']}”, {step['by_whom']}, {step['skipped_at']}"),
+                soft_wrap=True,
+            )
         case {"kind": "verified", "events": events, "signed": signed, "heads": heads, "published": published}:
             if step["wrong"]:
                 out.print(f"[red]{service}: {step['wrong']:,} found in {events:,} events[/]")

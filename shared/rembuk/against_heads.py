@@ -15,8 +15,8 @@ import msgspec
 
 from rembuk.event_log import OLDER_THAN
 from rembuk.merkle import HASH, Frontier
-from rembuk.signed_note import BadNote, TreeHead, Verifier, verified
-from rembuk.tree import Growth, Unpublished, origin
+from rembuk.signed_note import BadNote, BadVerifierKey, TreeHead, Verifier, verified
+from rembuk.tree import Growth, Tree, Unpublished, origin, require_cosignature
 from rembuk.verdicts import Wrong
 
 HEADS = 16
@@ -25,7 +25,15 @@ UNSIGNED_S = 60.0
 """How long an event may go without a head that covers it."""
 
 _HEADS = """select size, note, leaves, unpublished from log.tree_head where size > $1 order by size limit $2"""
+COSIGNATURES = 1_000
+"""Read at a time."""
+
 _NODES = "select index, hash from log.tree_node where level = $1 and index >= $2 and index <= $3"
+_BEYOND = """select level, index from log.tree_node, (select coalesce(max(size), 0) as size from log.tree_head) as tree
+             where level > 56 or index >= size >> level::integer order by level, index"""
+_COSIGNATURES = """select size, witness, line, coalesce(note, '') as note
+                   from log.tree_cosignature left join log.tree_head using (size)
+                   where (size, witness) > ($1, $2) order by size, witness limit $3"""
 
 
 class AgainstHeads:
@@ -36,7 +44,7 @@ class AgainstHeads:
         self, connection: asyncpg.Connection[Any], region: str, service: str, verifiers: Sequence[Verifier]
     ) -> None:
         self._connection, self._verifiers = connection, verifiers
-        self._origin = origin(region, service)
+        self._origin, self._tree = origin(region, service), Tree(connection, region, service)
         self._waiting: list[asyncpg.Record] = []
         self._frontier = Frontier()
         self._leaves: list[bytes | None] = []  # of the events since the last head that was looked at
@@ -67,6 +75,29 @@ class AgainstHeads:
                 Wrong("heads", "nothing was signed from here on: see the log of the worker", self._frontier.size + 1)
             ]
         return []
+
+    async def kept(self) -> list[Wrong]:
+        """What is kept beside the heads and is no key of this log, no cosignature, or no hash of the tree yet."""
+        trusted = {str(one) for one in self._verifiers}
+        wrong = [
+            Wrong("heads", f"{key!r:.200} is kept among the keys of this log, and is none that is trusted here", 0)
+            for key in await self._tree.keys()
+            if key not in trusted
+        ]
+        wrong += [
+            Wrong("heads", f"a hash is kept of subtree {index} at level {level}, beyond the tree: signing will fail", 0)
+            for level, index in await self._connection.fetch(_BEYOND)
+        ]
+        at: tuple[int, str] = (0, "")
+        while rows := await self._connection.fetch(_COSIGNATURES, *at, COSIGNATURES):
+            for size, witness, line, note in rows:
+                try:
+                    require_cosignature(note, witness, line)
+                except (BadNote, BadVerifierKey) as error:
+                    said = f"what is kept as the cosignature of {witness!r:.200} is none: {error}"
+                    wrong.append(Wrong("heads", said, size))
+            at = rows[-1]["size"], rows[-1]["witness"]
+        return wrong
 
     async def _next_head(self) -> asyncpg.Record | None:
         if not self._waiting:

@@ -24,7 +24,7 @@ from rembuk.event_log import EventLog
 from rembuk.log_key import signers
 from rembuk.settings import CannotRun, Settings
 from rembuk.signed_note import BadVerifierKey, Verifier
-from rembuk.sources import Exhausted, LogSource, Source, StreamSource
+from rembuk.sources import Ending, Exhausted, LogSource, StreamSource
 from rembuk.streams import stream_name
 
 USAGE = {
@@ -148,7 +148,7 @@ async def _verify(settings: Settings, keys: Sequence[str]) -> AsyncIterator[Any]
 
 
 @asynccontextmanager
-async def _sources(settings: Settings, streams: Sequence[str]) -> AsyncIterator[dict[str, Source]]:
+async def _sources(settings: Settings, streams: Sequence[str]) -> AsyncIterator[dict[str, Ending]]:
     """Where each of some streams is read: ours in the log, which has what NATS may have lost."""
     ours = stream_name(settings.region, settings.service)
     reader = await connect(settings.database_url, "rebuild source")

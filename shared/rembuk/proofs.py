@@ -9,18 +9,21 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from rembuk.database import ANSWER_S, UNREACHABLE, Unavailable, borrowed, close_pool, open_pool
 from rembuk.decider import Refused
 from rembuk.log_key import signers
 from rembuk.merkle import consistency_ranges, inclusion_ranges, leaf_hash, root_of_inclusion
 from rembuk.settings import Settings
-from rembuk.signed_note import TreeHead, Verifier, parts
+from rembuk.signed_note import BadVerifierKey, TreeHead, Verifier, parts
 from rembuk.tlog_proof import RECEIPT, LogProof, extra_of
 from rembuk.tree import Tree
 
 _HEAD = "select position from log.head"
 _FIRST = "select position from log.event where stream_id = $1 and version = 1"
+
+_log = structlog.get_logger(__name__)
 
 
 class NotYet(Exception):
@@ -99,8 +102,17 @@ class Proofs:
         return LogProof(RECEIPT, extra_of(leaf, keys), index, hashes, note)
 
     async def _known(self, tree: Tree) -> list[Verifier]:
-        ours = [str(one) for one in self._verifiers]
-        return [*self._verifiers, *(Verifier.of(key) for key in await tree.keys() if key not in ours)]
+        """Our own, and those kept with the tree, but for what is no key of this log."""
+        known = {str(one): one for one in self._verifiers}
+        for key in await tree.keys():
+            try:
+                one = Verifier.of(key)
+            except BadVerifierKey as error:
+                _log.warning("a key is left out: run rembuk verify", why=str(error))
+                continue
+            if one.name == self.signer.verifier.name:
+                known.setdefault(str(one), one)
+        return list(known.values())
 
     @asynccontextmanager
     async def _tree(self) -> AsyncIterator[tuple[Tree, asyncpg.Connection[Any]]]:
@@ -112,7 +124,7 @@ class Proofs:
 
 
 async def _signed(tree: Tree, size: int | None) -> str:
-    note = (await tree.latest())[1] if size is None else await tree.note(size)
-    if not note:
+    note = await tree.note(size)
+    if note is None:
         raise Refused("unknown-checkpoint", f"no tree head of size {size} was signed" if size else "none is signed yet")
     return note

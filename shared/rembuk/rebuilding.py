@@ -21,7 +21,7 @@ from rembuk.checkpoints import Checkpoint
 from rembuk.database import connect
 from rembuk.projector import Projector
 from rembuk.side_model import Compared, Difference, SideModel
-from rembuk.sources import Source, ahead
+from rembuk.sources import Ending, ahead
 
 BATCH = 2_000
 NEAR = 500
@@ -79,7 +79,7 @@ class Rebuild:
         role: str,
         tables: Sequence[Table],
         projectors: Sequence[Projector],
-        sources: Mapping[str, Source],
+        sources: Mapping[str, Ending],
         code: str,
     ) -> None:
         self._owner_url, self._role, self._code = owner_url, role, code
@@ -88,6 +88,7 @@ class Rebuild:
     async def swap(self) -> AsyncIterator[Step]:
         """Build, compare, and put the new tables in the place of the live ones."""
         async with self._beside(SCHEMA) as beside:
+            await beside.require_live_within()
             async for step in beside.build_and_compare():
                 yield step
             await beside.side.analyze()
@@ -134,10 +135,12 @@ class Rebuild:
         connection = await connect(self._owner_url, "rebuild")
         try:
             if isinstance(when, datetime):
-                return int(await connection.fetchval(_AT, when)), when
-            moment = await connection.fetchval(_WHEN, when)
+                if position := int(await connection.fetchval(_AT, when)):
+                    return position, when
+                raise CannotRebuild(f"nothing had been recorded by {when.isoformat()}")
+            head = int(await connection.fetchval("select position from log.head"))
+            moment = await connection.fetchval(_WHEN, when) if when <= head else None
             if moment is None:
-                head = await connection.fetchval("select position from log.head")
                 raise CannotRebuild(f"there is no position {when}: the log ends at {head}")
             return when, moment
         finally:
@@ -189,7 +192,7 @@ class _Beside:
         connection: asyncpg.Connection[Any],
         side: SideModel,
         projectors: Sequence[Projector],
-        sources: Mapping[str, Source],
+        sources: Mapping[str, Ending],
     ) -> None:
         self.connection, self.side = connection, side
         self._projectors, self._sources = projectors, sources
@@ -207,11 +210,19 @@ class _Beside:
                 yield compared
 
     async def to_live(self) -> AsyncIterator[Progress]:
-        """Bring each projection to where the live one stands now."""
+        """Bring each projection to where the live one stands now, or its source ends, if that is before it."""
         for projector in self._projectors:
-            _, live = await self.side.positions(*projector.checkpoint.key)
-            async for progress in self._to(projector, live):
+            live, end = await self._live_and_end(projector)
+            async for progress in self._to(projector, min(live, end)):
                 yield progress
+
+    async def require_live_within(self) -> None:
+        """Raises CannotRebuild where a live projection stands beyond the end of its source, and misses what comes."""
+        for projector in self._projectors:
+            live, end = await self._live_and_end(projector)
+            if live > end:
+                follower, stream = projector.checkpoint.key
+                raise CannotRebuild(f"the checkpoint of {follower} is {live}, beyond the end of {stream}, {end}")
 
     async def to_moment(self, position: int, moment: datetime) -> AsyncIterator[Progress]:
         """Bring the projection of the own log to `position`, the others to what was recorded by `moment`."""
@@ -219,13 +230,21 @@ class _Beside:
         async for progress in self._to(own, position):
             yield progress
         for other in others:
-            _, live = await self.side.positions(*other.checkpoint.key)
-            async for progress in self._to(other, live, moment):
+            live, end = await self._live_and_end(other)
+            async for progress in self._to(other, min(live, end), moment):
                 yield progress
 
     async def _behind(self) -> int:
-        standing = [await self.side.positions(*one.checkpoint.key) for one in self._projectors]
-        return max(live - side for side, live in standing)
+        behind = []
+        for projector in self._projectors:
+            side, _ = await self.side.positions(*projector.checkpoint.key)
+            behind.append(min(await self._live_and_end(projector)) - side)
+        return max(behind)
+
+    async def _live_and_end(self, projector: Projector) -> tuple[int, int]:
+        """Where the live one stands, and then where its source ends: beyond that only a hand could have put it."""
+        _, live = await self.side.positions(*projector.checkpoint.key)
+        return live, await self._sources[projector.checkpoint.stream].end()
 
     async def _to(self, projector: Projector, target: int, moment: datetime | None = None) -> AsyncIterator[Progress]:
         """Project up to `target`, or what was recorded by `moment` of it."""

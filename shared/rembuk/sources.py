@@ -19,11 +19,19 @@ from rembuk.event_log import PAGE
 WAIT_S = 5.0
 PULL = 500
 
+_END = "select coalesce(max(position), 0) from log.event"
+
 
 class Source(Protocol):
     """Reads messages after a position, in order: `limit` at most, fewer where they are large or the end is near."""
 
     async def after(self, position: int, limit: int) -> list[Msg]: ...
+
+
+class Ending(Source, Protocol):
+    """A source that tells where it ends."""
+
+    async def end(self) -> int: ...
 
 
 class Exhausted(Exception):
@@ -61,6 +69,10 @@ class LogSource:
             for row in await self._connection.fetch(PAGE, position, limit)
         ]
 
+    async def end(self) -> int:
+        """The last position of which there is an event. Raises what `rembuk.database.UNREACHABLE` lists."""
+        return int(await self._connection.fetchval(_END))
+
 
 class StreamSource:
     """A stream, through a consumer that ends with the connection and is made anew where the reader jumps."""
@@ -81,6 +93,10 @@ class StreamSource:
             messages = []
         self._position = streams.sequence(messages[-1]) if messages else position
         return messages
+
+    async def end(self) -> int:
+        """Its last sequence. Raises nats.errors.Error."""
+        return int((await self._client.jetstream().stream_info(self._stream)).state.last_seq)
 
     async def _stand_at(self, position: int) -> None:
         jetstream = self._client.jetstream()

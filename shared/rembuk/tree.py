@@ -12,26 +12,31 @@ from typing import Any
 
 import asyncpg
 import msgspec
+import structlog
 
+from rembuk.cosignature import WitnessVerifier
 from rembuk.event import Metadata
 from rembuk.event_log import PAGE
 from rembuk.leaves import leaf
 from rembuk.merkle import EMPTY_ROOT, Frontier, Range, folded, leaf_hash, node_hash, perfect_subtrees
-from rembuk.signed_note import TreeHead, parts
+from rembuk.signed_note import BadNote, BadVerifierKey, TreeHead, parts, signature_of
 
 STORED = 8
 """Every so many levels the hashes of all complete subtrees are stored."""
 PAGE_EVENTS = 500
 
-_NOTE = """select note || coalesce((select string_agg(line, '' order by witness) from log.tree_cosignature
-                                     where tree_cosignature.size = tree_head.size), '') from log.tree_head"""
-_LATEST = f"{_NOTE} order by size desc limit 1"
-_OF_SIZE = f"{_NOTE} where size = $1"
-_COSIGNED = "select max(size) from log.tree_cosignature"
+LATELY = 100
+"""So many of the last cosignatures are looked at for one that is one."""
+
+_NOTE = """select note, witness, line from log.tree_head left join log.tree_cosignature using (size)
+           where size = coalesce($1, (select max(size) from log.tree_head)) order by witness"""
+_COSIGNED = """select size, note, witness, line from log.tree_cosignature join log.tree_head using (size)
+               order by size desc limit $1"""
 _KEYS = "select verifier_key from log.tree_key order by since desc"
 _NODES = "select hash from log.tree_node where level = $1 and index >= $2 and index < $3 order by index"
 _ADD = "select log.add_tree_head($1, $2, $3, $4, $5, $6, $7)"
 
+_log = structlog.get_logger(__name__)
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 
@@ -79,19 +84,21 @@ class Tree:
 
     async def latest(self) -> tuple[TreeHead, str]:
         """The last head and its note, cosignatures included, which is "" for the empty tree."""
-        note = await self._connection.fetchval(_LATEST)
+        note = await self.note(None)
         if note is None:
             return TreeHead(origin(self._region, self._service), 0, EMPTY_ROOT), ""
         return TreeHead.of(parts(note)[0]), note
 
-    async def note(self, size: int) -> str | None:
-        """The signed head of a size, cosignatures included; None where none was signed."""
-        note: str | None = await self._connection.fetchval(_OF_SIZE, size)
-        return note
+    async def note(self, size: int | None) -> str | None:
+        """The signed head of a size, or else the last, with its cosignatures; None where none was signed. What is kept
+        as a cosignature and is none is left out: nobody may remove it."""
+        if not (rows := await self._connection.fetch(_NOTE, size)):
+            return None
+        return "".join([rows[0]["note"], *(row["line"] for row in rows if row["line"] is not None and _is_one(row))])
 
     async def cosigned(self) -> int:
         """The size of the last head that a witness has cosigned; 0 for none."""
-        return await self._connection.fetchval(_COSIGNED) or 0
+        return next((row["size"] for row in await self._connection.fetch(_COSIGNED, LATELY) if _is_one(row)), 0)
 
     async def keys(self) -> list[str]:
         """The verifier keys of all who ever signed a head, the latest first."""
@@ -132,3 +139,20 @@ class Tree:
         while len(hashes) > 1:
             hashes = [node_hash(*pair) for pair in zip(hashes[::2], hashes[1::2], strict=False)]
         return hashes[0] if hashes else EMPTY_ROOT
+
+
+def require_cosignature(note: str, witness: str, line: str) -> None:
+    """Raises BadNote or BadVerifierKey where a line is not what the witness of a verifier key puts under a note."""
+    verifier, signature = WitnessVerifier.of(witness), signature_of(line.removesuffix("\n"))
+    if not verifier.made(signature) or str(signature) != line:
+        raise BadNote("it is not by the witness that it is kept of")
+    verifier.require(parts(note)[0], signature)
+
+
+def _is_one(row: asyncpg.Record) -> bool:
+    try:
+        require_cosignature(row["note"], row["witness"], row["line"])
+    except (BadNote, BadVerifierKey) as error:
+        _log.warning("a cosignature is left out: run rembuk verify", witness=row["witness"], why=str(error))
+        return False
+    return True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-Kind = Literal["log", "heads", "stream"]
+Kind = Literal["log", "heads", "stream", "followers"]
 
 
 class Verifying(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):
@@ -17,11 +18,24 @@ class Verifying(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):
 
 
 class Wrong(msgspec.Struct, frozen=True, tag_field="kind", tag="wrong"):
-    """Something is not as it was recorded, signed or published: at a position, or up to it where that is said."""
+    """Something is not as it was recorded, signed or published: at a position, or up to it where that is said; 0 where
+    it is at none."""
 
     what: Kind
     said: str
     position: int
+
+
+class Skipped(msgspec.Struct, frozen=True, tag_field="kind", tag="skipped"):
+    """An event of the stream that a follower never takes, as somebody has decided: no replay shows what it would do."""
+
+    follower: str
+    stream: str
+    position: int
+    type: str
+    why: str
+    by_whom: str
+    skipped_at: datetime
 
 
 class Verified(msgspec.Struct, frozen=True, tag_field="kind", tag="verified"):

@@ -12,22 +12,26 @@ import asyncpg
 import msgspec
 import nats.js.errors
 
-from rembuk import streams
+from rembuk import nats_wire, streams
 from rembuk.against_heads import AgainstHeads
 from rembuk.against_stream import AgainstStream
 from rembuk.database import connect
 from rembuk.event_log import PAGE
 from rembuk.leaves import leaf_of
 from rembuk.merkle import leaf_hash
-from rembuk.raw_stream import RawStream
+from rembuk.provisioning import SERVICES
+from rembuk.raw_stream import RawMessage, RawStream
 from rembuk.signed_note import Verifier
-from rembuk.verdicts import Verified, Verifying, Wrong
+from rembuk.verdicts import Skipped, Verified, Verifying, Wrong
 
 PAGE_EVENTS = 2_000
 TOLD = 20
 """So many of a kind are told one by one; the rest are counted."""
 
-_HEAD = "select position from log.head"
+_HEAD = "select position, recorded_at from log.head"
+_CHECKPOINTS = "select follower, stream, position from checkpoint where position > 0 order by follower, stream"
+_SKIPPED = """select follower, stream, position, type, headers, data, why, by_whom, skipped_at from skipped
+              order by follower, stream, position"""
 
 
 class _Page:
@@ -64,7 +68,7 @@ class _Page:
 
 async def verify(
     log_url: str, nats_url: str, region: str, service: str, verifiers: Sequence[Verifier]
-) -> AsyncIterator[Verifying | Wrong | Verified]:
+) -> AsyncIterator[Verifying | Wrong | Skipped | Verified]:
     """Look at all that the log holds now; `verifiers` are its keys. Nothing is changed; what is recorded meanwhile is
     not looked at. Raises what `rembuk.database.UNREACHABLE` lists, and nats.errors.Error."""
     found = Counter[str]()
@@ -74,15 +78,22 @@ async def verify(
         await stream.connect(nats_url, connect_timeout=5, max_reconnect_attempts=3)
         against_heads = AgainstHeads(beside, region, service, verifiers)
         against_stream = AgainstStream(stream, await _begin(stream, region, service), region, service)
-        head = int(await pages.fetchval(_HEAD))
+        [(head, clock)] = await pages.fetch(_HEAD)
         async for page in _pages(pages, head, region, service):
             wrong = [*page.wrong, *await against_heads.take(page.leaves, page.metadatas)]
+            if page.rows and page.rows[-1]["position"] == head and page.rows[-1]["recorded_at"] != clock:
+                wrong.append(Wrong("log", "log.head tells another time: no event would be recorded before that", head))
             wrong += await against_stream.take(page.rows, page.headers)
             for one in _told(wrong, found):
                 yield one
             yield Verifying(page.last, head)
-        for one in _told([*await against_heads.end(head), *await against_stream.end(head, beside)], found):
+        wrong = [*await against_heads.end(head), *await against_stream.end(head, beside), *await against_heads.kept()]
+        wrong += await _beyond(pages, stream, region, service)
+        skipped, not_so = await _skipped(pages, stream, region, service)
+        for one in _told([*wrong, *not_so], found):
             yield one
+        for skip in skipped:
+            yield skip
         yield Verified(head, against_heads.signed, against_heads.heads, min(head, against_stream.tail), found.total())
     finally:
         pages.terminate()
@@ -91,14 +102,64 @@ async def verify(
 
 
 async def _begin(stream: RawStream, region: str, service: str) -> int:
-    """Read the stream from now on; its last sequence, which the log has reached by then. 0 where there is none."""
+    """Read the stream from now on; its last sequence, which the log has reached by then."""
     name = streams.stream_name(region, service)
-    try:
-        tail = int((await stream.jetstream().stream_info(name)).state.last_seq)
+    if tail := await _tail(stream, name):
         await stream.begin(name)
+    return tail
+
+
+async def _tail(stream: RawStream, name: str) -> int:
+    """The last sequence of a stream; 0 where there is none."""
+    try:
+        return int((await stream.jetstream().stream_info(name)).state.last_seq)
     except nats.js.errors.NotFoundError:
         return 0
-    return tail
+
+
+async def _beyond(connection: asyncpg.Connection[Any], stream: RawStream, region: str, service: str) -> list[Wrong]:
+    """Followers that will pass over what is still to come, since they stand beyond the end."""
+    checkpoints = await connection.fetch(_CHECKPOINTS)
+    ends = {name: await _tail(stream, name) for name in {row["stream"] for row in checkpoints} & _names(region)}
+    ends[streams.stream_name(region, service)] = int(await connection.fetchval(_HEAD))
+    return [
+        Wrong("followers", f"the checkpoint of {row['follower']} is beyond the end of {row['stream']}, {end}", at)
+        for row in checkpoints
+        if (at := row["position"]) > (end := ends.get(row["stream"], 0))
+    ]
+
+
+async def _skipped(
+    connection: asyncpg.Connection[Any], stream: RawStream, region: str, service: str
+) -> tuple[list[Skipped], list[Wrong]]:
+    """What followers pass over for good; it came to quarantine, so what the stream does not hold is an invention."""
+    skipped: list[Skipped] = []
+    wrong: list[Wrong] = []
+    for row in await connection.fetch(_SKIPPED):
+        name, at = row["stream"], row["position"]
+        known = name in {*_names(region), streams.stream_name(region, service)}
+        if (message := await stream.one(name, at) if known and at > 0 else None) is None or not _holds(message, row):
+            said = f"{row['follower']} skips it, and what is kept of that is not the event there in {name!r:.200}"
+            wrong.append(Wrong("followers", said, at))
+        skipped.append(Skipped(row["follower"], name, at, row["type"], row["why"], row["by_whom"], row["skipped_at"]))
+    return skipped, wrong
+
+
+def _holds(message: RawMessage, row: asyncpg.Record) -> bool:
+    """Whether a message is what came to quarantine, but for how it was published."""
+    try:
+        kept = msgspec.json.decode(row["headers"], type=dict[str, str])
+    except msgspec.MsgspecError:
+        return False
+    return (_about(kept), row["data"]) == (_about(nats_wire.parse_header_lines(message.header)), message.data)
+
+
+def _about(headers: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.startswith("ce-")}
+
+
+def _names(region: str) -> set[str]:
+    return {streams.stream_name(region, service) for service in SERVICES}
 
 
 def _told(wrong: Sequence[Wrong], found: Counter[str]) -> list[Wrong]:

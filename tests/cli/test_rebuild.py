@@ -182,7 +182,9 @@ def test_no_replay_or_rebuild_tells_or_does_anything_again(region: Command, sink
     [
         (("reports", "--compare", "--discard"), "one of them at most"),
         (("reports", "--as-of", "999999"), "there is no position 999999: the log ends at"),
+        (("reports", "--as-of", str(2**63)), f"there is no position {2**63}"),
         (("reports", "--as-of", "0"), "there is no position 0"),
+        (("reports", "--as-of", "2020-01-01T00:00"), "nothing had been recorded by 2020-01-01T00:00"),
         (("reports", "--as-of", "yesterday"), "--as-of"),
         (("letters",), "there is no service letters"),
     ],

@@ -93,6 +93,60 @@ def test_an_altered_row_of_a_read_model_is_named(region: Command) -> None:
     verified(region, "reports")
 
 
+def test_an_event_that_was_skipped_is_shown_with_the_reason_and_an_invented_skip_is_wrong(region: Command) -> None:
+    """Whoever has a service's password can have an event left out of the model and of each replay of it alike."""
+    problem = region.ask_owner("reports", "select id from problem order by position desc limit 1")
+    region.ask_owner("reports", f"create table aside as select * from problem where id = '{problem}'")
+    region.ask_owner("reports", f"delete from problem where id = '{problem}'")
+    region.ask_owner(
+        "reports",
+        "insert into skipped select 'projection', 'JATIM_REPORTS', position, stream_id::text, type, 'error', '{}', 'x',"
+        f" now(), 'a [test]', 'Siti' from log.event where stream_id = '{problem}'",
+    )
+    try:
+        steps = verified(region, "reports", code=1)
+        said = region("verify", "reports")
+    finally:
+        region.ask_owner("reports", "delete from skipped")
+        region.ask_owner("reports", "insert into problem select * from aside")
+        region.ask_owner("reports", "drop table aside")
+    skips = [step for step in steps if step["kind"] == "skipped"]
+    assert {(one["why"], one["by_whom"]) for one in skips} == {("a [test]", "Siti")}
+    assert [one["position"] for one in skips] == [one["position"] for one in steps if one["kind"] == "wrong"]
+    assert "ProblemReported is skipped: “a [test]”, Siti" in said.stdout
+    assert "reports followers, position" in said.stdout
+    verified(region, "reports")
+
+
+def test_a_checkpoint_beyond_the_end_is_wrong_and_the_other_services_are_looked_at_too(region: Command) -> None:
+    where = "where follower = 'projection'"
+    before = region.ask_owner("reports", f"select position from checkpoint {where}")
+    region.ask_owner("reports", f"update checkpoint set position = position + 1000 {where}")
+    try:
+        steps = verified(region, code=1)
+    finally:
+        region.ask_owner("reports", f"update checkpoint set position = {before} {where}")
+    assert [(step["service"], step["what"], step["position"]) for step in steps if step["kind"] == "wrong"] == [
+        ("reports", "followers", before + 1000)
+    ]
+    assert {step["service"] for step in steps if step["kind"] == "verified"} == set(SERVICES)
+    assert {step["service"] for step in steps if step["kind"] == "compared"} == set(SERVICES)
+    verified(region, "reports")
+
+
+def test_a_service_that_cannot_be_looked_at_keeps_nothing_of_the_others_back(region: Command) -> None:
+    role = region.ask_owner("reports", "select current_database()")  # by convention it is called as its role
+    region.ask_owner("reports", f'revoke select on table log.tree_key from "{role}"')
+    try:
+        steps = verified(region, code=2)
+        told = region("verify")
+    finally:
+        region.ask_owner("reports", f'grant select on table log.tree_key to "{role}"')
+    assert [step["service"] for step in steps if step["kind"] == "verified"] == ["forums", "notifications"]
+    assert "reports could not verify" in told.stderr
+    assert "forums: " in told.stdout
+
+
 def test_an_auditor_needs_the_verifier_keys_alone(region: Command, tmp_path: Path) -> None:
     name = f"polmas/{region.note()['region']}/reports"
     key = (region.data / "log.key").read_text()

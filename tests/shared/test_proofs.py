@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
+from rembuk.cosignature import Cosigner
 from rembuk.decider import Refused
 from rembuk.event_log import EventLog
 from rembuk.key_setting import BadKey
@@ -14,11 +16,15 @@ from rembuk.log_key import signers
 from rembuk.proofs import NotYet, Proofs, Unproven
 from rembuk.receipt import proven
 from rembuk.settings import Settings
-from rembuk.signed_note import Verifier
+from rembuk.signed_note import Signer, Verifier, parts
 from rembuk.signing import Signing
 from rembuk.testing.tallies import SERVICE, TallyRegion, count_up
+from structlog.testing import capture_logs
 
 OLD, NEW = (base64.b64encode(letter * 32).decode() for letter in (b"o", b"n"))
+
+COSIGNER = Cosigner("polmas/jateng/reports/witness", b"w" * 32)
+ADD = "select log.add_tree_cosignature($1, $2, $3, now())"
 
 
 def told(region: TallyRegion, keys: str) -> Settings:
@@ -78,9 +84,36 @@ async def test_a_proof_is_by_the_last_head_that_a_witness_has_seen_where_that_co
         await count_up(log, 10)
         await sign(region, NEW)
         if size == 10:
-            await connection.execute("select log.add_tree_cosignature(10, 'w', E'\\u2014 w AAAAAAA=\\n', now())")
+            line = str(COSIGNER.cosign(parts(await ours.checkpoint(10))[0], datetime.now(UTC)))
+            await connection.execute(ADD, 10, str(COSIGNER.verifier), line)
     await connection.close()
     assert [proven(await ours.receipt(position)).size for position in (10, 11)] == [10, 20]
+
+
+async def test_rows_that_are_no_key_and_no_cosignature_are_left_out_and_logged(
+    region: TallyRegion, log: EventLog, proofs: Callable[..., Proofs]
+) -> None:
+    """The service's own role can put them there, and nobody may remove them."""
+    ours = proofs(NEW)
+    await ours.start()
+    await count_up(log, 20)
+    await sign(region, NEW)
+    keys, checkpoint = await ours.keys(), await ours.checkpoint(None)
+    connection = await asyncpg.connect(region.url)
+    for key in ("polmas/jatim/tallies+garbage", str(COSIGNER.verifier), str(Signer("x", bytes(32)).verifier)):
+        await connection.execute("select log.add_tree_key($1)", key)
+    for witness in ("x", str(COSIGNER.verifier)):
+        await connection.execute(ADD, 20, witness, "\u2014 x AAAA\n")
+    await connection.close()
+    with capture_logs() as logged:
+        assert (await ours.keys(), await ours.checkpoint(None), await ours.checkpoint(20)) == (
+            keys, checkpoint, checkpoint
+        )  # fmt: skip
+        assert proven(await ours.receipt(17), [ours.signer.verifier]).size == 20
+    assert {one["event"].partition(":")[0] for one in logged} == {"a cosignature is left out", "a key is left out"}
+    await count_up(log, 1)
+    await sign(region, NEW)
+    assert proven(await ours.receipt(21)).size == 21
 
 
 async def test_a_log_that_was_altered_is_not_proven(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ from rembuk.projector import Projector
 from rembuk.rebuilding import CannotRebuild, LeftBeside, Progress, Rebuild, Step, Swapped
 from rembuk.relay import Relay
 from rembuk.side_model import Compared, Difference
-from rembuk.sources import LogSource, Source, StreamSource
+from rembuk.sources import Ending, LogSource, StreamSource
 from rembuk.streams import sequence
 from rembuk.testing.tallies import (
     CODEC,
@@ -58,7 +59,7 @@ DECORATION = """
 class Watched:
     """A source that remembers what was read of it, and may give so many pages only, small ones then."""
 
-    def __init__(self, source: Source, pages: int | None) -> None:
+    def __init__(self, source: Ending, pages: int | None) -> None:
         self._source, self._pages = source, pages
         self.read: list[int] = []
 
@@ -72,6 +73,9 @@ class Watched:
             raise ConnectionError("cut off")
         self.read += map(sequence, messages)
         return messages
+
+    async def end(self) -> int:
+        return await self._source.end()
 
 
 @asynccontextmanager
@@ -275,8 +279,11 @@ async def test_as_of_stands_beside_the_live_model_and_is_read_by_the_service(log
         assert {row["id"]: tuple(row)[1:] for row in found} == rows_of(events[:position])
     assert await rows(live) == rows_of(events)
     async with rebuilding(live) as (rebuild, _):
-        with pytest.raises(CannotRebuild, match="no position 100000: the log ends at 1000"):
-            await steps_of(rebuild.as_of(100_000))
+        for beyond in (100_000, 2**63):
+            with pytest.raises(CannotRebuild, match=f"no position {beyond}: the log ends at 1000"):
+                await steps_of(rebuild.as_of(beyond))
+        with pytest.raises(CannotRebuild, match=r"nothing had been recorded by 2020-01-01T00:00:00\+00:00"):
+            await steps_of(rebuild.as_of(datetime(2020, 1, 1, tzinfo=UTC)))
         assert len(await rebuild.discard()) == 2
     assert await schemas(live) == ["log", "public"]
 
@@ -293,6 +300,20 @@ async def test_another_services_stream_is_a_source_like_the_own_log(
             for one, other in zip(ours[:both], theirs[:both], strict=True):
                 assert (sequence(one), one.data) == (sequence(other), other.data)
                 assert one.headers.items() <= other.headers.items()
+
+
+@pytest.mark.parametrize("from_stream", [False, True])
+async def test_a_model_whose_checkpoint_is_beyond_the_end_is_compared_there_and_not_swapped(
+    live: TallyRegion, broker: Client, from_stream: bool
+) -> None:
+    async with rebuilding(live) as (rebuild, source), owner_of(live) as owner:
+        if from_stream:
+            source._source = StreamSource(broker, live.stream)
+        await owner.execute("update checkpoint set position = 5000")
+        assert told(await steps_of(rebuild.compare()), Compared) == [Compared("tally", 8, 0, 0, 0)]
+        with pytest.raises(CannotRebuild, match=f"checkpoint of {FOLLOWER} is 5000, beyond the end of .*, 1000"):
+            await steps_of(rebuild.swap())
+        assert await rebuild.discard() == ["rebuild"]
 
 
 async def test_two_at_once_are_refused(live: TallyRegion) -> None:

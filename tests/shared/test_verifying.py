@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
-from rembuk import against_heads, against_stream, nats_wire, streams, verifying
+from rembuk import against_heads, against_stream, nats_wire, quarantine, streams, verifying
+from rembuk.checkpoints import Checkpoint
+from rembuk.cosignature import Cosigner
 from rembuk.event_log import EventLog
 from rembuk.raw_stream import RawStream
 from rembuk.relay import Relay
-from rembuk.signed_note import Signer
+from rembuk.signed_note import Signer, parts
 from rembuk.signing import Signing
 from rembuk.testing.servers import Broker, Server, in_containers
 from rembuk.testing.tallies import (
     CODEC,
+    FOLLOWER,
     SERVICE,
     TallyRegion,
     background,
@@ -31,10 +35,11 @@ from rembuk.testing.tallies import (
     tally_region,
 )
 from rembuk.tree import origin
-from rembuk.verdicts import Verified, Verifying, Wrong
+from rembuk.verdicts import Skipped, Verified, Verifying, Wrong
 from rembuk.verifying import verify
 from rembuk.worker import connect
 
+AT = datetime(2026, 11, 26, tzinfo=UTC)
 in_a_file = pytest.mark.skipif(in_containers(), reason="the servers' files are in their containers")
 
 Found = list[tuple[str, int, str]]
@@ -78,6 +83,14 @@ async def verified(region: TallyRegion, broker: Client, signer: Signer) -> tuple
     *others, told = steps
     assert isinstance(told, Verified)
     return [(one.what, one.position, one.said) for one in others if isinstance(one, Wrong)], told
+
+
+async def skipped(region: TallyRegion, broker: Client, signer: Signer) -> list[tuple[str, str, int, str, str]]:
+    """What followers pass over: which, where, why and by whose decision."""
+    url = broker.connected_url.geturl()  # type: ignore[union-attr]
+    steps = [step async for step in verify(region.url, url, region.name, SERVICE, [signer.verifier])]
+    found = [step for step in steps if isinstance(step, Skipped)]
+    return [(one.follower, one.stream, one.position, one.why, one.by_whom) for one in found]
 
 
 async def by_the_owner(region: TallyRegion, *how: str) -> None:
@@ -174,7 +187,10 @@ async def test_a_log_that_was_cut_short_is_told_by_heads_and_stream(
         ("stream", 591, "goes on to 600, and the log ends before that"),
     ]
     await by_the_owner(sound, "delete from log.tree_head where size = 600")
-    assert [what for what, _, _ in (await verified(sound, broker, signer))[0]] == ["stream"]
+    assert (await verified(sound, broker, signer))[0] == [
+        ("stream", 591, "goes on to 600, and the log ends before that"),
+        ("heads", 0, "a hash is kept of subtree 1 at level 8, beyond the tree: signing will fail"),
+    ]
 
 
 async def test_more_than_twenty_of_a_kind_are_counted(sound: TallyRegion, broker: Client, signer: Signer) -> None:
@@ -263,6 +279,118 @@ async def test_a_head_of_another_log_in_the_place_of_ours_is_told(
     assert found == [
         ("heads", 300, f"the head of 300 events is not as it was signed: it is of 100 events of {signer.verifier.name}")
     ]
+
+
+async def by_the_service(region: TallyRegion, statement: str, *arguments: Any) -> None:
+    """As whoever has got hold of a service's password can."""
+    connection = await asyncpg.connect(region.url)
+    await connection.execute(statement, *arguments)
+    await connection.close()
+
+
+async def test_a_key_that_is_none_of_this_logs_is_told(sound: TallyRegion, broker: Client, signer: Signer) -> None:
+    name = signer.verifier.name
+    strangers = ["no key", str(Signer("polmas/evil/x", bytes(32)).verifier), str(Signer(name, bytes(32)).verifier)]
+    for key in strangers:
+        await by_the_service(sound, "select log.add_tree_key($1)", key)
+    found, _ = await verified(sound, broker, signer)
+    assert sorted(found) == sorted(
+        ("heads", 0, f"{key!r} is kept among the keys of this log, and is none that is trusted here")
+        for key in strangers
+    )
+
+
+async def test_what_is_kept_as_a_cosignature_and_is_none_is_told(
+    sound: TallyRegion, broker: Client, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(against_heads, "COSIGNATURES", 2)
+    cosigner, other = Cosigner("polmas/x/w", b"w" * 32), Cosigner("polmas/x/w", b"o" * 32)
+    connection = await asyncpg.connect(sound.url)
+    notes = dict(await connection.fetch("select size, note from log.tree_head"))
+    await connection.close()
+    own = {size: str(cosigner.cosign(parts(note)[0], AT)) for size, note in notes.items()}
+    kept = [
+        (100, str(cosigner.verifier), own[100], None),
+        (300, str(cosigner.verifier), own[100], "the signature of polmas/x/w is not of this text"),
+        (300, str(other.verifier), own[300], "it is not by the witness that it is kept of"),
+        (600, str(cosigner.verifier), own[600].rstrip(), "it is not by the witness that it is kept of"),
+        (600, str(other.verifier), "\u2014 x AAAA\n", "a line under it is no signature"),
+        (600, "x", own[600], "'x' is no verifier key: name+12345678+<base64>"),
+    ]
+    for size, witness, line, _ in kept:
+        await by_the_service(sound, "select log.add_tree_cosignature($1, $2, $3, now())", size, witness, line)
+    found, _ = await verified(sound, broker, signer)
+    assert sorted(found) == sorted(
+        ("heads", size, f"what is kept as the cosignature of {witness!r} is none: {said}")
+        for size, witness, _, said in kept
+        if said
+    )
+
+
+async def test_a_hash_beyond_the_tree_is_told_before_it_stops_the_signing(
+    sound: TallyRegion, broker: Client, signer: Signer
+) -> None:
+    for level, index in ((8, 2), (16, 0), (64, 0)):
+        await by_the_owner(sound, f"insert into log.tree_node values ({level}, {index}, sha256('')::bytea)")
+    assert (await verified(sound, broker, signer))[0] == [
+        ("heads", 0, f"a hash is kept of subtree {index} at level {level}, beyond the tree: signing will fail")
+        for level, index in ((8, 2), (16, 0), (64, 0))
+    ]
+
+
+async def test_a_clock_that_was_set_ahead_is_told(sound: TallyRegion, broker: Client, signer: Signer) -> None:
+    await by_the_owner(sound, "update log.head set recorded_at = recorded_at + interval '9 years'")
+    said = "log.head tells another time: no event would be recorded before that"
+    assert (await verified(sound, broker, signer))[0] == [("log", 600, said)]
+
+
+async def test_a_follower_that_stands_beyond_the_end_is_told(
+    sound: TallyRegion, broker: Client, signer: Signer
+) -> None:
+    """Of its own log, another service's stream that is not there, and one that nobody has."""
+    theirs = streams.stream_name(sound.name, "reports")
+    for follower, stream, position in (
+        ("level", sound.stream, 600),
+        ("new", theirs, 0),
+        ("ahead", sound.stream, 601),
+        ("alerts", theirs, 100_000),
+        ("lost", "no stream\r\n", 1),
+    ):
+        put = "insert into checkpoint (follower, stream, position) values ($1, $2, $3)"
+        await by_the_service(sound, put, follower, stream, position)
+    said = "the checkpoint of {} is beyond the end of {}, {}"
+    assert (await verified(sound, broker, signer))[0] == [
+        ("followers", 601, said.format("ahead", sound.stream, 600)),
+        ("followers", 100_000, said.format("alerts", theirs, 0)),
+        ("followers", 1, said.format("lost", "no stream\r\n", 0)),
+    ]
+
+
+async def test_what_an_operator_had_skipped_is_listed_with_his_reason_and_is_not_wrong(
+    sound: TallyRegion, broker: Client, signer: Signer
+) -> None:
+    connection = await asyncpg.connect(sound.url)
+    checkpoint, message = Checkpoint(sound.url, FOLLOWER, sound.stream), (await messages(broker, sound.stream))[16]
+    await quarantine.set_aside(connection, checkpoint, message, ValueError("it cannot be taken"))
+    assert await quarantine.skip(connection, checkpoint, 17, "a test", "Siti")
+    await connection.close()
+    assert await skipped(sound, broker, signer) == [(FOLLOWER, sound.stream, 17, "a test", "Siti")]
+    assert (await verified(sound, broker, signer))[0] == []
+
+
+@pytest.mark.parametrize("change", ["data = '{}'", "headers = '{}'", "headers = '[]'", "position = 18", "stream = 'x'"])
+async def test_a_skip_of_what_never_came_to_quarantine_is_told(
+    sound: TallyRegion, broker: Client, signer: Signer, change: str
+) -> None:
+    connection = await asyncpg.connect(sound.url)
+    checkpoint, message = Checkpoint(sound.url, FOLLOWER, sound.stream), (await messages(broker, sound.stream))[16]
+    await quarantine.set_aside(connection, checkpoint, message, None)
+    await quarantine.skip(connection, checkpoint, 17, "a test", "Siti")
+    await connection.execute(f"update skipped set {change}")
+    await connection.close()
+    [(_, stream, position, _, _)] = await skipped(sound, broker, signer)
+    said = f"{FOLLOWER} skips it, and what is kept of that is not the event there in {stream!r}"
+    assert (await verified(sound, broker, signer))[0] == [("followers", position, said)]
 
 
 async def test_signing_and_publishing_that_stand_still_are_told(
