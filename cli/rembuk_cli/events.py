@@ -85,7 +85,7 @@ def show(told: Told) -> None:
         f"{escape(gist(told.recorded.event))}"
     )
     if out.is_terminal:
-        out.print(line, overflow="ellipsis", no_wrap=True)
+        out.print(line, overflow="ellipsis", no_wrap=True, soft_wrap=False)
     else:
         out.print(line, soft_wrap=True)
 
