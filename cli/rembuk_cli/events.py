@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,8 +68,9 @@ def events(
     source = follow_streams(seen, wanted) if follow else read_logs(seen, wanted)
 
     async def tell() -> None:
-        async for told in source:
-            print(told.json(), flush=follow) if as_json else show(told)
+        async with aclosing(source):  # in order, whoever reads along has enough or not
+            async for told in source:
+                print(told.json(), flush=follow) if as_json else show(told)
 
     with suppress(KeyboardInterrupt, BrokenPipeError):
         asyncio.run(tell())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,19 +69,23 @@ class Told(msgspec.Struct, frozen=True):
         return msgspec.json.encode(cloud_event(self.region, self.service, self.recorded)).decode()
 
 
-async def read_logs(region: Region, wanted: Wanted) -> AsyncIterator[Told]:
+async def read_logs(region: Region, wanted: Wanted) -> AsyncGenerator[Told, None]:
     """What the logs hold, merged by time; within a service by position."""
-    sources = [_read_log(region, service, wanted) for service in wanted.services]
-    heads = [(head, source) for source in sources if (head := await anext(source, None)) is not None]
-    while heads:
-        first, source = min(heads, key=lambda pair: pair[0].recorded.recorded_at)
-        yield first
-        heads.remove((first, source))
-        if (following := await anext(source, None)) is not None:
-            heads.append((following, source))
+    async with AsyncExitStack() as closing:
+        sources = [
+            await closing.enter_async_context(aclosing(_read_log(region, service, wanted)))
+            for service in wanted.services
+        ]
+        heads = [(head, source) for source in sources if (head := await anext(source, None)) is not None]
+        while heads:
+            first, source = min(heads, key=lambda pair: pair[0].recorded.recorded_at)
+            yield first
+            heads.remove((first, source))
+            if (following := await anext(source, None)) is not None:
+                heads.append((following, source))
 
 
-async def follow_streams(region: Region, wanted: Wanted) -> AsyncIterator[Told]:
+async def follow_streams(region: Region, wanted: Wanted) -> AsyncGenerator[Told, None]:
     """What comes on NATS from now on, or from `since`: an ordered consumer a stream, its filter NATS's own."""
     wanted = wanted if wanted.since else msgspec.structs.replace(wanted, since=datetime.now(UTC))
     arrived: asyncio.Queue[Told | Unable] = asyncio.Queue()
@@ -103,7 +108,7 @@ async def follow_streams(region: Region, wanted: Wanted) -> AsyncIterator[Told]:
                 task.cancel()
 
 
-async def _read_log(region: Region, service: str, wanted: Wanted) -> AsyncIterator[Told]:
+async def _read_log(region: Region, service: str, wanted: Wanted) -> AsyncGenerator[Told, None]:
     async with database(region, service) as connection, connection.transaction(readonly=True):
         rows = connection.cursor(
             _SELECT, wanted.area, wanted.event_type, wanted.since, wanted.until, wanted.actor, wanted.correlation,

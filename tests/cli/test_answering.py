@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,6 +109,13 @@ def test_an_event_that_this_release_cannot_read_is_told_by_position_and_type(run
             assert "version 99 is unknown" in said
     finally:
         asked(owner, change.format(1, row["position"]) + "; alter table log.event enable trigger user")
+
+
+def test_whoever_has_read_enough_is_left_alone(running: Command) -> None:
+    assert running("simulate", "--problems", "40").returncode == 0
+    command = f"{sys.executable} -m rembuk_cli events --data {running.data} | head -n 1"
+    said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (said.stdout.count("\n"), said.stderr) == (1, "")
 
 
 def test_a_dead_nats_is_told_within_seconds(running: Command) -> None:
