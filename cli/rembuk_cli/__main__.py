@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from rembuk_cli.answering import Answering
 from rembuk_cli.demo import demo
 from rembuk_cli.down import down
 from rembuk_cli.env import env
@@ -24,6 +25,7 @@ from rembuk_cli.verify import verify
 
 app = typer.Typer(
     name="rembuk",
+    cls=Answering,
     help="Run a region of Rembuk, follow its events, look after it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

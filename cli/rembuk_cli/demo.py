@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from rembuk_cli import simulate
 from rembuk_cli.home import SINK_OFFSET, Home, Running, choose_ports
-from rembuk_cli.options import Data, PortBase, RegionName, cannot_run, err, home_of, out, program
+from rembuk_cli.options import Data, PortBase, RegionName, cannot_run, err, home_of, out, suggested
 from rembuk_cli.up import CannotStart, plan, start, tell
 
 if TYPE_CHECKING:
@@ -42,10 +42,9 @@ def demo(
     simulate.run(running.urls["reports"], DAYS, SEED, problems, simulate.SURABAYA)
     out.print("\n[bold]The region is left running[/]")
     tell(home, running)
-    where, rembuk = _where(home), program()
-    out.print(f"look at it:    {rembuk} status{where}   {rembuk} events --follow{where}", soft_wrap=True)
+    out.print(f"look at it:    {suggested('status')}   {suggested('events --follow')}", soft_wrap=True)
     out.print(f"API:           {running.urls['reports']}/schema", soft_wrap=True)
-    out.print(f"stop it:       {rembuk} down{where}", soft_wrap=True)
+    out.print(f"stop it:       {suggested('down')}", soft_wrap=True)
 
 
 def _started(home: Home, region: str, port_base: int | None) -> Running:
@@ -78,7 +77,7 @@ async def _play(home: Home, running: Running) -> None:
     except httpx.HTTPStatusError as refusal:
         cannot_run(escape(f"{refusal.request.url}: {refusal.response.status_code} {refusal.response.text}"))
     except (httpx.TransportError, NotSeen) as error:
-        cannot_run(escape(f"{error}; see: rembuk status{_where(home)}"))
+        cannot_run(escape(f"{error}; see: {suggested('status')}"))
     finally:
         await watch.stop()
         if sink is not None:
@@ -104,9 +103,3 @@ async def _sink(running: Running, arrived: Callable[[Mail | Hook], None]) -> Sin
 
 def _sink_url(ports: dict[str, int]) -> str:
     return f"smtp://{HOST}:{ports['console'] + SINK_OFFSET}"
-
-
-def _where(home: Home) -> str:
-    """How a command is told of this region, where it is not the one in the usual place."""
-    usual = home_of("jatim", None)
-    return "" if usual.data == home.data else f" --data {home.data}"

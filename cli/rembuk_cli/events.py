@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,8 +68,9 @@ def events(
     source = follow_streams(seen, wanted) if follow else read_logs(seen, wanted)
 
     async def tell() -> None:
-        async for told in source:
-            print(told.json(), flush=follow) if as_json else show(told)
+        async with aclosing(source):  # in order, whoever reads along has enough or not
+            async for told in source:
+                print(told.json(), flush=follow) if as_json else show(told)
 
     with suppress(KeyboardInterrupt, BrokenPipeError):
         asyncio.run(tell())
@@ -85,7 +86,7 @@ def show(told: Told) -> None:
         f"{escape(gist(told.recorded.event))}"
     )
     if out.is_terminal:
-        out.print(line, overflow="ellipsis", no_wrap=True)
+        out.print(line, overflow="ellipsis", no_wrap=True, soft_wrap=False)
     else:
         out.print(line, soft_wrap=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region
 from rembuk.settings import WITNESSED, WITNESSES
 
+USUAL = "jatim"
+"""The region meant where none is named."""
 DEFAULT_PORT_BASE = 8000
 DEFAULT_NATS_PORT, DEFAULT_POSTGRES_PORT = 4222, 5433
 SINK_OFFSET = 6
@@ -113,6 +116,12 @@ class Home:
         self.data = data.expanduser().resolve()
         self.logs = self.data / "logs"
         self._region_json = self.data / "region.json"
+        self._begun: dict[str, int] = {}  # how large each log was when this process first opened it
+
+    def options(self, region: str) -> str:
+        """By which a command finds the region of this name here, a space before each; "" where it looks anyway."""
+        named = "" if region == USUAL else f" --region {region}"
+        return named if usual_place(region) == self.data else f"{named} --data {shlex.quote(str(self.data))}"
 
     def prepare(self) -> None:
         """Make the directory and the roles' password, once; raises OSError."""
@@ -203,10 +212,22 @@ class Home:
         with suppress(FileNotFoundError):
             if log.stat().st_size > _LOG_BYTES:
                 log.replace(log.with_suffix(".log.1"))
-        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        opened = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._begun.setdefault(name, os.fstat(opened).st_size)
+        return opened
+
+    def logged(self, name: str) -> tuple[Path, list[str]]:
+        """A log that was opened here, and the lines that came to it since."""
+        log = self.logs / f"{name}.log"
+        return log, log.read_bytes()[self._begun[name] :].decode(errors="replace").splitlines()
 
     def _password(self) -> str:
         return (self.data / "password").read_text().strip()
+
+
+def usual_place(region: str) -> Path:
+    """Where a region lies unless said otherwise."""
+    return (Path(".rembuk") / region).resolve()
 
 
 def choose_ports(port_base: int | None) -> dict[str, int]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 import msgspec
-import nats
+import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DeliverPolicy
@@ -20,6 +20,8 @@ from rembuk.contracts import forums, notifications, reports
 from rembuk.event import Recorded
 from rembuk.region import Region
 from rembuk.rows import COLUMNS, recorded
+
+from rembuk_cli.servers import Unable, broker, database
 
 CODECS: dict[str, Codec] = {"reports": reports.CODEC, "forums": forums.CODEC, "notifications": notifications.CODEC}
 PAGE = 500
@@ -67,60 +69,68 @@ class Told(msgspec.Struct, frozen=True):
         return msgspec.json.encode(cloud_event(self.region, self.service, self.recorded)).decode()
 
 
-async def read_logs(region: Region, wanted: Wanted) -> AsyncIterator[Told]:
+async def read_logs(region: Region, wanted: Wanted) -> AsyncGenerator[Told, None]:
     """What the logs hold, merged by time; within a service by position."""
-    sources = [_read_log(region, service, wanted) for service in wanted.services]
-    heads = [(head, source) for source in sources if (head := await anext(source, None)) is not None]
-    while heads:
-        first, source = min(heads, key=lambda pair: pair[0].recorded.recorded_at)
-        yield first
-        heads.remove((first, source))
-        if (following := await anext(source, None)) is not None:
-            heads.append((following, source))
+    async with AsyncExitStack() as closing:
+        sources = [
+            await closing.enter_async_context(aclosing(_read_log(region, service, wanted)))
+            for service in wanted.services
+        ]
+        heads = [(head, source) for source in sources if (head := await anext(source, None)) is not None]
+        while heads:
+            first, source = min(heads, key=lambda pair: pair[0].recorded.recorded_at)
+            yield first
+            heads.remove((first, source))
+            if (following := await anext(source, None)) is not None:
+                heads.append((following, source))
 
 
-async def follow_streams(region: Region, wanted: Wanted) -> AsyncIterator[Told]:
+async def follow_streams(region: Region, wanted: Wanted) -> AsyncGenerator[Told, None]:
     """What comes on NATS from now on, or from `since`: an ordered consumer a stream, its filter NATS's own."""
     wanted = wanted if wanted.since else msgspec.structs.replace(wanted, since=datetime.now(UTC))
-    arrived: asyncio.Queue[Told | Exception] = asyncio.Queue()
-    client = await nats.connect(region.nats_url, name="rembuk events", max_reconnect_attempts=-1)
-    subscribing = [
-        asyncio.create_task(_subscribe(client.jetstream(), region, service, wanted, arrived))
-        for service in wanted.services
-    ]
-    try:
-        while True:
-            if isinstance(told := await arrived.get(), Exception):
-                raise told
+    arrived: asyncio.Queue[Told | Unable] = asyncio.Queue()
+
+    async def lost() -> None:
+        arrived.put_nowait(Unable("NATS does not answer any more", "status"))
+
+    async with broker(region.nats_url, "rembuk events", lost) as client:
+        subscribing = [
+            asyncio.create_task(_subscribe(client.jetstream(), region, service, wanted, arrived))
+            for service in wanted.services
+        ]
+        try:
+            while True:
+                if isinstance(told := await arrived.get(), Unable):
+                    raise told
+                yield told
+        finally:
+            for task in subscribing:
+                task.cancel()
+
+
+async def _read_log(region: Region, service: str, wanted: Wanted) -> AsyncGenerator[Told, None]:
+    async with database(region, service) as connection, connection.transaction(readonly=True):
+        rows = connection.cursor(
+            _SELECT, wanted.area, wanted.event_type, wanted.since, wanted.until, wanted.actor, wanted.correlation,
+            prefetch=PAGE,
+        )  # fmt: skip
+        async for row in rows:
+            try:
+                told = Told(region.name, service, recorded(CODECS[service], row))
+            except (Undecodable, msgspec.MsgspecError) as error:
+                raise _unreadable(service, row["position"], row["type"], error) from error
             yield told
-    finally:
-        for task in subscribing:
-            task.cancel()
-        await client.close()
-
-
-async def _read_log(region: Region, service: str, wanted: Wanted) -> AsyncIterator[Told]:
-    connection = await asyncpg.connect(region.database(service).service_url, timeout=5)
-    try:
-        async with connection.transaction(readonly=True):
-            rows = connection.cursor(
-                _SELECT, wanted.area, wanted.event_type, wanted.since, wanted.until, wanted.actor, wanted.correlation,
-                prefetch=PAGE,
-            )  # fmt: skip
-            async for row in rows:
-                yield Told(region.name, service, recorded(CODECS[service], row))
-    finally:
-        connection.terminate()
 
 
 async def _subscribe(
-    jetstream: Any, region: Region, service: str, wanted: Wanted, arrived: asyncio.Queue[Told | Exception]
+    jetstream: Any, region: Region, service: str, wanted: Wanted, arrived: asyncio.Queue[Told | Unable]
 ) -> None:
     async def take(message: Msg) -> None:
         try:
             told = Told(region.name, service, streams.recorded(CODECS[service], message))
         except Undecodable as error:
-            arrived.put_nowait(error)
+            name = (message.headers or {}).get("ce-type", "message")
+            arrived.put_nowait(_unreadable(service, streams.sequence(message), name, error))
             return
         if wanted.includes(told.recorded):  # subjects tell types, and areas down to the district
             arrived.put_nowait(told)
@@ -137,7 +147,11 @@ async def _subscribe(
             )
         except nats.js.errors.NotFoundError:  # its relay has not made the stream yet
             await asyncio.sleep(ABSENT_S)
-        except Exception as error:
-            return arrived.put_nowait(error)
+        except (OSError, nats.errors.Error) as error:
+            return arrived.put_nowait(Unable(f"NATS does not answer: {error!r}", "status"))
         else:
             return None
+
+
+def _unreadable(service: str, position: int, name: str, error: Exception) -> Unable:
+    return Unable(f"{service}, position {position:,}, a {name}: this release cannot read it: {error}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
-from rembuk_cli.home import Home, Running
+from rembuk_cli.home import Home, Running, usual_place
 
 WRONG, CANNOT_RUN = 1, 2
 """Exit codes beside 0: something is wrong with what was looked at; the command could not do its work."""
@@ -28,10 +29,26 @@ PortBase = Annotated[
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 
-out = Console(highlight=False)
+WIDE = 1000
+"""Columns where there is no terminal: enough for any table."""
+
+
+def _console(stderr: bool) -> Console:
+    """It breaks no line in two (a terminal does so itself): what is broken cannot be pasted."""
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
+
+
+out = _console(stderr=False)
 """What was asked for."""
-err = Console(stderr=True, highlight=False)
+err = _console(stderr=True)
 """Progress and complaints, so that they never stand between results."""
+
+
+_options = ContextVar("_options", default="")
+"""How a command that we suggest finds the region that ours is about."""
 
 
 def program() -> str:
@@ -40,15 +57,23 @@ def program() -> str:
     return str(ours.relative_to(here)) if ours.is_relative_to(here) else "rembuk"
 
 
+def suggested(command: str) -> str:
+    """A command of ours as the reader of a hint can paste it, about the same region."""
+    return f"{program()} {command}{_options.get()}"
+
+
 def home_of(region: str, data: Path | None) -> Home:
-    return Home(data if data is not None else Path(".rembuk") / region)
+    """Where a region is; what is suggested from now on is about it."""
+    home = Home(data if data is not None else usual_place(region))
+    _options.set(home.options(region))
+    return home
 
 
 def require_running(home: Home) -> Running:
     """What runs there; ends the command when nothing does."""
     running = home.running()
     if running is None:
-        cannot_run(f"no region runs in {home.data}; start one with: rembuk up")
+        cannot_run(f"no region runs in {home.data}; start one with: {suggested('up')}")
     return running
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from rembuk.settings import WITNESSED
 
 from rembuk_cli.home import Home, Plan
+from rembuk_cli.servers import Unable
 
 
 def main() -> None:
@@ -31,7 +33,8 @@ def main() -> None:
         from rembuk_cli.soundness import Unsound, require_key_of_logs, require_key_of_vaults, require_logs_of_streams
 
         try:
-            asyncio.run(require_logs_of_streams(region))
+            with suppress(Unable):  # a broker that does not answer is not waited for
+                asyncio.run(require_logs_of_streams(region, home.options(plan.region)))
             require_key_of_vaults(region, home.region_key, plan.new_region_key)
             require_key_of_logs(region, home.log_key, plan.new_log_key)
             if WITNESSED in plan.extra and not home.witness_key.exists():

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+from rembuk_cli.servers import database
 from rembuk_cli.services import ask_each, told_by
 
 if TYPE_CHECKING:
@@ -116,9 +117,11 @@ def retry(
     Example: rembuk quarantine retry 0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21
     """
     seen = _region(region, data)
-    held = _chosen(_held(seen), aggregate, follower)
+    held = _chosen(seen, aggregate, follower)
     if aggregate and not held:
         cannot_run(f"nothing of {escape(aggregate)} is in quarantine")
+    if not held and not as_json:
+        out.print(f"[green]nothing{f' of {follower}' if follower else ''} is in quarantine[/]")
     _retry(seen, held, as_json)
 
 
@@ -140,7 +143,7 @@ def skip(
     if not why.strip():
         cannot_run("--why: a reason must be given")
     seen = _region(region, data)
-    held = _chosen(_held(seen), aggregate, follower)
+    held = _chosen(seen, aggregate, follower)
     if len(held) > 1:
         cannot_run(f"several hold it: {', '.join(map(str, held))}; name one by --follower")
     if not held or not asyncio.run(_skip(seen, held[0], why)):
@@ -158,8 +161,13 @@ def _held(region: Region) -> list[Held]:
     return [Held(service, **row) for service, rows in ask_each(region, _HELD) for row in rows]
 
 
-def _chosen(held: Sequence[Held], aggregate: str, follower: str) -> list[Held]:
-    return [one for one in held if aggregate in ("", one.aggregate) and follower in ("", one.follower)]
+def _chosen(region: Region, aggregate: str, follower: str) -> list[Held]:
+    """What is held, of one aggregate and by one follower where they are named; ends the command for one that no service
+    has."""
+    known = {row["follower"] for _, rows in ask_each(region, "select follower from checkpoint") for row in rows}
+    if follower and follower not in known:
+        cannot_run(f"there is no follower {escape(follower)}; there are {', '.join(sorted(known))}")
+    return [one for one in _held(region) if aggregate in ("", one.aggregate) and follower in ("", one.follower)]
 
 
 def _retry(region: Region, held: Sequence[Held], as_json: bool) -> None:
@@ -179,14 +187,9 @@ def _retry(region: Region, held: Sequence[Held], as_json: bool) -> None:
 
 
 async def _skip(region: Region, held: Held, why: str) -> bool:
-    import asyncpg
     from rembuk import quarantine
     from rembuk.checkpoints import Checkpoint
 
-    url = region.database(held.service).service_url
-    connection = await asyncpg.connect(url, timeout=5)
-    try:
-        checkpoint = Checkpoint(url, held.follower, held.stream)
+    checkpoint = Checkpoint(region.database(held.service).service_url, held.follower, held.stream)
+    async with database(region, held.service) as connection:
         return await quarantine.skip(connection, checkpoint, held.first, why.strip(), getpass.getuser())
-    finally:
-        connection.terminate()

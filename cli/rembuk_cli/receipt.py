@@ -123,9 +123,10 @@ def _keys(text: str) -> list[Verifier]:
     from rembuk.signed_note import BadVerifierKey
 
     try:
-        return verifiers(_read(Path(text)).decode() if "+" not in text or Path(text).exists() else text)
+        found = verifiers(_read(Path(text)).decode() if "+" not in text or Path(text).exists() else text)
     except (BadVerifierKey, UnicodeDecodeError) as error:
         cannot_run(escape(f"--key: {error}"))
+    return found or cannot_run(escape(f"--key: {text} holds no key"))
 
 
 def _read(path: Path) -> bytes:

@@ -9,7 +9,7 @@ import typer
 from rembuk.streams import stream_name
 from rich.markup import escape
 
-from rembuk_cli.options import WRONG, Data, Json, RegionName, err, home_of, out, program, require_running
+from rembuk_cli.options import WRONG, Data, Json, RegionName, err, home_of, out, require_running, suggested
 from rembuk_cli.services import Step, require_service, set_back, told_by, watched
 
 
@@ -37,7 +37,7 @@ def reconcile(
         for other in set_back(running, stream_name(region, service), sound):
             err.print(
                 f"{other} had followed the stream beyond position {sound:,}, where it was no longer the log: it takes "
-                f"the log's events from there. See what it had shown by: {program()} rebuild {other} --compare",
+                f"the log's events from there. See what it had shown by: {suggested(f'rebuild {other} --compare')}",
                 soft_wrap=True,
             )
     lines = told_by(running, service, "reconcile", *(["anew"] if anew else []))
@@ -62,14 +62,14 @@ def _show(service: str, step: Step) -> None:
             if ahead:
                 out.print(
                     f"[red]the stream has {ahead:,} events that the log has not[/], which ends at {head:,}: the log "
-                    f"was lost. Restore it: {program()} restore {service} --from stream",
+                    f"was lost. Restore it: {suggested(f'restore {service} --from stream')}",
                     soft_wrap=True,
                 )
             elif differences or head != tail:
                 out.print(
                     f"[red]{differences:,} positions differ; the log ends at {head:,}, the stream at {tail:,}[/]. The "
                     "log is the truth, unless somebody changed it; publish it again by: "
-                    f"{program()} reconcile {service} --anew",
+                    f"{suggested(f'reconcile {service} --anew')}",
                     soft_wrap=True,
                 )
             else:

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from rembuk_cli.events import COLOURS, moment, shortened
 from rembuk_cli.options import Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+from rembuk_cli.servers import Unable
 from rembuk_cli.services import ask_each, told_by
 
 Row = dict[str, Any]
@@ -20,6 +21,7 @@ State = dict[str, list[Row]]
 AsOf = Annotated[
     str, typer.Option("--as-of", help="Up to a position of its log, or a time: 17, 2026-01-31T08:00, or 2h ago.")
 ]
+_EVENTS = "select position, type from log.event where stream_id = $1 order by version"
 UNSAID = {"id", "version", "position", "changed_at"}
 """Columns whose change is told already by there being an event."""
 
@@ -41,19 +43,23 @@ def replay(
     seen = home.running_region(require_running(home))
     until = position_or_time(as_of)
     with err.status("looking"):
-        found = ask_each(seen, "select 1 from log.event where stream_id = $1 limit 1", aggregate)
-        service = next((service for service, rows in found if rows), None)
-    if service is None:
+        found = ask_each(seen, _EVENTS, aggregate)
+        service, events = next(((service, rows) for service, rows in found if rows), ("", []))
+    if not service:
         cannot_run(f"no service of {seen.name} knows {aggregate}")
     before: State = {}
-    told = False
-    for line in told_by(seen, service, "replay", str(aggregate), *([until] if until else [])):
-        step, told = json.loads(line), True
-        if as_json:
-            print(json.dumps(step, ensure_ascii=False))
-        else:
-            show(service, step["event"], changes(before, step["state"]))
-        before = step["state"]
+    told = 0
+    try:
+        for line in told_by(seen, service, "replay", str(aggregate), *([until] if until else [])):
+            step, told = json.loads(line), told + 1
+            if as_json:
+                print(json.dumps(step, ensure_ascii=False))
+            else:
+                show(service, step["event"], changes(before, step["state"]))
+            before = step["state"]
+    except Unable as error:
+        at = events[min(told, len(events) - 1)]
+        raise Unable(f"position {at['position']:,}, a {at['type']}: {error}", *error.then) from error
     if not told:
         err.print(f"nothing had happened to {aggregate} by then")
 

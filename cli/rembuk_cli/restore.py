@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rembuk.streams import stream_name
 
-from rembuk_cli.options import Data, Json, RegionName, home_of, out, program, require_running
+from rembuk_cli.options import Data, Json, RegionName, home_of, out, require_running, suggested
 from rembuk_cli.services import ask_each, require_service, set_back, told_by, watched
 
 _SEEN = "select coalesce(max(position), 0) as position from checkpoint where stream = $1"
@@ -50,4 +50,4 @@ def restore(
             continue
         out.print(f"{service}: {step['events']:,} events restored, its log is at position {step['position']:,}")
         for other in astray:
-            out.print(f"{other} has shown events that are lost; mend it by: {program()} rebuild {other}")
+            out.print(f"{other} has shown events that are lost; mend it by: {suggested(f'rebuild {other}')}")

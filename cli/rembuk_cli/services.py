@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from rembuk_cli.options import cannot_run, err
+from rembuk_cli.servers import Unable, database
 
 if TYPE_CHECKING:
     from rembuk.region import Region
@@ -24,15 +25,11 @@ Step = dict[str, Any]
 
 
 def ask_each(region: Region, query: str, *arguments: Any) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The same question to every service's database: its name, and the rows it answers."""
-    import asyncpg
+    """The same question to every service's database: its name, and the rows it answers. Raises Unable."""
 
     async def ask(service: str) -> list[dict[str, Any]]:
-        connection = await asyncpg.connect(region.database(service).service_url, timeout=5)
-        try:
+        async with database(region, service) as connection:
             return [dict(row) for row in await connection.fetch(query, *arguments)]
-        finally:
-            connection.terminate()
 
     async def ask_all() -> list[tuple[str, list[dict[str, Any]]]]:
         return [(service, await ask(service)) for service in SERVICES]
@@ -59,7 +56,7 @@ def require_service(name: str) -> None:
 
 
 def told_by(region: Region, service: str, process: str, *arguments: str) -> Iterator[str]:
-    """The lines that `python -m <service> <process> <arguments>` writes; ends the command where that fails."""
+    """The lines that `python -m <service> <process> <arguments>` writes. Raises Unable where that fails."""
     running = region.spawn(service, process, subprocess.PIPE, arguments=arguments, errors=subprocess.PIPE)
     assert running.stdout is not None
     for line in running.stdout:
@@ -67,7 +64,9 @@ def told_by(region: Region, service: str, process: str, *arguments: str) -> Iter
     _, complaints = running.communicate()
     if running.returncode:
         why = [line for line in complaints.decode(errors="replace").splitlines() if not line.startswith("{")]  # its log
-        cannot_run(escape(f"{service} could not {process}: {chr(10).join(why).strip()}"))
+        if any(line.startswith("Traceback") for line in why):
+            why = why[-1:]  # which error it was; where it was raised helps nobody here
+        raise Unable(f"{service} could not {process}: {chr(10).join(why).strip()}")
 
 
 def side_by_side(*sources: Iterator[str]) -> Iterator[str]:
@@ -94,7 +93,7 @@ def side_by_side(*sources: Iterator[str]) -> Iterator[str]:
 def watched(lines: Iterator[str], name: Callable[[Step], str]) -> Iterator[Step]:
     """The steps that are answers; those that are progress move a bar for each `name` of theirs."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
         for step in map(json.loads, lines):
             if step["kind"] != "progress":

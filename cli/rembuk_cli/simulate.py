@@ -50,7 +50,7 @@ def run(url: str, days: int, seed: int, problems: int | None, area: str, as_json
     courses = list(simulated(areas(), seed, days, round(days * PROBLEMS_A_DAY) if problems is None else problems, area))
     started = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("requests", total=sum(map(len, courses)))
         try:
             sent = uvloop.run(send(url, courses, lambda number: bar.advance(task, number)))

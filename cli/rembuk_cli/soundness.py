@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
-import nats
 import nats.errors
 import nats.js.errors
 from rembuk import streams
@@ -21,6 +20,8 @@ from rembuk.region_key import RegionKeys
 from rembuk.signed_note import Signer
 from rembuk.tree import origin
 
+from rembuk_cli.servers import broker
+
 RUNBOOK = "see docs/runbook.md"
 ANSWER_S = 3
 _SIGNED_BY = "select verifier_key from log.tree_key"
@@ -30,17 +31,11 @@ class Unsound(Exception):
     """Why services must not start, and what to do."""
 
 
-async def require_logs_of_streams(region: Region) -> None:
-    """What was published is in the log; else commands would be recorded at positions that are taken. A broker that
-    does not answer is not waited for. Raises Unsound."""
-    try:
-        client = await nats.connect(
-            region.nats_url, connect_timeout=ANSWER_S, allow_reconnect=False, name="rembuk prepare"
-        )
-    except (OSError, nats.errors.Error):
-        return
+async def require_logs_of_streams(region: Region, options: str) -> None:
+    """What was published is in the log; else commands would be recorded at positions that are taken. `options`
+    are the region's, of the commands that mend it. Raises Unsound, and Unable where there is no broker to ask."""
     behind = []
-    try:
+    async with broker(region.nats_url, "rembuk prepare") as client:
         for service in SERVICES:
             head, tail = await _head(region, service), 0
             stream = streams.stream_name(region.name, service)
@@ -51,12 +46,11 @@ async def require_logs_of_streams(region: Region) -> None:
                     message = streams.stored_message(stream, tail, dict(held.headers or {}), held.data or b"")
                     streams.row(region.name, service, message)
                     behind.append(f"the log of {service} ends at {head}, its stream at {tail}")
-    finally:
-        await client.close()
     if behind:
         raise Unsound(
             f"{'; '.join(behind)}: what was published is not there any more. Restore it before anything new is "
-            f"recorded: rembuk up --servers-only --detach, rembuk restore SERVICE --from stream; {RUNBOOK}"
+            f"recorded: rembuk up --servers-only --detach{options}, rembuk restore SERVICE --from stream{options}; "
+            f"{RUNBOOK}"
         )
 
 

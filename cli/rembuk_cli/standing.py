@@ -9,7 +9,6 @@ from typing import Any
 
 import asyncpg
 import msgspec
-import nats
 import nats.errors
 import nats.js.errors
 import psutil  # type: ignore[import-untyped]
@@ -22,6 +21,8 @@ from rembuk.region_key import RegionKeys
 from rembuk.streams import stream_name
 
 from rembuk_cli.home import Home, Running
+from rembuk_cli.options import suggested
+from rembuk_cli.servers import Unable, broker
 from rembuk_cli.supervisor import answers_ready
 from rembuk_cli.vault import PERSONS
 
@@ -159,27 +160,13 @@ async def look(home: Home, running: Running) -> Standing:
 
 
 async def _read_streams(region: Region, services: list[Service], last_ids: dict[str, str]) -> list[str]:
-    async def silent(_: Exception) -> None:
-        pass
-
     try:
-        client = await nats.connect(
-            region.nats_url,
-            connect_timeout=int(CONNECT_S),
-            allow_reconnect=False,
-            error_cb=silent,
-            name="rembuk status",
-        )
-    except (OSError, nats.errors.Error, TimeoutError) as error:
-        return [f"NATS does not answer: {error!r}"]
-    try:
-        return [
-            why
-            for one in services
-            if (why := await _read_stream(client.jetstream(), region, one, last_ids)) is not None
-        ]
-    finally:
-        await client.close()
+        async with broker(region.nats_url, "rembuk status") as client:
+            jetstream = client.jetstream()
+            read = [await _read_stream(jetstream, region, one, last_ids) for one in services]
+    except Unable as error:
+        return [str(error)]
+    return [why for why in read if why is not None]
 
 
 async def _read_stream(
@@ -261,7 +248,7 @@ async def _compare(
             )
     wrong += [
         f"{service.name}: {held.follower} has {held.aggregates} aggregates ({held.events} events) of {held.stream} in "
-        f"quarantine, the first at {held.first:,}; see: rembuk quarantine list"
+        f"quarantine, the first at {held.first:,}; see: {suggested('quarantine list')}"
         for held in service.quarantine
     ]
     return wrong

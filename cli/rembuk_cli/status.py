@@ -49,27 +49,27 @@ def show(running: Running, standing: Standing) -> None:
         services.add_row(
             one.name, _yes(one.ready), _number(one.log), _number(one.stream), _relay(one), _held(one), _signed(one)
         )
-    out.print(services)
+    out.print(services, soft_wrap=False)
     witnesses = Table("witness", "of", "cosigned")
     for one in standing.services:
         for witness in one.witnesses:
             witnesses.add_row(witness.name.rpartition("+")[0], one.name, _cosigned(witness))
     if witnesses.row_count:
-        out.print(witnesses)
+        out.print(witnesses, soft_wrap=False)
     followers = Table("follower", "of", "position", "behind by", "refused")
     for service in standing.services:
         for follower in service.followers:
             name = f"{service.name} {follower.name}"
             refused = f"{follower.refused:,}" if follower.refused else ""
             followers.add_row(name, follower.stream, f"{follower.position:,}", _behind(follower), refused)
-    out.print(followers)
+    out.print(followers, soft_wrap=False)
     processes = Table("process", "pid", "restarts", "PSS MB")
     for process in standing.processes:
         memory = "" if process.memory_mb is None else f"{process.memory_mb:.0f}"
         processes.add_row(process.name, str(process.pid), str(process.restarts), memory)
-    out.print(processes)
+    out.print(processes, soft_wrap=False)
     for why in standing.wrong:
-        out.print(f"[red]{why}[/]", soft_wrap=True)
+        out.print(f"[red]{escape(why)}[/]", soft_wrap=True)
     if not standing.wrong:
         out.print("[green]all is well[/]")
 

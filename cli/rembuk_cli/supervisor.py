@@ -313,8 +313,7 @@ class Supervisor:
         )
 
     def _tail(self, name: str) -> str:
-        log = self._home.logs / f"{name}.log"
-        lines = log.read_bytes()[-4096:].decode(errors="replace").splitlines()
+        log, lines = self._home.logged(name)
         return "\n".join([f"see {log}:", *lines[-TOLD_LINES:]])
 
 

@@ -20,7 +20,7 @@ from rich.markup import escape
 
 from rembuk_cli.down import stop
 from rembuk_cli.home import Home, Plan, Running, choose_ports, passed_on
-from rembuk_cli.options import WRONG, Data, PortBase, RegionName, cannot_run, err, home_of, out
+from rembuk_cli.options import WRONG, Data, PortBase, RegionName, cannot_run, err, home_of, out, suggested
 from rembuk_cli.supervisor import answers_ready
 
 PATIENCE_S = 30.0
@@ -134,16 +134,18 @@ def follow_progress(supervisor: subprocess.Popen[bytes], plan: Plan) -> None:
 def already(home: Home, running: Running) -> None:
     """Say that it runs, once it is healthy; exit code 1 when it is not so in time."""
     if running.servers_only:
-        cannot_run(f"only the servers of {running.region} run; stop them with: rembuk down")
+        cannot_run(f"only the servers of {running.region} run; stop them with: {suggested('down')}")
     with err.status(f"{running.region} already runs; waiting until it is ready"):
         deadline = time.monotonic() + PATIENCE_S
         while not all(answers_ready(running.ports[service]) for service in SERVICES):
             if time.monotonic() > deadline or home.running() is None:
-                err.print(f"[red]{running.region} runs, but not every service is ready[/]; see: rembuk status")
+                err.print(f"[red]{running.region} runs, but not every service is ready[/]; see: {suggested('status')}")
                 raise typer.Exit(WRONG)
             time.sleep(POLL_S)
     pid = running.supervisor.pid
-    out.print(f"{running.region} already runs in {home.data} (pid {pid}); stop it with: rembuk down", soft_wrap=True)
+    out.print(
+        f"{running.region} already runs in {home.data} (pid {pid}); stop it with: {suggested('down')}", soft_wrap=True
+    )
 
 
 def tell(home: Home, running: Running) -> None:

@@ -1,0 +1,26 @@
+"""What a command could not do is one line and exit code 2: here, for all commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from rembuk_cli.options import cannot_run, suggested
+from rembuk_cli.servers import Unable
+
+
+class Answering(TyperGroup):
+    """All commands of `rembuk`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # whoever read our answer has enough of it
+            raise
+        except OSError as error:  # a file that somebody named
+            cannot_run(escape(f"{error.filename}: {error.strerror}" if error.filename else str(error) or repr(error)))
+        except Unable as error:
+            then = f"; next: {', '.join(map(suggested, error.then))}" if error.then else ""
+            cannot_run(escape(f"{error}{then}"))

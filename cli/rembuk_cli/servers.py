@@ -1,0 +1,69 @@
+"""A region's PostgreSQL and NATS as a command asks them: they answer within seconds, or it is told that they do not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncpg
+    from nats.aio.client import Client
+    from rembuk.region import Region
+
+CONNECT_S = 3
+PING_S = 5
+"""How often NATS is asked whether it is there; after two that it did not answer it is lost."""
+
+
+class Unable(Exception):
+    """What a command could not do, in a line, and the commands that help; it ends with exit code 2 then."""
+
+    def __init__(self, why: str, *then: str) -> None:
+        super().__init__(why)
+        self.then = then
+
+
+@asynccontextmanager
+async def database(region: Region, service: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A connection to a service's database. What asyncpg raises in the block, too, is raised as Unable."""
+    import asyncpg
+    from rembuk.database import UNREACHABLE
+
+    away: tuple[type[BaseException], ...] = (*UNREACHABLE, asyncpg.PostgresError)
+    connection = None
+    try:
+        connection = await asyncpg.connect(region.database(service).service_url, timeout=CONNECT_S)
+        yield connection
+    except asyncpg.InvalidCatalogNameError as error:
+        raise Unable(f"{error}; an empty one is made when the region starts", "down", "up --servers-only") from error
+    except away as error:
+        raise Unable(f"the database of {service} does not answer: {str(error) or repr(error)}", "status") from error
+    finally:
+        if connection is not None:
+            connection.terminate()
+
+
+@asynccontextmanager
+async def broker(url: str, name: str, lost: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[Client]:
+    """A connection to NATS, not made again when it is `lost`: what is subscribed to would be silent. Raises Unable."""
+    import nats
+    import nats.errors
+
+    last: Exception | None = None
+
+    async def said(error: Exception) -> None:
+        nonlocal last
+        last = error
+
+    try:
+        client = await nats.connect(
+            url, name=name, connect_timeout=CONNECT_S, error_cb=said, closed_cb=lost, ping_interval=PING_S,
+            allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=1,
+        )  # fmt: skip
+    except (OSError, nats.errors.Error) as error:
+        raise Unable(f"NATS does not answer: {last or error!r}", "status") from error
+    try:
+        yield client
+    finally:
+        await client.close()
