@@ -86,6 +86,7 @@ async def test_a_proof_is_by_the_last_head_that_a_witness_has_seen_where_that_co
         if size == 10:
             line = str(COSIGNER.cosign(parts(await ours.checkpoint(10))[0], datetime.now(UTC)))
             await connection.execute(ADD, 10, str(COSIGNER.verifier), line)
+    await connection.execute(ADD, 20, str(COSIGNER.verifier), line)  # which is of another head
     await connection.close()
     assert [proven(await ours.receipt(position)).size for position in (10, 11)] == [10, 20]
 

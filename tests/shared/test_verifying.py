@@ -373,6 +373,8 @@ async def test_what_an_operator_had_skipped_is_listed_with_his_reason_and_is_not
     checkpoint, message = Checkpoint(sound.url, FOLLOWER, sound.stream), (await messages(broker, sound.stream))[16]
     await quarantine.set_aside(connection, checkpoint, message, ValueError("it cannot be taken"))
     assert await quarantine.skip(connection, checkpoint, 17, "a test", "Siti")
+    published_anew = """headers = (headers::jsonb || '{"Nats-Batch-Sequence": "9"}')::json"""
+    await connection.execute(f"update skipped set {published_anew}")
     await connection.close()
     assert await skipped(sound, broker, signer) == [(FOLLOWER, sound.stream, 17, "a test", "Siti")]
     assert (await verified(sound, broker, signer))[0] == []
