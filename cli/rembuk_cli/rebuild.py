@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, out, program, require_running
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, out, require_running, suggested
 from rembuk_cli.replay import AsOf, changes, position_or_time
 from rembuk_cli.services import Step, require_service, told_by, watched
 
@@ -60,7 +60,7 @@ def _show(service: str, step: Step) -> None:
         case {"kind": "swapped", "quarantined": quarantined}:
             out.print("the new model is the live one")
             if quarantined:
-                out.print(f"[red]{quarantined} events are in quarantine[/]; see {program()} quarantine list")
+                out.print(f"[red]{quarantined} events are in quarantine[/]; see {suggested('quarantine list')}")
         case {"kind": "left_beside", "position": position}:
             out.print(f"{service} as of position {position:,}: ask its GETs with ?as_of={position}")
         case _:

@@ -21,10 +21,11 @@ from rembuk_cli.options import (
     err,
     home_of,
     out,
-    program,
     require_running,
+    suggested,
 )
 from rembuk_cli.rebuild import show_comparison
+from rembuk_cli.servers import Unable
 from rembuk_cli.services import Step, require_service, side_by_side, told_by, watched
 
 RUNBOOK = "docs/runbook.md, “Was anything altered?”"
@@ -68,7 +69,8 @@ def verify(
                         wrong += 1
                     case {"kind": "compared"}:
                         wrong += step["only_live"] + step["only_new"] + step["changed"]
-        except typer.Exit:  # why is told already; the other services are looked at all the same
+        except Unable as error:  # the other services are looked at all the same
+            err.print(escape(str(error)))
             unseen = True
     if wrong:
         err.print(f"what to do: {RUNBOOK}", soft_wrap=True)
@@ -90,7 +92,9 @@ def _verifiers(keys: Path | None, home: Home, region: str, service: str) -> list
         given = [Verifier.of(line) for line in keys.read_text().split() if line]
     except BadKey as error:
         cannot_run(f"{escape(str(error))}; put it back, or give the logs' verifier keys by --keys FILE")
-    except (OSError, UnicodeDecodeError, BadVerifierKey) as error:
+    except OSError as error:
+        cannot_run(escape(f"{keys} cannot be read: {error.strerror}"))
+    except (UnicodeDecodeError, BadVerifierKey) as error:
         cannot_run(escape(f"{keys}: {error}"))
     if not (ours := [str(verifier) for verifier in given if verifier.name == name]):
         cannot_run(escape(f"{keys} has no key of {name}, but of {', '.join(one.name for one in given) or 'nobody'}"))
@@ -120,4 +124,4 @@ def _show(service: str, step: Step) -> None:
         case _:
             show_comparison(step)
             if step["kind"] == "compared" and step["only_live"] + step["only_new"] + step["changed"]:
-                out.print(f"    made anew by: {program()} rebuild {service}")
+                out.print(f"    made anew by: {suggested(f'rebuild {service}')}")

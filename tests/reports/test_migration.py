@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from rembuk import database
+from rembuk import read_engine
 from rembuk.contracts.reports import CODEC
 from rembuk.event_log import EventLog
 from rembuk.ids import derive_id
@@ -46,7 +46,7 @@ async def _plant(owner_url: str) -> None:
 
 async def _seen(url: str) -> None:
     log, vault = EventLog(url, CODEC), Vault(url, RegionKeys(()))
-    engine = database.engine(url, "test")
+    engine = read_engine.engine(url, "test")
     await log.start()
     await vault.start()
     try:

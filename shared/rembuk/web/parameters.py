@@ -31,5 +31,6 @@ def _parameters(route_handler: Any) -> dict[str, bool]:
     given = route_handler.resolve_dependencies()
     asked = dict(route_handler.parsed_fn_signature.parameters)
     for name in given.keys() & asked.keys():
+        del asked[name]
         asked |= given[name].parsed_fn_signature.parameters
     return {getattr(field.kwarg_definition, "query", None) or name: field.is_optional for name, field in asked.items()}
