@@ -42,9 +42,9 @@ def demo(
     simulate.run(running.urls["reports"], DAYS, SEED, problems, simulate.SURABAYA)
     out.print("\n[bold]The region is left running[/]")
     tell(home, running)
-    out.print(f"look at it:    {suggested('status')}   {suggested('events --follow')}", soft_wrap=True)
-    out.print(f"API:           {running.urls['reports']}/schema", soft_wrap=True)
-    out.print(f"stop it:       {suggested('down')}", soft_wrap=True)
+    out.print(f"look at it:    {suggested('status')}   {suggested('events --follow')}")
+    out.print(f"API:           {running.urls['reports']}/schema")
+    out.print(f"stop it:       {suggested('down')}")
 
 
 def _started(home: Home, region: str, port_base: int | None) -> Running:
@@ -58,7 +58,7 @@ def _started(home: Home, region: str, port_base: int | None) -> Running:
     running = home.running()
     if running is None:
         cannot_run(f"the region ended at once; see {home.logs / 'supervisor.log'}")
-    out.print(f"region {region} is up: {', '.join(SERVICES)}, NATS and PostgreSQL", soft_wrap=True)
+    out.print(f"region {region} is up: {', '.join(SERVICES)}, NATS and PostgreSQL")
     return running
 
 
@@ -96,7 +96,7 @@ async def _sink(running: Running, arrived: Callable[[Mail | Hook], None]) -> Sin
     try:
         await sink.start(port)
     except OSError as error:
-        err.print(f"port {port} is taken, so e-mails and webhooks are left out: {error}", soft_wrap=True)
+        err.print(f"port {port} is taken, so e-mails and webhooks are left out: {error}")
         return None
     return sink
 

@@ -40,6 +40,6 @@ def stop(home: Home) -> None:
     if running is not None:
         out.print(f"{running.region} stopped in {time.monotonic() - started:.1f} s")
     elif left:
-        out.print(f"ended {left} processes that a killed supervisor had left in {home.data}", soft_wrap=True)
+        out.print(f"ended {left} processes that a killed supervisor had left in {home.data}")
     else:
-        out.print(f"nothing runs in {home.data}", soft_wrap=True)
+        out.print(f"nothing runs in {home.data}")

@@ -44,4 +44,4 @@ def erase(
         if as_json:
             print(json.dumps(one))
         else:
-            out.print(f"{one['person']} is erased, as position {one['position']:,} of {service} says", soft_wrap=True)
+            out.print(f"{one['person']} is erased, as position {one['position']:,} of {service} says")

@@ -88,7 +88,7 @@ def show(told: Told) -> None:
     if out.is_terminal:
         out.print(line, overflow="ellipsis", no_wrap=True, soft_wrap=False)
     else:
-        out.print(line, soft_wrap=True)
+        out.print(line)
 
 
 def gist(event: Any) -> str:

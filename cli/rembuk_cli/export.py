@@ -58,6 +58,5 @@ def export(
         else:
             out.print(
                 f"{directory}: {step['events']:,} events of {service} in {step['parts']} files, the log read to "
-                f"position {step['read']:,}",
-                soft_wrap=True,
+                f"position {step['read']:,}"
             )

@@ -68,8 +68,7 @@ def list_(region: RegionName = "jatim", data: Data = None, as_json: Json = False
         for one in held:
             out.print(
                 f"[bold]{escape(one.aggregate)}[/] {one}: {one.events} events from {one.first:,} on, the first a "
-                f"{escape(one.type)}, since {one.since.astimezone():%Y-%m-%d %H:%M:%S}\n    {escape(one.why)}",
-                soft_wrap=True,
+                f"{escape(one.type)}, since {one.since.astimezone():%Y-%m-%d %H:%M:%S}\n    {escape(one.why)}"
             )
     if held:
         raise typer.Exit(WRONG)
@@ -97,8 +96,7 @@ def show(aggregate: Aggregate, region: RegionName = "jatim", data: Data = None, 
         out.print(
             f"[bold]{event['service']} {event['follower']}[/] of {event['stream']}, position {event['position']:,}: "
             f"{escape(event['type'])}\n{escape(event['error'].strip())}\n{escape(event['headers'])}\n"
-            f"{escape(event['data'])}\n",
-            soft_wrap=True,
+            f"{escape(event['data'])}\n"
         )
 
 
@@ -164,9 +162,10 @@ def _held(region: Region) -> list[Held]:
 def _chosen(region: Region, aggregate: str, follower: str) -> list[Held]:
     """What is held, of one aggregate and by one follower where they are named; ends the command for one that no service
     has."""
-    known = {row["follower"] for _, rows in ask_each(region, "select follower from checkpoint") for row in rows}
-    if follower and follower not in known:
-        cannot_run(f"there is no follower {escape(follower)}; there are {', '.join(sorted(known))}")
+    if follower:
+        known = {row["follower"] for _, rows in ask_each(region, "select follower from checkpoint") for row in rows}
+        if follower not in known:
+            cannot_run(f"there is no follower {escape(follower)}; there are {', '.join(sorted(known))}")
     return [one for one in _held(region) if aggregate in ("", one.aggregate) and follower in ("", one.follower)]
 
 
@@ -179,9 +178,9 @@ def _retry(region: Region, held: Sequence[Held], as_json: bool) -> None:
         if as_json:
             print(msgspec.json.encode({"aggregate": one.aggregate, "follower": str(one), "left": left}).decode())
         elif left:
-            out.print(f"[red]{one}: {left} events of {escape(one.aggregate)} are still held[/]", soft_wrap=True)
+            out.print(f"[red]{one}: {left} events of {escape(one.aggregate)} are still held[/]")
         else:
-            out.print(f"{one}: {escape(one.aggregate)} is level again", soft_wrap=True)
+            out.print(f"{one}: {escape(one.aggregate)} is level again")
     if anything_left:
         raise typer.Exit(WRONG)
 

@@ -85,4 +85,4 @@ def show_comparison(step: Step) -> None:
                 told = f"in the {'live' if new is None else 'new'} one only"
             else:
                 [told] = changes({table: [live]}, {table: [new]}) or [f"{table}: its place in the log"]
-            out.print(f"    {(live or new)['id']} {escape(told)}", soft_wrap=True)
+            out.print(f"    {(live or new)['id']} {escape(told)}")

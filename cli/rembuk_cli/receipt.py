@@ -70,7 +70,7 @@ def verify(
         for one in judged:
             _show(one)
         for why in found:
-            out.print(f"[bold red]CONTRADICTION:[/] {escape(why)}", soft_wrap=True)
+            out.print(f"[bold red]CONTRADICTION:[/] {escape(why)}")
     if found or len(known) < len(files) or not all(one.trusted for one in known):
         raise typer.Exit(WRONG)
 
@@ -150,7 +150,7 @@ def _judge(file: Path, trusted: list[Verifier], data: bytes | None) -> Judged:
 
 def _show(judged: Judged) -> None:
     if judged.proven is None:
-        out.print(f"[bold red]{escape(judged.file)} proves nothing:[/] {escape(judged.why)}", soft_wrap=True)
+        out.print(f"[bold red]{escape(judged.file)} proves nothing:[/] {escape(judged.why)}")
         return
     found: Proven = judged.proven
     event = found.event
@@ -168,12 +168,11 @@ def _show(judged: Judged) -> None:
         *(["its data are the ones given"] if judged.data_checked else []),
     ]
     for line in lines:
-        out.print(f"  {escape(line)}", soft_wrap=True)
+        out.print(f"  {escape(line)}")
     if not found.trusted:
         out.print(
             "  [bold yellow]The key itself was not checked:[/] the file names it. Compare it with the one that the "
-            "region publishes, or give that by --key",
-            soft_wrap=True,
+            "region publishes, or give that by --key"
         )
 
 

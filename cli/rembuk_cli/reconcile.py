@@ -37,8 +37,7 @@ def reconcile(
         for other in set_back(running, stream_name(region, service), sound):
             err.print(
                 f"{other} had followed the stream beyond position {sound:,}, where it was no longer the log: it takes "
-                f"the log's events from there. See what it had shown by: {suggested(f'rebuild {other} --compare')}",
-                soft_wrap=True,
+                f"the log's events from there. See what it had shown by: {suggested(f'rebuild {other} --compare')}"
             )
     lines = told_by(running, service, "reconcile", *(["anew"] if anew else []))
     for step in watched(lines, lambda step: f"{step['what']} {service}"):
@@ -55,22 +54,20 @@ def reconcile(
 def _show(service: str, step: Step) -> None:
     match step:
         case {"kind": "difference", "position": position, "what": what}:
-            out.print(f"[red]position {position:,}[/] {escape(what)}", soft_wrap=True)
+            out.print(f"[red]position {position:,}[/] {escape(what)}")
         case {"head": head, "tail": tail, "ahead": ahead, "differences": differences, "published": published}:
             if published:
                 out.print(f"{published:,} events published")
             if ahead:
                 out.print(
                     f"[red]the stream has {ahead:,} events that the log has not[/], which ends at {head:,}: the log "
-                    f"was lost. Restore it: {suggested(f'restore {service} --from stream')}",
-                    soft_wrap=True,
+                    f"was lost. Restore it: {suggested(f'restore {service} --from stream')}"
                 )
             elif differences or head != tail:
                 out.print(
                     f"[red]{differences:,} positions differ; the log ends at {head:,}, the stream at {tail:,}[/]. The "
                     "log is the truth, unless somebody changed it; publish it again by: "
-                    f"{suggested(f'reconcile {service} --anew')}",
-                    soft_wrap=True,
+                    f"{suggested(f'reconcile {service} --anew')}"
                 )
             else:
                 out.print(f"[green]the stream is the log[/], {head:,} events")

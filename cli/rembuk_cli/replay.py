@@ -101,8 +101,7 @@ def show(service: str, event: dict[str, Any], changed: list[str]) -> None:
     by = f" [dim]by {escape(event['actor'])}[/]" if "actor" in event else ""
     out.print(
         f"[dim]{event['time']}[/] [{COLOURS[service]}]{service}[/] {event['position']:,} "
-        f"[bold]{event['type']}[/] [dim]version {event['version']}[/]{by}",
-        soft_wrap=True,
+        f"[bold]{event['type']}[/] [dim]version {event['version']}[/]{by}"
     )
     for line in changed:
-        out.print(f"    {escape(line)}", soft_wrap=True)
+        out.print(f"    {escape(line)}")

@@ -64,6 +64,5 @@ def run(url: str, days: int, seed: int, problems: int | None, area: str, as_json
         name = areas()[area].name
         out.print(
             f"{sent.problems:,} problems in {name}, {sent.requests:,} requests in {took:.1f} s ({rate:,.0f}/s); "
-            f"the log of reports is at {sent.position:,} or beyond",
-            soft_wrap=True,
+            f"the log of reports is at {sent.position:,} or beyond"
         )

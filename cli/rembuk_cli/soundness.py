@@ -20,10 +20,9 @@ from rembuk.region_key import RegionKeys
 from rembuk.signed_note import Signer
 from rembuk.tree import origin
 
-from rembuk_cli.servers import broker
+from rembuk_cli.servers import CONNECT_S, broker
 
 RUNBOOK = "see docs/runbook.md"
-ANSWER_S = 3
 _SIGNED_BY = "select verifier_key from log.tree_key"
 
 
@@ -109,7 +108,7 @@ async def _persons(region: Region) -> Counter[str]:
 
 
 async def _ask(region: Region, service: str, query: str, *arguments: object) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(region.database(service).service_url, timeout=ANSWER_S)
+    connection = await asyncpg.connect(region.database(service).service_url, timeout=CONNECT_S)
     try:
         return list(await connection.fetch(query, *arguments))
     finally:

@@ -22,13 +22,12 @@ from rembuk.streams import stream_name
 
 from rembuk_cli.home import Home, Running
 from rembuk_cli.options import suggested
-from rembuk_cli.servers import Unable, broker
+from rembuk_cli.servers import CONNECT_S, Unable, broker
 from rembuk_cli.supervisor import answers_ready
 from rembuk_cli.vault import PERSONS
 
 LATE_S = 10.0
 """Whoever is further behind than this is reported as wrong."""
-CONNECT_S = 3.0
 UNSIGNED_S = 60.0
 """How long an event may wait for a tree head, which comes every few seconds."""
 UNWITNESSED_S = 600.0

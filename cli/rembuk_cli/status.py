@@ -69,7 +69,7 @@ def show(running: Running, standing: Standing) -> None:
         processes.add_row(process.name, str(process.pid), str(process.restarts), memory)
     out.print(processes, soft_wrap=False)
     for why in standing.wrong:
-        out.print(f"[red]{escape(why)}[/]", soft_wrap=True)
+        out.print(f"[red]{escape(why)}[/]")
     if not standing.wrong:
         out.print("[green]all is well[/]")
 

@@ -203,4 +203,4 @@ def _confirms(message: Mail | Hook, subscription: str) -> bool:
 
 
 def _chapter(text: str) -> None:
-    out.print(f"\n[bold]{text}[/]", soft_wrap=True)
+    out.print(f"\n[bold]{text}[/]")

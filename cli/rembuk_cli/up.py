@@ -143,9 +143,7 @@ def already(home: Home, running: Running) -> None:
                 raise typer.Exit(WRONG)
             time.sleep(POLL_S)
     pid = running.supervisor.pid
-    out.print(
-        f"{running.region} already runs in {home.data} (pid {pid}); stop it with: {suggested('down')}", soft_wrap=True
-    )
+    out.print(f"{running.region} already runs in {home.data} (pid {pid}); stop it with: {suggested('down')}")
 
 
 def tell(home: Home, running: Running) -> None:
@@ -154,7 +152,7 @@ def tell(home: Home, running: Running) -> None:
         out.print(f"{service:14} {url}")
     out.print(f"{'nats':14} {running.nats_url}")
     out.print(f"{'postgres':14} {running.postgres_url}")
-    out.print(f"{'data and logs':14} {home.data}", soft_wrap=True)
+    out.print(f"{'data and logs':14} {home.data}")
 
 
 def stay(home: Home, running: Running, supervisor: subprocess.Popen[bytes]) -> None:

@@ -73,7 +73,7 @@ def verify(
             err.print(escape(str(error)))
             unseen = True
     if wrong:
-        err.print(f"what to do: {RUNBOOK}", soft_wrap=True)
+        err.print(f"what to do: {RUNBOOK}")
         raise typer.Exit(WRONG)
     if unseen:
         raise typer.Exit(CANNOT_RUN)
@@ -105,12 +105,11 @@ def _show(service: str, step: Step) -> None:
     match step:
         case {"kind": "wrong", "what": what, "said": said, "position": position}:
             at = f", position {position:,}" if position else ""
-            out.print(f"[red]{service} {what}{at}[/]: {escape(said)}", soft_wrap=True)
+            out.print(f"[red]{service} {what}{at}[/]: {escape(said)}")
         case {"kind": "skipped", "follower": follower, "stream": stream, "position": position}:
             out.print(
                 f"[yellow]{service} {escape(f'{follower} of {stream}')}, position {position:,}[/]: "
-                + escape(f"{step['type']} is skipped: “{step['why']}”, {step['by_whom']}, {step['skipped_at']}"),
-                soft_wrap=True,
+                + escape(f"{step['type']} is skipped: “{step['why']}”, {step['by_whom']}, {step['skipped_at']}")
             )
         case {"kind": "verified", "events": events, "signed": signed, "heads": heads, "published": published}:
             if step["wrong"]:
@@ -118,8 +117,7 @@ def _show(service: str, step: Step) -> None:
                 return
             out.print(
                 f"[bold]{service}[/]: {events:,} events, none missing; {signed:,} signed ({heads:,} heads), "
-                f"{published:,} in the stream: [green]unaltered[/]",
-                soft_wrap=True,
+                f"{published:,} in the stream: [green]unaltered[/]"
             )
         case _:
             show_comparison(step)

@@ -49,15 +49,12 @@ class Watch:
         match message:
             case Mail():
                 out.print(
-                    f"         [yellow]e-mail[/]        to {escape(message.to)}: {escape(message.subject.strip())}",
-                    soft_wrap=True,
+                    f"         [yellow]e-mail[/]        to {escape(message.to)}: {escape(message.subject.strip())}"
                 )
             case Hook():
                 signed = "signature right" if message.signed else "[red]signature wrong[/]"
                 about = message.data.get("headline") or "the code that confirms it"
-                out.print(
-                    f"         [yellow]webhook[/]       {message.type}, {signed}: {escape(str(about))}", soft_wrap=True
-                )
+                out.print(f"         [yellow]webhook[/]       {message.type}, {signed}: {escape(str(about))}")
         self._messages.append(message)
         self._telling.add(task := asyncio.create_task(self._tell()))
         task.add_done_callback(self._telling.discard)

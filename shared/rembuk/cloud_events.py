@@ -9,7 +9,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from rembuk import streams
-from rembuk.event import Event, Recorded
+from rembuk.event import Event, Recorded, schema_path
 
 if TYPE_CHECKING:
     import asyncpg
@@ -84,7 +84,7 @@ def cloud_event(region: str, service: str, recorded: Recorded[Event]) -> dict[st
         "subject": str(recorded.stream_id),
         "time": recorded.recorded_at.isoformat(),
         "datacontenttype": "application/json",
-        "dataschema": f"/schemas/{service}/{name}/{recorded.event.schema_version}.json",
+        "dataschema": schema_path(service, name, recorded.event.schema_version),
         "region": region,
         "position": recorded.position,
         "version": recorded.version,

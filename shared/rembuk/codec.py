@@ -93,4 +93,5 @@ class Codec:
         except Undecodable:
             raise
         except Exception as error:  # whatever msgspec or an upcaster stumbled over, the data is at fault
-            raise Undecodable(f"{name} version {version}: {_VALUE.sub('', str(error))}") from None
+            cause = None if isinstance(error, msgspec.ValidationError) else error  # which quotes the data
+            raise Undecodable(f"{name} version {version}: {_VALUE.sub('', str(error))}") from cause

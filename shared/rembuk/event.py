@@ -18,6 +18,11 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     schema_version: ClassVar[int] = 1
 
 
+def schema_path(service: str, event: str, version: int) -> str:
+    """Where the JSON Schema of an event's version is found, at any service's API: its `dataschema`."""
+    return f"/schemas/{service}/{event}/{version}.json"
+
+
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 

@@ -86,7 +86,7 @@ class Reconciliation:
         stream is made anew. Raises CannotReconcile where the stream holds what the log has lost."""
         connection = await connect(self._log_url, "reconcile")
         try:
-            head, tail = int(await connection.fetchval(_HEAD)), await self._tail()
+            head, tail = int(await connection.fetchval(_HEAD)), await streams.tail_of(self._jetstream, self._stream)
             if ahead := await self._ours_beyond(head, tail):
                 raise CannotReconcile(
                     f"{self._stream} holds {ahead} events that the log has not, and would be their last copy: "
@@ -107,11 +107,11 @@ class Reconciliation:
             await self._forget()
         connection = await connect(self._log_url, "reconcile")
         try:
-            head, before = int(await connection.fetchval(_HEAD)), await self._tail()
+            head, before = int(await connection.fetchval(_HEAD)), await streams.tail_of(self._jetstream, self._stream)
             ahead = await self._ours_beyond(head, before)
             async for step in self._publish(connection, head):
                 yield step
-            tail = await self._tail()
+            tail = await streams.tail_of(self._jetstream, self._stream)
             differences = 0
             async for compared in self._compare(connection, min(head, tail)):
                 if isinstance(compared, Difference):
@@ -122,12 +122,6 @@ class Reconciliation:
             yield Reconciled(head, tail, max(0, min(head, tail) - before), differences, ahead)
         finally:
             connection.terminate()
-
-    async def _tail(self) -> int:
-        try:
-            return int((await self._jetstream.stream_info(self._stream)).state.last_seq)
-        except nats.js.errors.NotFoundError:
-            return 0
 
     async def _differs(self, connection: asyncpg.Connection[Any], position: int) -> bool:
         [row] = await connection.fetch(PAGE, position - 1, 1)
@@ -170,7 +164,7 @@ class Reconciliation:
         try:
             while tail < head:
                 await asyncio.sleep(POLL_S)
-                now = await self._tail()
+                now = await streams.tail_of(self._jetstream, self._stream)
                 if now != tail:
                     tail, moved = now, time.monotonic()
                     yield Reconciling("publishing", tail, head)

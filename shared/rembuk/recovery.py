@@ -25,7 +25,7 @@ from rembuk.reconciling import CannotReconcile, Reconciliation
 from rembuk.restoring import CannotRestore, end_of_stream, restore
 from rembuk.settings import CannotRun, Settings
 from rembuk.sources import LogSource, Source, StreamSource
-from rembuk.streams import stream_name
+from rembuk.streams import stream_name, tail_of
 
 _WRONG = (BadExport, FormatMissing, CannotRestore, CannotReconcile)
 _AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
@@ -125,11 +125,7 @@ async def _restore(settings: Settings, origin: str, seen: int, interrupted_too: 
 
 async def _holds_the_stream(broker: Client, stream: str, export: Export, manifest: Manifest) -> None:
     """Raises CannotRestore where the stream has what the export has not."""
-    try:
-        tail = (await broker.jetstream().stream_info(stream)).state.last_seq
-    except nats.js.errors.NotFoundError:
-        return
-    if tail == 0:
+    if (tail := await tail_of(broker.jetstream(), stream)) == 0:
         return
     if tail > manifest.read:
         raise CannotRestore(

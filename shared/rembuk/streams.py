@@ -14,11 +14,13 @@ from uuid import UUID
 
 import msgspec
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
 
 from rembuk import nats_wire, rows, tracing
 from rembuk.codec import Codec, Undecodable
-from rembuk.event import Metadata, Recorded
+from rembuk.event import Metadata, Recorded, schema_path
 
 if TYPE_CHECKING:
     import asyncpg
@@ -72,6 +74,14 @@ def stream_config(region: str, service: str) -> StreamConfig:
     )
 
 
+async def tail_of(jetstream: JetStreamContext, stream: str) -> int:
+    """The last sequence of a stream; 0 where there is none. Raises nats.errors.Error."""
+    try:
+        return int((await jetstream.stream_info(stream)).state.last_seq)
+    except NotFoundError:
+        return 0
+
+
 def header_lines(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> str:
     """CloudEvents attributes and Nats-Msg-Id of one row of log.event, one line each, ending in CRLF.
 
@@ -82,7 +92,7 @@ def header_lines(region: str, service: str, row: asyncpg.Record | Mapping[str, A
         f"Nats-Msg-Id: {event_id}\r\nce-id: {event_id}\r\nce-specversion: 1.0\r\nce-type: {name}\r\n"
         f"ce-source: /polmas/{region}/{service}\r\nce-subject: {row['stream_id']}\r\n"
         f"ce-time: {row['recorded_at'].isoformat()}\r\n"
-        f"ce-dataschema: /schemas/{service}/{name}/{row['schema_version']}.json\r\n"
+        f"ce-dataschema: {schema_path(service, name, row['schema_version'])}\r\n"
         f"ce-region: {region}\r\nce-position: {row['position']}\r\n"
         f"ce-version: {row['version']}\r\nce-area: {row['area']}\r\n"
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 import asyncpg
 import msgspec
-import nats.js.errors
 
 from rembuk import nats_wire, streams
 from rembuk.against_heads import AgainstHeads
@@ -104,23 +103,16 @@ async def verify(
 async def _begin(stream: RawStream, region: str, service: str) -> int:
     """Read the stream from now on; its last sequence, which the log has reached by then."""
     name = streams.stream_name(region, service)
-    if tail := await _tail(stream, name):
+    if tail := await streams.tail_of(stream.jetstream(), name):
         await stream.begin(name)
     return tail
-
-
-async def _tail(stream: RawStream, name: str) -> int:
-    """The last sequence of a stream; 0 where there is none."""
-    try:
-        return int((await stream.jetstream().stream_info(name)).state.last_seq)
-    except nats.js.errors.NotFoundError:
-        return 0
 
 
 async def _beyond(connection: asyncpg.Connection[Any], stream: RawStream, region: str, service: str) -> list[Wrong]:
     """Followers that will pass over what is still to come, since they stand beyond the end."""
     checkpoints = await connection.fetch(_CHECKPOINTS)
-    ends = {name: await _tail(stream, name) for name in {row["stream"] for row in checkpoints} & _names(region)}
+    followed = {row["stream"] for row in checkpoints} & _streams(region, service)
+    ends = {name: await streams.tail_of(stream.jetstream(), name) for name in followed}
     ends[streams.stream_name(region, service)] = int(await connection.fetchval(_HEAD))
     return [
         Wrong("followers", f"the checkpoint of {row['follower']} is beyond the end of {row['stream']}, {end}", at)
@@ -135,10 +127,11 @@ async def _skipped(
     """What followers pass over for good; it came to quarantine, so what the stream does not hold is an invention."""
     skipped: list[Skipped] = []
     wrong: list[Wrong] = []
+    known = _streams(region, service)
     for row in await connection.fetch(_SKIPPED):
         name, at = row["stream"], row["position"]
-        known = name in {*_names(region), streams.stream_name(region, service)}
-        if (message := await stream.one(name, at) if known and at > 0 else None) is None or not _holds(message, row):
+        message = await stream.one(name, at) if name in known and at > 0 else None
+        if message is None or not _holds(message, row):
             said = f"{row['follower']} skips it, and what is kept of that is not the event there in {name!r:.200}"
             wrong.append(Wrong("followers", said, at))
         skipped.append(Skipped(row["follower"], name, at, row["type"], row["why"], row["by_whom"], row["skipped_at"]))
@@ -158,8 +151,9 @@ def _about(headers: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.startswith("ce-")}
 
 
-def _names(region: str) -> set[str]:
-    return {streams.stream_name(region, service) for service in SERVICES}
+def _streams(region: str, service: str) -> set[str]:
+    """All that a service of a region can follow, its own included."""
+    return {streams.stream_name(region, one) for one in (*SERVICES, service)}
 
 
 def _told(wrong: Sequence[Wrong], found: Counter[str]) -> list[Wrong]:

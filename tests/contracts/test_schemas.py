@@ -12,7 +12,8 @@ import jsonschema_rs
 import pytest
 from rembuk.contracts import schemas
 from rembuk.contracts.document import SERVICES
-from rembuk.contracts.schemas import breaks, path, released, schema, write
+from rembuk.contracts.schemas import breaks, released, schema, write
+from rembuk.event import schema_path
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(schemas.__file__).parent / "schemas"
@@ -43,7 +44,7 @@ def test_the_newest_are_what_the_contracts_say(tmp_path: Path) -> None:
 def test_what_was_recorded_in_a_version_is_valid_by_its_schema(sample: Path) -> None:
     name, version = sample.stem.split(".")
     kept = json.loads(released(sample.parent.name, name, int(version)) or b"")
-    assert kept["$id"] == path(sample.parent.name, name, int(version))
+    assert kept["$id"] == schema_path(sample.parent.name, name, int(version))
     jsonschema_rs.Draft202012Validator(kept, validate_formats=True).validate(json.loads(sample.read_text()))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 import asyncpg
@@ -43,24 +43,24 @@ async def sign(region: TallyRegion, keys: str) -> None:
 
 
 @pytest.fixture
-async def proofs(region: TallyRegion) -> AsyncIterator[Callable[..., Proofs]]:
+async def proofs(region: TallyRegion) -> AsyncIterator[Callable[[str], Awaitable[Proofs]]]:
     """Those of a service with these keys."""
     started: list[Proofs] = []
 
-    def make(keys: str) -> Proofs:
+    async def start(keys: str) -> Proofs:
         started.append(Proofs(told(region, keys)))
+        await started[-1].start()
         return started[-1]
 
-    yield make
+    yield start
     for one in started:
         await one.stop()
 
 
 async def test_an_event_is_proven_once_a_head_contains_it(
-    region: TallyRegion, log: EventLog, proofs: Callable[..., Proofs]
+    region: TallyRegion, log: EventLog, proofs: Callable[[str], Awaitable[Proofs]]
 ) -> None:
-    ours = proofs(NEW)
-    await ours.start()
+    ours = await proofs(NEW)
     await count_up(log, 300)
     with pytest.raises(Refused, match="none is signed yet"):
         await ours.checkpoint(None)
@@ -75,10 +75,9 @@ async def test_an_event_is_proven_once_a_head_contains_it(
 
 
 async def test_a_proof_is_by_the_last_head_that_a_witness_has_seen_where_that_contains_the_event(
-    region: TallyRegion, log: EventLog, proofs: Callable[..., Proofs]
+    region: TallyRegion, log: EventLog, proofs: Callable[[str], Awaitable[Proofs]]
 ) -> None:
-    ours = proofs(NEW)
-    await ours.start()
+    ours = await proofs(NEW)
     connection = await asyncpg.connect(region.url)
     for size in (10, 20):
         await count_up(log, 10)
@@ -92,11 +91,10 @@ async def test_a_proof_is_by_the_last_head_that_a_witness_has_seen_where_that_co
 
 
 async def test_rows_that_are_no_key_and_no_cosignature_are_left_out_and_logged(
-    region: TallyRegion, log: EventLog, proofs: Callable[..., Proofs]
+    region: TallyRegion, log: EventLog, proofs: Callable[[str], Awaitable[Proofs]]
 ) -> None:
     """The service's own role can put them there, and nobody may remove them."""
-    ours = proofs(NEW)
-    await ours.start()
+    ours = await proofs(NEW)
     await count_up(log, 20)
     await sign(region, NEW)
     keys, checkpoint = await ours.keys(), await ours.checkpoint(None)
@@ -118,10 +116,9 @@ async def test_rows_that_are_no_key_and_no_cosignature_are_left_out_and_logged(
 
 
 async def test_a_log_that_was_altered_is_not_proven(
-    region: TallyRegion, log: EventLog, proofs: Callable[..., Proofs]
+    region: TallyRegion, log: EventLog, proofs: Callable[[str], Awaitable[Proofs]]
 ) -> None:
-    ours = proofs(NEW)
-    await ours.start()
+    ours = await proofs(NEW)
     await count_up(log, 20)
     await sign(region, NEW)
     owner = await asyncpg.connect(region.owner_url)
@@ -134,14 +131,13 @@ async def test_a_log_that_was_altered_is_not_proven(
 
 
 async def test_a_key_that_is_gone_is_still_known(
-    region: TallyRegion, log: EventLog, proofs: Callable[..., Proofs]
+    region: TallyRegion, log: EventLog, proofs: Callable[[str], Awaitable[Proofs]]
 ) -> None:
     for keys in (OLD, NEW):
         await count_up(log, 10)
         await sign(region, keys)
-    with_both, alone = proofs(f"{NEW} {OLD}"), proofs(NEW)
+    with_both, alone = await proofs(f"{NEW} {OLD}"), await proofs(NEW)
     for ours in (with_both, alone):
-        await ours.start()
         assert [str(one) for one in map(Verifier.of, await ours.keys())] == [
             str(one.verifier) for one in signers(told(region, f"{NEW} {OLD}"))
         ]

@@ -25,8 +25,7 @@ from rembuk.vault import Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, action, known_area, known_category
-from rembuk.web.log_proofs import CODE, receipt_file
-from rembuk.web.log_proofs import reference as written_down
+from rembuk.web.log_proofs import CODE, receipt_file, reference_of
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, Since, found, moment
 from rembuk.web.requests import Intent
@@ -88,7 +87,7 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str) -> list[Any
         command, keys = sealed_report(vault, data, intent.key)
         outcome = await handle(log, PROBLEM, problem_id, command, intent.key, intent.metadata, new=True, keys=keys)
         promise = await outcome.promise(log)
-        body = Reported(problem_id, written_down(region, outcome.position), outcome.position, promise)
+        body = Reported(problem_id, reference_of(region, outcome.position), outcome.position, promise)
         return Answer(body, outcome.version, f"/v1/problems/{problem_id}")
 
     @get("/v1/problems", summary="Problems, newest first", responses=documented(400, 422, 503))

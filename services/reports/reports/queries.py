@@ -14,7 +14,7 @@ from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
 from rembuk.region_key import Tampered
 from rembuk.vault import Vault, is_sealed
-from rembuk.web.log_proofs import position_of, reference
+from rembuk.web.log_proofs import position_of, reference_of
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import ColumnElement, Label, Row, exists, select
 
@@ -114,7 +114,7 @@ class ProblemQueries:
         if isinstance(description, Tampered):
             _log.error("a description does not authenticate", position=row.position, why=str(description))
         return Problem(
-            reference=reference(self._region, row.position),
+            reference=reference_of(self._region, row.position),
             description=None if isinstance(description, Tampered) else description,
             erased=row.erased or (description is None and _is_for_all(row)),
             anonymous=row.reporter_of is None or row.reporter_erased,

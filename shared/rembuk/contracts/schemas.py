@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from rembuk.contracts.document import SERVICES
-from rembuk.event import Event
+from rembuk.event import Event, schema_path
 from rembuk.texts import CODE, PUBLIC, SEALED
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -23,11 +23,6 @@ _TOLD = {
     CODE: "A word of a fixed form",
 }
 _WORDS = {"description", "title", "examples", "$comment"}
-
-
-def path(service: str, event: str, version: int) -> str:
-    """Where the schema of an event's version is found, at any service's API and in `dataschema`."""
-    return f"/schemas/{service}/{event}/{version}.json"
 
 
 def released(service: str, event: str, version: int) -> bytes | None:
@@ -46,7 +41,7 @@ def schema(service: str, event: type[Event]) -> dict[str, Any]:
     for name, hint in get_type_hints(event, include_extras=True).items():
         for word in getattr(hint, "__metadata__", ()):
             own["properties"][name]["description"] = _TOLD[word]
-    about = {"$schema": DIALECT, "$id": path(service, event.__name__, event.schema_version)}
+    about = {"$schema": DIALECT, "$id": schema_path(service, event.__name__, event.schema_version)}
     return about | own | ({"$defs": components} if components else {})
 
 

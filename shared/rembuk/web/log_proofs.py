@@ -24,20 +24,20 @@ _Position = Annotated[int, Parameter(ge=1, le=2**62, schema_extra={"minimum": 1}
 
 def receipt_file(region: str, position: int, receipt: str) -> Response[str]:
     """A receipt as a file that bears the event's reference: JATIM-000123.tlog-proof."""
-    disposition = f'attachment; filename="{reference(region, position)}.tlog-proof"'
+    disposition = f'attachment; filename="{reference_of(region, position)}.tlog-proof"'
     return Response(receipt, media_type=MediaType.TEXT, headers={"Content-Disposition": disposition})
 
 
 _POSITION = re.compile("[0-9]{6,18}")
 
 
-def reference(region: str, position: int) -> str:
+def reference_of(region: str, position: int) -> str:
     """What a reporter writes down: the region and the event's place in its log, unique by construction."""
     return f"{region.upper()}-{position:06d}"
 
 
 def position_of(text: str, region: str) -> int | None:
-    """The position that a reference names, as `reference` writes it; None for one of another region, or none."""
+    """The position that a reference names, as `reference_of` writes it; None for one of another region, or none."""
     name, _, position = text.rpartition("-")
     return int(position) if name == region.upper() and _POSITION.fullmatch(position) else None
 
