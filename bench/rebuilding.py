@@ -81,7 +81,7 @@ def _errands(running: RunningRegion, figures: Figures, *errands: str) -> float:
 
 def _errand(running: RunningRegion, errand: str) -> float:
     name, *arguments = errand.split()
-    process = running.region.spawn("reports", name, subprocess.PIPE, arguments=arguments)
+    process = running.region.spawn("reports", name, subprocess.PIPE, arguments=arguments, errors=None)
     assert process.stdout is not None
     at_first = most = 0.0
     steps = []

@@ -1,0 +1,177 @@
+"""Partners: other systems that may read what a region publishes, each by credentials of its own, and no more of it than
+its scope. The list is a file, so that it is at hand where neither database nor broker is; secrets are not in it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from rembuk.settings import CannotRun
+from rembuk.streams import area_filter, subject_prefix
+
+SETTING = "REMBUK_PARTNERS"
+"""The absolute path of the file."""
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{1,31}")
+_AREA = re.compile(r"\d{2}(\.\d{2}(\.\d{2})?)?")
+_MARK = "rembuk_"
+
+_log = structlog.get_logger(__name__)
+
+
+class BadPartner(ValueError):
+    """What was said about a partner breaks a rule; names field and rule."""
+
+
+class BadPartnersFile(CannotRun):
+    """The file of partners cannot be read, or is not one."""
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What a partner may see: of these services, these types of events (all where none is named), about these areas and
+    what lies in them (everywhere where none is named). An event about a wider area than those is not seen, nor is one
+    about none."""
+
+    services: tuple[str, ...]
+    types: tuple[str, ...] = ()
+    areas: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for area in self.areas:
+            if not _AREA.fullmatch(area):
+                raise BadPartner(f"area {area!r}: must be the code of a province, regency or district, as 35.78")
+
+    def sees(self, service: str, event_type: str, area: str) -> bool:
+        return (
+            service in self.services
+            and (not self.types or event_type in self.types)
+            and (not self.areas or any(area == one or area.startswith(f"{one}.") for one in self.areas))
+        )
+
+    def subjects(self, region: str, service: str) -> list[str]:
+        """The same as filters of NATS, none of which overlaps another."""
+        if service not in self.services:
+            return []
+        widest = [one for one in set(self.areas) if not any(one.startswith(f"{other}.") for other in self.areas)]
+        prefix = subject_prefix(region, service)
+        return sorted(
+            area_filter(prefix, area, event_type) for area in widest or [""] for event_type in set(self.types) or ["*"]
+        )
+
+
+class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whom we know by the hash of a token (HTTP) and by the public half of an nkey (NATS)."""
+
+    name: str
+    scope: Scope
+    token_sha256: str
+    added_at: datetime
+    nkey: str = ""
+    revoked_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise BadPartner(f"name {self.name!r}: must be 2 to 32 lower-case letters, digits and hyphens")
+
+
+def new_token() -> str:
+    """A secret that its bearer is known by."""
+    return _MARK + secrets.token_urlsafe(32)
+
+
+def hashed(token: str) -> str:
+    """As the file has it: tokens are random enough that one SHA-256 keeps them."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Partners:
+    """The file, read again whenever it was replaced: whom it revokes is revoked from then on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._known: list[Partner] = []
+
+    @classmethod
+    def told(cls, environment: Mapping[str, str]) -> Partners | None:
+        """Those that REMBUK_PARTNERS names; None without it. Raises BadPartnersFile."""
+        setting = environment.get(SETTING)
+        if not setting:
+            return None
+        if not Path(setting).is_absolute():
+            raise BadPartnersFile(f"{SETTING} is to be the absolute path of a file, and is {setting}")
+        partners = cls(Path(setting))
+        partners.read()
+        return partners
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[list[Partner]]:
+        return msgspec.json.Decoder(list[Partner])
+
+    def read(self) -> list[Partner]:
+        """Everybody in the file, the revoked too; nobody where there is no file yet. Raises BadPartnersFile."""
+        try:
+            status = self.path.stat()
+            now = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if now != self._seen:
+                self._known, self._seen = self._decoder.decode(self.path.read_bytes()), now
+        except FileNotFoundError:
+            self._known, self._seen = [], None
+        except (OSError, msgspec.MsgspecError, BadPartner) as error:
+            raise BadPartnersFile(f"the partners in {self.path} cannot be read: {error}") from error
+        return self._known
+
+    def active(self) -> list[Partner]:
+        """Whoever is not revoked. Raises BadPartnersFile."""
+        return [one for one in self.read() if one.revoked_at is None]
+
+    def bearing(self, token: str) -> Partner | None:
+        """The partner whose token this is; nobody, said loudly, while the file cannot be read."""
+        wanted = hashed(token)
+        try:
+            return next((one for one in self.active() if secrets.compare_digest(one.token_sha256, wanted)), None)
+        except BadPartnersFile as error:
+            _log.critical("partners cannot be told apart", why=str(error))
+            return None
+
+    def add(self, partner: Partner) -> None:
+        """Raises BadPartner where the name is taken; BadPartnersFile, OSError."""
+        with self._changing() as known:
+            if any(one.name == partner.name for one in known):
+                raise BadPartner(f"name {partner.name!r}: is taken; names are not used again, not even of the revoked")
+            known.append(partner)
+
+    def revoke(self, name: str) -> Partner:
+        """Raises BadPartner where there is none of this name, or no longer; BadPartnersFile, OSError."""
+        with self._changing() as known:
+            for number, one in enumerate(known):
+                if one.name == name and one.revoked_at is None:
+                    known[number] = msgspec.structs.replace(one, revoked_at=datetime.now(UTC))
+                    return known[number]
+            raise BadPartner(f"name {name!r}: no partner of this name is active")
+
+    @contextmanager
+    def _changing(self) -> Iterator[list[Partner]]:
+        """The list to be changed, one process at a time; replaced as a whole where nothing is raised."""
+        with self.path.with_name(f".{self.path.name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = list(self.read())
+            yield known
+            descriptor, beside = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(known)) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, self.path)
