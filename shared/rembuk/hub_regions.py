@@ -1,0 +1,128 @@
+"""The regions that a hub has admitted, and how its nats-server and theirs are set up for it.
+
+Each region's nats-server is a leaf node of the hub's, in an account of its own: no region can reach what another one's
+streams hold, and the hub reads a region's streams and can do nothing else to it. The hub's streams mirror them, so
+their sequences are the same positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nkeys
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from nats.js.api import ExternalStream, StreamConfig, StreamSource
+
+from rembuk import streams
+
+SETTING, KEY_SETTING = "REMBUK_HUB_REGIONS", "REMBUK_HUB_KEY"
+"""The absolute path of the list of regions (a Roster of Admitted); the hub's key, as `rembuk.key_setting` reads it."""
+DOMAIN = "hub"
+"""JetStream domain of the hub; that of a region is its name, which therefore cannot be this one."""
+FORBIDDEN = (
+    "STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG", "STREAM.SNAPSHOT",
+    "STREAM.RESTORE", "CONSUMER.DELETE", "CONSUMER.DURABLE", "DIRECT",
+)  # fmt: skip
+"""Of a region's JetStream, what it lets nobody at the hub do."""
+
+
+class Admitted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A region by its name and the public nkey of its nats-server."""
+
+    name: str
+    nkey: str
+    admitted_at: datetime
+    revoked_at: datetime | None = None
+
+
+class Invitation(msgspec.Struct, frozen=True):
+    """What a region is given: where the hub is (`nats-leaf://host:port`), by which certificate it is known (PEM), and
+    the seed of the region's nkey there. Whoever has it is that region to the hub."""
+
+    region: str
+    url: str
+    ca: str
+    seed: str
+
+
+def account(region: str) -> str:
+    """The name of a region's account at the hub: `JATIM`."""
+    return region.upper()
+
+
+def public_key(seed: str) -> str:
+    """The public half of an nkey."""
+    return str(nkeys.from_seed(seed.encode()).public_key.decode())
+
+
+def new_seed(secret: bytes) -> str:
+    """The seed of a user's nkey from 32 secret bytes."""
+    return str(nkeys.encode_seed(secret, nkeys.PREFIX_BYTE_USER).decode())
+
+
+def reader_seed(key: bytes, region: str) -> str:
+    """By which the hub's own services read a region's account: derived from the hub's key."""
+    return new_seed(HKDF(SHA256(), 32, salt=None, info=f"rembuk hub reads {region}".encode()).derive(key))
+
+
+def hub_server(regions: Iterable[Admitted], key: bytes, leaf: str, certificate: Path, private: Path) -> dict[str, Any]:
+    """What the hub's nats-server is told besides what every one is: accounts, and who may be a leaf node on the address
+    `leaf`. The files are its TLS certificate and that one's private key."""
+    return {
+        "accounts": {
+            account(one.name): {
+                "jetstream": "enabled",
+                "users": [
+                    {"nkey": public_key(reader_seed(key, one.name))},
+                    {"nkey": one.nkey, "permissions": _of_leaf(one.name)},
+                ],
+            }
+            for one in regions
+            if one.revoked_at is None
+        },
+        "leafnodes": {"listen": leaf, "tls": {"cert_file": str(certificate), "key_file": str(private)}},
+    }
+
+
+def _of_leaf(region: str) -> Mapping[str, Any]:
+    """A region delivers to the hub's mirrors and answers its questions, and is asked about its own JetStream."""
+    return {
+        "publish": {"allow": ["$JS.M.>", "$JSC.R.>", "_INBOX.>"]},
+        "subscribe": {"allow": [f"$JS.{region}.API.>", "$JS.FC.>"]},
+    }
+
+
+def region_server(invitation: Invitation, ca: Path) -> dict[str, Any]:
+    """What a region's nats-server is told to be a leaf node of the hub's; the invitation's `ca` is in that file."""
+    own = f"$JS.{invitation.region}.API"
+    return {
+        "leafnodes": {
+            "remotes": [
+                {
+                    "url": invitation.url,
+                    "nkey": invitation.seed,
+                    "tls": {"ca_file": str(ca)},
+                    "deny_imports": ["polmas.>", "$JS.API.>", *(f"{own}.{what}.>" for what in FORBIDDEN)],
+                }
+            ]
+        },
+    }
+
+
+def mirror_config(region: str, service: str) -> StreamConfig:
+    """The hub's copy of a region's stream: same name, same subjects, same sequences; nobody publishes to it, and
+    nothing is deleted of it."""
+    name = streams.stream_name(region, service)
+    return StreamConfig(
+        name=name,
+        mirror=StreamSource(name=name, external=ExternalStream(api=f"$JS.{region}.API")),
+        allow_direct=True,
+        deny_delete=True,
+        deny_purge=True,
+        max_age=0,
+    )
