@@ -14,10 +14,12 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
@@ -337,10 +339,15 @@ class EmbeddedPostgres(_Server):
 
 
 class EmbeddedNats(_Server):
-    """nats-server with JetStream in `data/jetstream`, log in `data/nats-server.log`; on 127.0.0.1 only."""
+    """nats-server with JetStream in `data/jetstream`, log in `data/nats-server.log`; on 127.0.0.1 only, but for what
+    `settings` of its configuration say otherwise."""
 
     program = "nats-server"
     stop_signal = signal.SIGTERM
+
+    def __init__(self, data: Path, port: int, settings: Mapping[str, Any] = {}) -> None:
+        super().__init__(data, port)
+        self._settings = settings
 
     @property
     def url(self) -> str:
@@ -354,8 +361,22 @@ class EmbeddedNats(_Server):
     def _pid_file(self) -> Path:
         return self.data / "nats.pid"
 
+    def reload(self) -> None:
+        """Have the running server take our settings: who is no longer known is cut off. Does nothing when none runs."""
+        if (pid := self.pid) is not None:
+            self._configure()
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGHUP)
+
     def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
-        settings = {
+        self._configure()
+        binary = str(_nats_binary())
+        environment = {"GOMEMLIMIT": "128MiB", "GOGC": "50", **os.environ}
+        return [binary, "-c", str(self._identifying_argument)], environment, self._run_as(binary, "--version")
+
+    def _configure(self) -> None:
+        """Write the configuration, whole or not at all; there are secrets in it."""
+        own = {
             "listen": f"{HOST}:{self.port}",
             "server_name": "rembuk",
             "pid_file": str(self._pid_file),
@@ -363,18 +384,19 @@ class EmbeddedNats(_Server):
             "logfile_size_limit": LOG_BYTES,
             "logfile_max_num": 2,
             "max_payload": 1 << 20,
-            "jetstream": {
-                "store_dir": str(self.data),  # the server adds /jetstream
-                "sync_interval": "always",  # an acknowledged message is on the disk
-                "max_memory_store": 16 << 20,
-            },
+        }
+        jetstream = {
+            "store_dir": str(self.data),  # the server adds /jetstream
+            "sync_interval": "always",  # an acknowledged message is on the disk
+            "max_memory_store": 16 << 20,
+            **self._settings.get("jetstream", {}),
         }
         conf = self._identifying_argument
-        conf.write_text(json.dumps(settings, indent=2))
-        self._own_by_directory_owner(conf)
-        binary = str(_nats_binary())
-        environment = {"GOMEMLIMIT": "128MiB", "GOGC": "50", **os.environ}
-        return [binary, "-c", str(conf)], environment, self._run_as(binary, "--version")
+        fresh = conf.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps({**own, **self._settings, "jetstream": jetstream}, indent=2))
+        self._own_by_directory_owner(fresh)
+        fresh.replace(conf)
 
     def _ready(self, pid: int) -> bool:
         """The server greets with one line of JSON; another one's greeting does not count."""

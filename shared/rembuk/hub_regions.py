@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import nkeys
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from nats.js.api import ExternalStream, StreamConfig, StreamSource
 
-from rembuk import streams
+if TYPE_CHECKING:
+    from nats.js.api import StreamConfig
 
 SETTING, KEY_SETTING = "REMBUK_HUB_REGIONS", "REMBUK_HUB_KEY"
 """The absolute path of the list of regions (a Roster of Admitted); the hub's key, as `rembuk.key_setting` reads it."""
@@ -57,16 +54,23 @@ def account(region: str) -> str:
 
 def public_key(seed: str) -> str:
     """The public half of an nkey."""
+    import nkeys  # like the libraries below, not for whoever only starts processes
+
     return str(nkeys.from_seed(seed.encode()).public_key.decode())
 
 
 def new_seed(secret: bytes) -> str:
     """The seed of a user's nkey from 32 secret bytes."""
+    import nkeys
+
     return str(nkeys.encode_seed(secret, nkeys.PREFIX_BYTE_USER).decode())
 
 
 def reader_seed(key: bytes, region: str) -> str:
     """By which the hub's own services read a region's account: derived from the hub's key."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     return new_seed(HKDF(SHA256(), 32, salt=None, info=f"rembuk hub reads {region}".encode()).derive(key))
 
 
@@ -117,7 +121,11 @@ def region_server(invitation: Invitation, ca: Path) -> dict[str, Any]:
 def mirror_config(region: str, service: str) -> StreamConfig:
     """The hub's copy of a region's stream: same name, same subjects, same sequences; nobody publishes to it, and
     nothing is deleted of it."""
-    name = streams.stream_name(region, service)
+    from nats.js.api import ExternalStream, StreamConfig, StreamSource
+
+    from rembuk.streams import stream_name
+
+    name = stream_name(region, service)
     return StreamConfig(
         name=name,
         mirror=StreamSource(name=name, external=ExternalStream(api=f"$JS.{region}.API")),
