@@ -1,0 +1,161 @@
+"""`rembuk hub`: run the hub that regions join, admit regions and turn them away."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rembuk.embedded import HOST
+from rembuk.hub_regions import DOMAIN, Admitted, Invitation, new_seed, public_key
+from rembuk.key_setting import KEY
+from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
+from rich.markup import escape
+
+from rembuk_cli.down import stop
+from rembuk_cli.home import Plan, passed_on, usual_place, write_private
+from rembuk_cli.hub_home import Gate, HubHome
+from rembuk_cli.options import Data, Json, cannot_run, out, suggested
+from rembuk_cli.up import CannotStart, already, start, stay, tell
+
+app = typer.Typer(help="The hub: where the streams of all regions come together.", no_args_is_help=True)
+
+PORT_BASE, LEAF_PORT = 8100, 7422
+
+Name = Annotated[str, typer.Argument(help="The region's name.")]
+
+
+@app.command()
+def up(
+    data: Data = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when the hub is ready.")] = False,
+    port_base: Annotated[
+        int,
+        typer.Option(
+            "--port-base", min=1024, max=65_000, help="Take P+1 for the hub, P+4 for NATS, P+5 for PostgreSQL."
+        ),
+    ] = PORT_BASE,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", help=f"Where regions' nats-servers are awaited; {HOST}:{LEAF_PORT} at first."),
+    ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", help="A name or address by which regions reach it; the first goes into invitations."),
+    ] = None,
+) -> None:
+    """Run the hub: PostgreSQL, NATS, and the service that watches over the regions' streams. Where it awaits regions is
+    remembered.
+
+    Example: rembuk hub up --listen 0.0.0.0:7422 --host hub.polri.example --detach
+    """
+    home = _home(data)
+    if (running := home.running()) is not None:
+        already(home, running)
+        return
+    before = home.gate() or Gate(f"{HOST}:{LEAF_PORT}", (HOST, "localhost"))
+    gate = Gate(listen or before.listen, tuple(host or before.hosts))
+    home.open(gate)
+    ports = {DOMAIN: port_base + 1} | {name: port_base + PORT_OFFSETS[name] for name in ("nats", "postgres")}
+    try:
+        supervisor = start(Plan(DOMAIN, str(home.data), ports, extra=passed_on(os.environ), hub=True), not detach)
+    except CannotStart as error:
+        cannot_run(escape(str(error)))
+    running = home.running()
+    if running is None:
+        cannot_run(f"the hub ended at once; see {home.logs / 'supervisor.log'}")
+    out.print(f"{'for regions':14} {gate.url}")
+    if detach:
+        tell(home, running)
+    else:
+        stay(home, running, supervisor)
+
+
+@app.command()
+def down(data: Data = None) -> None:
+    """Stop the hub; its data stays. Regions go on without it.
+
+    Example: rembuk hub down
+    """
+    stop(_home(data))
+
+
+@app.command()
+def admit(
+    region: Name,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Where to write its invitation; <region>.hub.json here unless said.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Admit a region: write the invitation by which it joins, for its operators alone. Whoever has it is that region.
+
+    Example: rembuk hub admit jatim --to jatim.hub.json
+    """
+    home = _home(data)
+    gate = home.gate()
+    if gate is None:
+        cannot_run(f"there is no hub in {home.data}; start one with: {suggested('hub up')}")
+    seed = new_seed(secrets.token_bytes(KEY))
+    try:
+        require_name(region)
+        with home.regions.changing() as regions:
+            if any(one.name == region and one.revoked_at is None for one in regions):
+                cannot_run(
+                    f"{region} is admitted already; if its invitation is lost: {suggested(f'hub revoke {region}')}"
+                )
+            invitation = Invitation(region, gate.url, home.certificate.authority.read_text(), seed)
+            place = to or Path(f"{region}.hub.json")
+            write_private(place, msgspec.json.format(msgspec.json.encode(invitation)) + b"\n")
+            regions.append(Admitted(region, public_key(seed), datetime.now(UTC)))
+    except (BadRegionName, OSError) as error:
+        cannot_run(escape(str(error)))
+    _apply(home)
+    out.print(f"{region} is admitted; its operators join with: rembuk up --region {region} --hub {place}")
+
+
+@app.command()
+def revoke(region: Name, data: Data = None) -> None:
+    """Turn a region away: its connection ends at once. What the hub has of it stays.
+
+    Example: rembuk hub revoke jatim
+    """
+    home = _home(data)
+    with home.regions.changing() as regions:
+        for number, one in enumerate(regions):
+            if one.name == region and one.revoked_at is None:
+                regions[number] = msgspec.structs.replace(one, revoked_at=datetime.now(UTC))
+                break
+        else:
+            cannot_run(f"{escape(region)} is not admitted; see: {suggested('hub regions')}")
+    _apply(home)
+    out.print(f"{region} is turned away")
+
+
+@app.command()
+def regions(data: Data = None, as_json: Json = False) -> None:
+    """Which regions are admitted, and which were turned away.
+
+    Example: rembuk hub regions --json
+    """
+    known = _home(data).regions.read()
+    if as_json:
+        print(msgspec.json.encode(known).decode())
+        return
+    for one in known:
+        since = f"turned away {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "admitted"
+        out.print(f"{one.name:16} {since}, invited {one.admitted_at:%Y-%m-%d %H:%M}")
+
+
+def _home(data: Path | None) -> HubHome:
+    return HubHome(data if data is not None else usual_place(DOMAIN))
+
+
+def _apply(home: HubHome) -> None:
+    """Have the nats-server that runs hear of a change; one that does not is told when it starts."""
+    if (running := home.running()) is not None:
+        home.nats(running.ports["nats"], home.settings()).reload()
