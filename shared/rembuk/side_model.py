@@ -19,8 +19,8 @@ LOCK_MS = 500
 """How long the swap lets others wait behind it while it waits itself; then it steps back and tries again."""
 LOCK_TRIES = 60
 PATIENCE_S = 60
-"""How long the swap waits where nobody waits behind it: first, for whoever vacuums a table. PostgreSQL ends an automatic
-vacuum that has kept somebody waiting for a second (deadlock_timeout), and no earlier."""
+"""How long the swap waits where nobody waits behind it: at first, for whoever vacuums a table. PostgreSQL ends an
+automatic vacuum that has kept somebody waiting for a second (deadlock_timeout), and no earlier."""
 
 _BESIDE = ("checkpoint", "quarantine")
 _STRUCTURE = """
