@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import secrets
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,20 +14,23 @@ from typing import Annotated
 import msgspec
 import typer
 from rembuk.embedded import HOST
-from rembuk.hub_regions import DOMAIN, Admitted, Invitation, new_seed, public_key
+from rembuk.hub_regions import DOMAIN, Admitted, Invitation, account, new_seed, public_key
 from rembuk.key_setting import KEY
 from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
 from rich.markup import escape
 
 from rembuk_cli.down import stop
-from rembuk_cli.home import Plan, passed_on, usual_place, write_private
+from rembuk_cli.home import Plan, Running, passed_on, usual_place, write_private
 from rembuk_cli.hub_home import Gate, HubHome
-from rembuk_cli.options import Data, Json, cannot_run, out, suggested
+from rembuk_cli.options import WRONG, Data, Json, cannot_run, err, out, suggested
+from rembuk_cli.servers import broker
 from rembuk_cli.up import CannotStart, already, start, stay, tell
 
 app = typer.Typer(help="The hub: where the streams of all regions come together.", no_args_is_help=True)
 
 PORT_BASE, LEAF_PORT = 8100, 7422
+FOR_NATS_S = 5.0
+"""How long nats-server may take to have heard of a change."""
 
 Name = Annotated[str, typer.Argument(help="The region's name.")]
 
@@ -133,6 +139,9 @@ def revoke(region: Name, data: Data = None) -> None:
         else:
             cannot_run(f"{escape(region)} is not admitted; see: {suggested('hub regions')}")
     _apply(home)
+    if (running := home.running()) is not None and not asyncio.run(_cut_off(home, running, account(region))):
+        err.print(f"[red]{region} is still connected[/]; end that with: {suggested('hub down')}")
+        raise typer.Exit(WRONG)
     out.print(f"{region} is turned away")
 
 
@@ -149,6 +158,22 @@ def regions(data: Data = None, as_json: Json = False) -> None:
     for one in known:
         since = f"turned away {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "admitted"
         out.print(f"{one.name:16} {since}, invited {one.admitted_at:%Y-%m-%d %H:%M}")
+
+
+async def _cut_off(home: HubHome, running: Running, of: str) -> bool:
+    """End the connections of an account's leaf nodes: a server that takes its settings anew leaves them as they are.
+    Whether there are none any more."""
+    async with broker(running.nats_url, "rembuk hub revoke", seed=home.operator_seed) as client:
+        deadline = time.monotonic() + FOR_NATS_S
+        while True:
+            told = json.loads((await client.request("$SYS.REQ.SERVER.PING.LEAFZ", timeout=FOR_NATS_S)).data)
+            left = [leaf["id"] for leaf in told["data"].get("leafs") or () if leaf["account"] == of]
+            if not left or time.monotonic() > deadline:
+                return not left
+            for leaf in left:
+                kick = f"$SYS.REQ.SERVER.{told['server']['id']}.KICK"
+                await client.request(kick, json.dumps({"cid": leaf}).encode(), timeout=FOR_NATS_S)
+            await asyncio.sleep(0.3)  # one that comes again before the settings are taken is told to leave again
 
 
 def _home(data: Path | None) -> HubHome:

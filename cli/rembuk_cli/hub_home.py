@@ -55,6 +55,16 @@ class HubHome(Home):
             return msgspec.json.decode(self._gate.read_bytes(), type=Gate)
         return None
 
+    @property
+    def operator_seed(self) -> str:
+        """By which the hub's nats-server knows us."""
+        return hub_regions.operator_seed(self._secret)
+
+    @property
+    def _secret(self) -> bytes:
+        [key, *_] = key_setting.read_keys(str(self.key), "the hub's key")
+        return key
+
     def nats_settings(self, plan: Plan) -> dict[str, Any]:
         """As `settings`: whatever is planned, the gate and the regions are in files."""
         return self.settings()
@@ -64,9 +74,10 @@ class HubHome(Home):
         gate = self.gate()
         assert gate is not None
         self.certificate.prepare(gate.hosts)
-        [key, *_] = key_setting.read_keys(str(self.key), "the hub's key")
         certificate = self.certificate
-        told = hub_regions.hub_server(self.regions.read(), key, gate.listen, certificate.certificate, certificate.key)
+        told = hub_regions.hub_server(
+            self.regions.read(), self._secret, gate.listen, certificate.certificate, certificate.key
+        )
         return {"server_name": DOMAIN, "jetstream": {"domain": DOMAIN}, **told}
 
     def region(self, plan: Plan) -> Region:

@@ -21,6 +21,8 @@ SETTING, KEY_SETTING = "REMBUK_HUB_REGIONS", "REMBUK_HUB_KEY"
 """The absolute path of the list of regions (a Roster of Admitted); the hub's key, as `rembuk.key_setting` reads it."""
 DOMAIN = "hub"
 """JetStream domain of the hub; that of a region is its name, which therefore cannot be this one."""
+SYSTEM = "HUB-SYSTEM"
+"""The account in which the hub's nats-server tells about itself and is told whom to cut off; no region's can be so."""
 FORBIDDEN = (
     "STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG", "STREAM.SNAPSHOT",
     "STREAM.RESTORE", "CONSUMER.DELETE", "CONSUMER.DURABLE", "DIRECT",
@@ -74,21 +76,28 @@ def reader_seed(key: bytes, region: str) -> str:
     return new_seed(HKDF(SHA256(), 32, salt=None, info=f"rembuk hub reads {region}".encode()).derive(key))
 
 
+def operator_seed(key: bytes) -> str:
+    """By which the hub's operators ask its nats-server about itself: derived from the hub's key."""
+    return reader_seed(key, "its own server")
+
+
 def hub_server(regions: Iterable[Admitted], key: bytes, leaf: str, certificate: Path, private: Path) -> dict[str, Any]:
     """What the hub's nats-server is told besides what every one is: accounts, and who may be a leaf node on the address
     `leaf`. The files are its TLS certificate and that one's private key."""
+    accounts: dict[str, Any] = {
+        account(one.name): {
+            "jetstream": "enabled",
+            "users": [
+                {"nkey": public_key(reader_seed(key, one.name))},
+                {"nkey": one.nkey, "permissions": _of_leaf(one.name)},
+            ],
+        }
+        for one in regions
+        if one.revoked_at is None
+    }
     return {
-        "accounts": {
-            account(one.name): {
-                "jetstream": "enabled",
-                "users": [
-                    {"nkey": public_key(reader_seed(key, one.name))},
-                    {"nkey": one.nkey, "permissions": _of_leaf(one.name)},
-                ],
-            }
-            for one in regions
-            if one.revoked_at is None
-        },
+        "accounts": accounts | {SYSTEM: {"users": [{"nkey": public_key(operator_seed(key))}]}},
+        "system_account": SYSTEM,
         "leafnodes": {"listen": leaf, "tls": {"cert_file": str(certificate), "key_file": str(private)}},
     }
 
