@@ -1,0 +1,168 @@
+"""A hub's nats-server and regions' as its leaf nodes, for tests: real ones, with the accounts, the permissions and the
+TLS that `rembuk.hub_regions` gives them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
+from nats.js import JetStreamContext
+
+from rembuk.embedded import HOST
+from rembuk.hub_regions import (
+    DOMAIN,
+    Admitted,
+    Invitation,
+    hub_server,
+    new_seed,
+    public_key,
+    reader_seed,
+    region_server,
+)
+from rembuk.streams import stream_config
+from rembuk.testing.ports import free_ports
+from rembuk.testing.servers import DisposableNats, _running
+from rembuk.worker import connect
+
+
+class WiredNats(DisposableNats):
+    """A nats-server with a JetStream domain, told more than every one is."""
+
+    domain: str = ""
+    told: dict[str, Any] = {}  # noqa: RUF012  # replaced, never changed
+
+    def _prepare(self, lock: int) -> Any:
+        prepared = super()._prepare(lock)
+        settings = json.loads(self._identifying_argument.read_text())
+        settings["jetstream"]["domain"] = self.domain
+        settings["server_name"] = self.domain
+        self._identifying_argument.write_text(json.dumps(settings | self.told))
+        return prepared
+
+
+def wired(domain: str, told: dict[str, Any], data: Path, port: int) -> WiredNats:
+    server = WiredNats(data, port)
+    server.domain, server.told = domain, told
+    return server
+
+
+class Federation:
+    """A hub and its regions; `roster` is what the hub's service reads. Regions are told apart from those of other
+    tests by their names."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder, self._stack = folder, stack
+        self.key = secrets.token_bytes(32)
+        self.roster = folder / "regions.json"
+        self.leaf_port = free_ports()
+        self.certificate, self.private = certificate(folder)
+        self.admitted: list[Admitted] = []
+        self.hub: WiredNats
+        self.regions: dict[str, WiredNats] = {}
+        self._seeds: dict[str, str] = {}
+
+    def start_hub(self) -> None:
+        self._write()
+        self.hub = self._stack.enter_context(_running(partial(wired, DOMAIN, self._hub_settings())))
+
+    def admit(self, name: str) -> None:
+        """As `rembuk hub admit` does it: the hub's nats-server is started again with what it is told now."""
+        self._seeds[name] = new_seed(secrets.token_bytes(32))
+        self.admitted.append(Admitted(name, public_key(self._seeds[name]), datetime.now(UTC)))
+        self._changed()
+
+    def revoke(self, name: str) -> None:
+        now = datetime.now(UTC)
+        self.admitted = [
+            msgspec.structs.replace(one, revoked_at=now) if one.name == name else one for one in self.admitted
+        ]
+        self._changed()
+
+    def start_region(self, name: str, *more_denied: str) -> WiredNats:
+        """The nats-server of an admitted region; it lets the hub do none of what `more_denied` says (`CONSUMER`)."""
+        invitation = Invitation(
+            name, f"nats-leaf://{HOST}:{self.leaf_port}", self.certificate.read_text(), self._seeds[name]
+        )
+        told = region_server(invitation, self.certificate)
+        told["leafnodes"]["remotes"][0]["deny_imports"] += [f"$JS.{name}.API.{what}.>" for what in more_denied]
+        self.regions[name] = self._stack.enter_context(_running(partial(wired, name, told)))
+        return self.regions[name]
+
+    async def at_region(self, name: str) -> JetStreamContext:
+        """As the region's own services see its nats-server; each stream of theirs is there."""
+        client = await connect(self.regions[name].url, "test")
+        self._stack.callback(client._transport.close if client._transport else str)
+        jetstream = client.jetstream()
+        for service in ("reports", "forums", "notifications"):
+            await jetstream.add_stream(stream_config(name, service))
+        return jetstream
+
+    def seed(self, region: str) -> str:
+        return reader_seed(self.key, region)
+
+    def _hub_settings(self) -> dict[str, Any]:
+        return hub_server(self.admitted, self.key, f"{HOST}:{self.leaf_port}", self.certificate, self.private)
+
+    def _changed(self) -> None:
+        self._write()
+        if hasattr(self, "hub"):
+            self.hub.stop()
+            self.hub.told = self._hub_settings()
+            self.hub.start()
+
+    def _write(self) -> None:
+        beside = self.roster.with_suffix(".new")
+        beside.write_bytes(msgspec.json.encode(self.admitted))
+        beside.replace(self.roster)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its private key: two files of PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hub")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    public, private = folder / "hub.pem", folder / "hub.key"
+    public.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    encoding, kind = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    private.write_bytes(key.private_bytes(encoding, kind, serialization.NoEncryption()))
+    return public, private
+
+
+@contextmanager
+def federation(folder: Path) -> Iterator[Federation]:
+    """All of its servers end with the block."""
+    with ExitStack() as stack:
+        yield Federation(folder, stack)
+
+
+@pytest.fixture
+def own_federation(tmp_path: Path) -> Iterator[Federation]:
+    """A hub and regions of this test alone."""
+    with federation(tmp_path) as one:
+        yield one
