@@ -18,17 +18,19 @@ from rembuk.hub_regions import DOMAIN, Admitted, Invitation, account, new_seed, 
 from rembuk.key_setting import KEY
 from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
 from rich.markup import escape
+from rich.table import Table
 
 from rembuk_cli.down import stop
 from rembuk_cli.home import Plan, Running, passed_on, usual_place, write_private
 from rembuk_cli.hub_home import Gate, HubHome
-from rembuk_cli.options import WRONG, Data, Json, cannot_run, err, out, suggested
+from rembuk_cli.options import WRONG, Data, Json, cannot_run, err, out, require_running, suggested
 from rembuk_cli.servers import broker
 from rembuk_cli.up import CannotStart, already, start, stay, tell
 
 app = typer.Typer(help="The hub: where the streams of all regions come together.", no_args_is_help=True)
 
 PORT_BASE, LEAF_PORT = 8100, 7422
+WELL = ("level", "behind")
 FOR_NATS_S = 5.0
 """How long nats-server may take to have heard of a change."""
 
@@ -174,6 +176,37 @@ async def _cut_off(home: HubHome, running: Running, of: str) -> bool:
                 kick = f"$SYS.REQ.SERVER.{told['server']['id']}.KICK"
                 await client.request(kick, json.dumps({"cid": leaf}).encode(), timeout=FOR_NATS_S)
             await asyncio.sleep(0.3)  # one that comes again before the settings are taken is told to leave again
+
+
+@app.command()
+def status(data: Data = None, as_json: Json = False) -> None:
+    """How far the hub knows each region, and whether it goes on; exit code 1 where a region is cut off, stalled or
+    diverged.
+
+    Example: rembuk hub status --json
+    """
+    import httpx
+
+    home = _home(data)
+    running = require_running(home)
+    try:
+        told = httpx.get(f"{running.urls[DOMAIN]}/v1/regions", timeout=FOR_NATS_S).raise_for_status().json()
+    except httpx.HTTPError as error:
+        cannot_run(f"the hub does not answer: {escape(str(error))}; see {home.logs}")
+    streams = [(region["name"], stream) for region in told if not region["revoked_at"] for stream in region["streams"]]
+    if as_json:
+        print(json.dumps(told))
+    else:
+        table = Table("region", "stream", "is", "position", "behind by", "last answer")
+        for name, one in streams:
+            behind = f"{one['behind_events']:,} events, {one['behind_s']:.0f} s" if one["behind_events"] else "nothing"
+            state = one["state"].replace("_", " ")
+            coloured = state if one["state"] in WELL else f"[red]{state}[/]"
+            answered = one["answered_at"] or "never"
+            table.add_row(name, one["service"], coloured, f"{one['position']:,}", behind, answered[:19])
+        out.print(table, soft_wrap=False)
+    if any(one["state"] not in WELL or one["error"] for _, one in streams):
+        raise typer.Exit(WRONG)
 
 
 def _home(data: Path | None) -> HubHome:

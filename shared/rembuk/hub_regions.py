@@ -21,6 +21,10 @@ SETTING, KEY_SETTING = "REMBUK_HUB_REGIONS", "REMBUK_HUB_KEY"
 """The absolute path of the list of regions (a Roster of Admitted); the hub's key, as `rembuk.key_setting` reads it."""
 DOMAIN = "hub"
 """JetStream domain of the hub; that of a region is its name, which therefore cannot be this one."""
+INBOX = "_HUB"
+"""What answers to the hub's questions, and to questions to the hub, are sent to: those within a region stay there."""
+STANDING = "rembuk.hub.standing"
+"""Where a region asks how far the hub knows it; the answer is a list of Known in JSON."""
 SYSTEM = "HUB-SYSTEM"
 """The account in which the hub's nats-server tells about itself and is told whom to cut off; no region's can be so."""
 FORBIDDEN = (
@@ -47,6 +51,16 @@ class Invitation(msgspec.Struct, frozen=True):
     url: str
     ca: str
     seed: str
+
+
+class Known(msgspec.Struct, frozen=True):
+    """How far the hub knows one stream of a region: the last position of its mirror, and its judgement of it (`level`,
+    `behind`, `stalled`, `diverged` ...) when it looked last."""
+
+    service: str
+    position: int
+    state: str
+    looked_at: datetime
 
 
 def account(region: str) -> str:
@@ -103,10 +117,10 @@ def hub_server(regions: Iterable[Admitted], key: bytes, leaf: str, certificate: 
 
 
 def _of_leaf(region: str) -> Mapping[str, Any]:
-    """A region delivers to the hub's mirrors and answers its questions, and is asked about its own JetStream."""
+    """A region delivers to mirrors, answers questions about its JetStream, and asks how far the hub knows it."""
     return {
-        "publish": {"allow": ["$JS.M.>", "$JSC.R.>", "_INBOX.>"]},
-        "subscribe": {"allow": [f"$JS.{region}.API.>", "$JS.FC.>"]},
+        "publish": {"allow": ["$JS.M.>", "$JSC.R.>", f"{INBOX}.>", STANDING]},
+        "subscribe": {"allow": [f"$JS.{region}.API.>", "$JS.FC.>", f"{INBOX}.>"]},
     }
 
 

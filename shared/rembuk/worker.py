@@ -23,6 +23,7 @@ from rembuk.checkpoints import Checkpoint
 from rembuk.cosigning import Cosigning
 from rembuk.erasing import Eraser
 from rembuk.following import Follower
+from rembuk.hub_regions import INBOX
 from rembuk.log_key import signers
 from rembuk.relay import Relay
 from rembuk.settings import Settings
@@ -39,7 +40,7 @@ Task = Callable[[], Coroutine[Any, Any, None]]
 
 async def connect(url: str, name: str, seed: str | None = None) -> Client:
     """A NATS connection that is tried for ever, first and again: no service falls with its broker. `seed` is that of an
-    nkey, where the broker asks who we are."""
+    nkey, by which the hub is known in a region's account."""
 
     async def said(error: Exception) -> None:
         _log.warning("nats connection", error=repr(error))
@@ -49,6 +50,7 @@ async def connect(url: str, name: str, seed: str | None = None) -> Client:
             return await nats.connect(
                 url, name=name, max_reconnect_attempts=-1, reconnect_time_wait=0.25, connect_timeout=2,
                 ping_interval=10, max_outstanding_pings=2, error_cb=said, allow_reconnect=True, nkeys_seed_str=seed,
+                inbox_prefix=INBOX if seed else "_INBOX",
             )  # fmt: skip
         except Exception as error:
             _log.info("waiting for nats", error=repr(error))
@@ -59,7 +61,7 @@ def broker(url: str, name: str, seed: str | None = None) -> NatsBroker:
     """The FastStream broker that a service's followers share; `seed` as for `connect`."""
     return NatsBroker(
         url, name=name, apply_types=False, logger=None, max_reconnect_attempts=-1,
-        security=NatsNKey.from_seed(seed) if seed else None,
+        security=NatsNKey.from_seed(seed) if seed else None, inbox_prefix=INBOX if seed else "_INBOX",
         reconnect_time_wait=0.25,  # type: ignore[arg-type]  # nats-py takes a float
         connect_timeout=2, ping_interval=10, max_outstanding_pings=2, graceful_timeout=GRACE_S,
     )  # fmt: skip

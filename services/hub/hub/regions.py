@@ -23,6 +23,7 @@ from rembuk.streams import stream_name
 from rembuk.worker import SideBySide, broker, follower_of
 
 from hub import projection
+from hub.answering import answer
 from hub.watching import Watch
 
 ROSTER_S = 1.0
@@ -128,6 +129,7 @@ class _Region:
 
         async def work() -> None:
             client = nats_wire.quicken(await faststream.connect())
+            await answer(client, self._pool, self._name)
             for service, handler in zip(projection.CODECS, handlers, strict=True):
                 watch = Watch(client, self._pool, self._name, service, handler.checkpoint)
                 side_by_side.keep(watch.run(), f"watch of {handler.checkpoint.stream}")
