@@ -169,11 +169,12 @@ class Home:
     def nats(self, port: int, settings: Mapping[str, Any] = {}) -> EmbeddedNats:
         return EmbeddedNats(self.data / "nats", port, settings)
 
-    def nats_settings(self, plan: Plan) -> dict[str, Any]:
-        """What the region's own nats-server is told: its domain, and its way to the hub if there is one."""
-        own = {"server_name": plan.region, "jetstream": {"domain": plan.region}}
+    def nats_settings(self, region: str, linked: bool = True) -> dict[str, Any]:
+        """What the region's own nats-server is told: its domain, and its way to the hub if there is one, which it goes
+        where it is to be `linked`."""
+        own = {"server_name": region, "jetstream": {"domain": region}}
         invitation = self.invitation()
-        return own | (region_server(invitation, self._hub_authority) if invitation else {})
+        return own | (region_server(invitation, self._hub_authority, linked) if invitation else {})
 
     def invitation(self) -> Invitation | None:
         """By which the region joins its hub; None without a hub."""

@@ -65,11 +65,7 @@ class HubHome(Home):
         [key, *_] = key_setting.read_keys(str(self.key), "the hub's key")
         return key
 
-    def nats_settings(self, plan: Plan) -> dict[str, Any]:
-        """As `settings`: whatever is planned, the gate and the regions are in files."""
-        return self.settings()
-
-    def settings(self) -> dict[str, Any]:
+    def nats_settings(self, region: str = DOMAIN, linked: bool = True) -> dict[str, Any]:
         """What the hub's nats-server is told: accounts of the regions that are admitted, and where it awaits them."""
         gate = self.gate()
         assert gate is not None

@@ -191,7 +191,7 @@ class Supervisor:
         port = self._plan.ports[name]
         if name == "postgres":
             return self._home.postgres(port)
-        return self._home.nats(port, self._home.nats_settings(self._plan))
+        return self._home.nats(port, self._home.nats_settings(self._plan.region))
 
     @property
     def _services_to_run(self) -> tuple[str, ...]:

@@ -124,8 +124,9 @@ def _of_leaf(region: str) -> Mapping[str, Any]:
     }
 
 
-def region_server(invitation: Invitation, ca: Path) -> dict[str, Any]:
-    """What a region's nats-server is told to be a leaf node of the hub's; the invitation's `ca` is in that file."""
+def region_server(invitation: Invitation, ca: Path, linked: bool = True) -> dict[str, Any]:
+    """What a region's nats-server is told to be a leaf node of the hub's; the invitation's `ca` is in that file. One
+    that is not to be `linked` leaves, and comes back by a reload."""
     own = f"$JS.{invitation.region}.API"
     return {
         "leafnodes": {
@@ -134,6 +135,7 @@ def region_server(invitation: Invitation, ca: Path) -> dict[str, Any]:
                     "url": invitation.url,
                     "nkey": invitation.seed,
                     "tls": {"ca_file": str(ca)},
+                    "disabled": not linked,
                     "deny_imports": ["polmas.>", "$JS.API.>", *(f"{own}.{what}.>" for what in FORBIDDEN)],
                 }
             ]
