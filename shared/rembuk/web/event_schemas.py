@@ -14,7 +14,7 @@ _TYPE = "application/schema+json"
 @get(
     "/schemas/{service:str}/{event:str}/{file:str}",
     summary="The JSON Schema of an event's version",
-    description="`/schemas/reports/ProblemReported/2.json`, as an event's `dataschema` says",
+    description="`/schemas/reports/ProblemReported/2.json`, the path of an event's `dataschema`",
     media_type=_TYPE,
     responses=documented(404),
     sync_to_thread=True,
