@@ -14,6 +14,7 @@ from rembuk.event import Event, Recorded, schema_uri
 if TYPE_CHECKING:
     import asyncpg
 
+
 class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """A published event in structured content mode; `data` are its very bytes."""
 

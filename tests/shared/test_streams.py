@@ -82,7 +82,9 @@ async def test_an_event_comes_back_from_the_stream_as_it_stands_in_the_log(
 
 
 @pytest.mark.parametrize("field", ["correlation_id", "causation_id", "actor", "traceparent"])
-@pytest.mark.parametrize("value", ["a\r\nNats-Rollup: all", "a\nb", "a\rb", "a\x00b", "\u2028", "é", "a b", "100%", "a" * 3_000])
+@pytest.mark.parametrize(
+    "value", ["a\r\nNats-Rollup: all", "a\nb", "a\rb", "a\x00b", "\u2028", "é", "a b", "100%", "a" * 3_000]
+)
 async def test_metadata_that_would_break_out_of_its_header_never_reach_the_log(
     log: EventLog, field: str, value: str
 ) -> None:

@@ -52,7 +52,7 @@ _PARAMETERS = {
     "district": {"description": f"District within the regency, {_LEVEL}", "examples": ["08", "_"]},
 }
 
-_UUID = {"type": "string", "format": "uuid"}
+_UUID = {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"}
 _COUNTED = {"type": "string", "pattern": "^[1-9][0-9]*$"}
 _VISIBLE = {"type": "string", "pattern": "^[!#$&-~]+$"}
 _TRACE = {"type": "string", "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"}
@@ -178,7 +178,9 @@ def _message(service: str, event: type[Event], version: int, samples: Path | Non
 
 def _headers(service: str, name: str, version: int, payload: dict[str, Any]) -> dict[str, str]:
     """As the relay would write them."""
-    metadata = Metadata("tour-1", actor="officer:7", traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    metadata = Metadata(
+        "tour-1", actor="officer:7", traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    )
     row = {
         "id": UUID("0192f0c4-7a3e-5c11-9d55-3c1f0a9b7e22"), "stream_id": UUID("0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21"),
         "type": name, "schema_version": version, "position": 42, "version": 1, "area": payload.get("area", ""),
