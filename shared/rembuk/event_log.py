@@ -161,9 +161,10 @@ class EventLog:
 
         With them, in the same transaction, the `keys` of persons first met in them are put into the vault.
 
-        `area` is "" or up to eight words of letters and digits between dots; the metadata are visible ASCII without `%`,
-        at most 2 KiB of JSON. Raises ValueError where that is not so, VersionConflict, AlreadyRecorded, EventTooLarge,
-        or Unavailable (then it is unknown whether the events were recorded; the same ids may simply be appended again).
+        `area` is "" or up to eight words of letters and digits between dots; the metadata are visible ASCII and no
+        `%`, at most 2 KiB of JSON. Raises ValueError where that is not so, VersionConflict, AlreadyRecorded,
+        EventTooLarge, or Unavailable (then it is unknown whether the events were recorded; the same ids may simply be
+        appended again).
         """
         if self._stopping or len(self._waiting) >= MAX_WAITING:
             _full.inc()

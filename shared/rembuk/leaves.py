@@ -1,8 +1,8 @@
 """The leaves of a log's Merkle tree: each event as it is published, the data by its digest.
 
-A leaf is text: those of the message's headers that `_HEADERS` lists, in that order, each line ending in CRLF, the schema
-by its path alone, then `content-digest` of the data (RFC 9530). So whoever follows the stream can compute the tree, and
-whoever holds a leaf knows all about an event but its data, which they can tell when they see it.
+A leaf is text: those of the message's headers that `_HEADERS` lists, in that order, each line ending in CRLF, the
+schema by its path alone, then `content-digest` of the data (RFC 9530). So whoever follows the stream can compute the
+tree, and whoever holds a leaf knows all about an event but its data, which they can tell when they see it.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ def row(region: str, service: str, message: Msg) -> dict[str, Any]:
 
 
 def another(lines: str, headers: Mapping[str, str]) -> tuple[str, str] | None:
-    """The first header that is not what a relay, of whichever release, writes for a leaf's lines, and what it writes."""
+    """The first header that is not what the relay of any release writes for a leaf's lines, and what it writes."""
     earlier = nats_wire.parse_header_lines(lines.encode())
     for name, value in nats_wire.parse_header_lines(published_lines(lines).encode()).items():
         if headers.get(name) not in (value, earlier.get(name)):

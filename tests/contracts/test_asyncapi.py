@@ -1,4 +1,4 @@
-"""docs/asyncapi.yaml is what the contracts say, AsyncAPI 3 by the parser of those who wrote it, and true in its examples."""
+"""docs/asyncapi.yaml is what the contracts say, AsyncAPI 3 by its authors' own parser, and true in its examples."""
 
 from __future__ import annotations
 

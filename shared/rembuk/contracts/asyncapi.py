@@ -198,7 +198,7 @@ def _payload(service: str, event: type[Event], version: int) -> dict[str, Any]:
 
 
 class _Yaml(yaml.SafeDumper):
-    """Texts of several lines as they are; what begins with a digit in quotes, whatever a version of YAML makes of it."""
+    """Texts of several lines as they are; what begins with a digit in quotes: versions of YAML differ there."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
