@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
-import msgspec
 from litestar import Response, get
 
 from rembuk.contracts.asyncapi import document
@@ -40,10 +40,8 @@ def event_schema(service: str, event: str, file: str) -> Response[bytes]:
     media_type=_ASYNCAPI,
     sync_to_thread=True,
 )
-def asyncapi() -> Response[bytes]:
+def asyncapi() -> Response[dict[str, Any]]:
     return Response(_document(), media_type=_ASYNCAPI, headers={"Cache-Control": "public, max-age=3600"})
 
 
-@cache
-def _document() -> bytes:
-    return msgspec.json.encode(document())
+_document = cache(document)
