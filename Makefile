@@ -64,9 +64,10 @@ check: setup  ## format, lint, types, import rules
 bench: setup  ## do the same work as the peers in one run: table and chart into bench/
 	$(BIN)/python -m bench
 
-docs: setup  ## write docs/events.md and the JSON Schemas from the contracts
+docs: setup  ## write docs/events.md, the JSON Schemas and docs/asyncapi.yaml from the contracts
 	$(BIN)/python -m rembuk.contracts.document > docs/events.md
 	$(BIN)/python -m rembuk.contracts.schemas
+	$(BIN)/python -m rembuk.contracts.asyncapi tests/contracts > docs/asyncapi.yaml
 
 format: setup  ## let ruff put the code in order
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
