@@ -3,6 +3,7 @@
 import base64
 import secrets
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -30,16 +31,18 @@ class Hub:
         self.log = log  # the one that it is a witness of
         self.api = httpx.Client(base_url=service.url("hub"), timeout=10)
 
-    def admitted(self, *denied: str, name: str = "") -> str:
-        """A region of its own, which the hub has admitted and whose nats-server runs, and denies the hub so much."""
+    def admitted(self, name: str = "", **denied: list[str]) -> str:
+        """A region of its own, which the hub has admitted and whose nats-server runs; `denied` as for start_region."""
         name = name or "r" + secrets.token_hex(4)
         self.federation.admit(name)
-        self.federation.start_region(name, *denied)
+        self.federation.start_region(name, **denied)
         return name
 
-    async def told(self, region: str, *facts: tuple[UUID, Event], service: str = "reports") -> int:
+    async def told(
+        self, region: str, *facts: tuple[UUID, Event], service: str = "reports", at: datetime | None = None
+    ) -> int:
         async with self.federation.at_region(region) as jetstream:
-            return await publish(jetstream, region, service, *facts)
+            return await publish(jetstream, region, service, *facts, at=at)
 
     def get(self, path: str, **parameters: Any) -> Any:
         return self.api.get(path, params=parameters).raise_for_status().json()

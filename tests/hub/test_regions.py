@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -92,17 +92,28 @@ async def test_a_region_that_is_away_is_cut_off_and_level_again_when_it_is_back(
 
 
 async def test_a_mirror_that_gets_nothing_from_a_region_that_answers_has_stalled(hub: Hub) -> None:
-    """The nats-server calls it level: its lag is 0."""
-    region = hub.admitted("CONSUMER")
-    await hub.told(region, reported(), reported())
+    """The nats-server calls it level: its lag is 0. How old the first event is that is missing, the region tells."""
+    region = hub.admitted(deny_exports=["$JS.M.>"])
+    await hub.told(region, reported(), reported(), at=datetime.now(UTC) - timedelta(hours=1))
     stalled = hub.comes_to(region, "stalled", 0)
     assert (stalled["behind_events"], stalled["region_position"]) == (2, 2)
-    assert stalled["behind_s"] >= STALLED_S
+    assert 3600 <= stalled["behind_s"] < 3700
     async with hub.federation.at_hub(region) as jetstream:
         mirror = (await jetstream.stream_info(stream_name(region, "reports"))).mirror
     assert mirror is not None
     assert mirror.lag == 0
     assert hub.metric("rembuk_hub_lag_events", region) == 2
+    assert hub.metric("rembuk_hub_lag_seconds", region) >= 3600
+
+
+async def test_where_the_age_of_what_is_missing_cannot_be_known_it_is_told_for_how_long_nothing_has_come(
+    hub: Hub,
+) -> None:
+    region = "r" + uuid4().hex[:8]
+    hub.admitted(region, deny_imports=[f"$JS.{region}.API.CONSUMER.>"])
+    await hub.told(region, reported())
+    stalled = hub.comes_to(region, "stalled", 0)
+    assert stalled["behind_s"] >= STALLED_S
     assert hub.metric("rembuk_hub_lag_seconds", region) >= STALLED_S
 
 

@@ -108,13 +108,15 @@ class Federation:
         ]
         self._changed()
 
-    def start_region(self, name: str, *more_denied: str) -> WiredNats:
-        """The nats-server of an admitted region; it lets the hub do none of what `more_denied` says (`CONSUMER`)."""
+    def start_region(self, name: str, **denied: list[str]) -> WiredNats:
+        """The nats-server of an admitted region; `deny_imports` and `deny_exports` of its link are more than usual."""
         invitation = Invitation(
             name, f"nats-leaf://{HOST}:{self.leaf_port}", self.certificate.read_text(), self._seeds[name]
         )
         told = region_server(invitation, self.certificate)
-        told["leafnodes"]["remotes"][0]["deny_imports"] += [f"$JS.{name}.API.{what}.>" for what in more_denied]
+        [remote] = told["leafnodes"]["remotes"]
+        for which, subjects in denied.items():
+            remote[which] = [*remote.get(which, ()), *subjects]
         self.regions[name] = self._stack.enter_context(_running(partial(wired, name, told)))
         return self.regions[name]
 
@@ -149,8 +151,15 @@ class Federation:
         beside.replace(self.roster)
 
 
-async def publish(jetstream: JetStreamContext, region: str, service: str, *facts: tuple[UUID, Event]) -> int:
-    """Have a region's stream go on with these facts of some aggregates, as its relay would; the last position."""
+async def publish(
+    jetstream: JetStreamContext,
+    region: str,
+    service: str,
+    *facts: tuple[UUID, Event],
+    at: datetime | None = None,
+) -> int:
+    """Have a region's stream go on with these facts of some aggregates, recorded `at` a moment (None: now), as its
+    relay would; the last position."""
     stream, prefix = stream_name(region, service), subject_prefix(region, service)
     position = await tail_of(jetstream, stream)
     for stream_id, event in facts:
@@ -165,7 +174,7 @@ async def publish(jetstream: JetStreamContext, region: str, service: str, *facts
             "schema_version": event.schema_version,
             "area": area,
             "metadata": "{}",
-            "recorded_at": datetime.now(UTC),
+            "recorded_at": at or datetime.now(UTC),
         }
         headers = parse_header_lines(header_lines(region, service, row).encode())
         stored = await jetstream.publish(
