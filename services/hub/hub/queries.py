@@ -37,7 +37,10 @@ _STREAMS = """from region_stream join region on region.name = region_stream.regi
 _LABELS = "region, upper(region || '_' || service) as stream"
 _LAG = "greatest(0, region_position - least(position, shown))"
 _LAG_S = """greatest(0, extract(epoch from now() - coalesce(
-                missing_since, case when state = 'cut_off' then answered_at end, now())))::float"""
+                missing_since,
+                case when state = 'cut_off' then coalesce(answered_at, since)
+                     when region_position > least(position, shown) then moved_at end,
+                now())))::float"""
 GAUGES = (
     Gauge(
         "rembuk_hub_lag_events",
@@ -46,7 +49,7 @@ GAUGES = (
     ),
     Gauge(
         "rembuk_hub_lag_seconds",
-        "Age of the first of these; without one, for how long a region that is cut off has been silent",
+        "Age of the first of these, or for how long it has not come; for how long a region that is cut off is silent",
         f"select {_LAG_S}, {_LABELS} {_STREAMS}",
     ),
     Gauge(
@@ -72,7 +75,8 @@ class Stream(msgspec.Struct, frozen=True):
     the region is known to have. `level`: all is shown. `behind`: not yet. `cut_off`: the region does not answer, and
     may have more than is known. `stalled`: it answers, and yet nothing comes. `diverged`: it does not have what the
     hub holds; where it has something else instead, `diverged_at` says. `unwatched`: the hub has not looked of late.
-    `behind_s` is the age of the first event that is not shown, else for how long a region has been silent."""
+    `behind_s` is the age of the first event that is not shown, or, where that cannot be known, for how long nothing has
+    come or been heard."""
 
     service: str
     state: Shown
@@ -164,7 +168,8 @@ class HubQueries:
             if row.region in found:
                 quarantined = aside.get(stream_name(row.region, row.service), 0)
                 head = heads.get(origin(row.region, row.service))
-                found[row.region].streams.append(_stream(row, now, quarantined, head))
+                unwatched = now - row.looked_at > UNWATCHED_AFTER or found[row.region].revoked_at is not None
+                found[row.region].streams.append(_stream(row, now, unwatched, quarantined, head))
         return list(found.values())
 
     async def problems_by(self, by: ProblemsBy, area: str | None, since: datetime | None, **equal: Any) -> list[Count]:
@@ -218,11 +223,13 @@ class HubQueries:
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9]*\Z")]
 
 
-def _stream(row: Row[Any], now: datetime, quarantined: int, cosigned: Cosigned | None) -> Stream:
-    unwatched = now - row.looked_at > UNWATCHED_AFTER
+def _stream(row: Row[Any], now: datetime, unwatched: bool, quarantined: int, cosigned: Cosigned | None) -> Stream:
     missing = max(0, row.region_position - min(row.position, row.shown))
-    silent_since = row.answered_at if row.state == "cut_off" else row.looked_at if unwatched else None
-    behind_since = row.missing_since or silent_since
+    behind_since = row.missing_since
+    if behind_since is None and row.state == "cut_off":
+        behind_since = row.answered_at or row.since
+    elif behind_since is None and (missing or unwatched):
+        behind_since = row.moved_at if missing else row.looked_at
     return Stream(
         service=row.service,
         state="unwatched" if unwatched else row.state,

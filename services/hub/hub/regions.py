@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence, Set
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -24,8 +25,10 @@ from rembuk.worker import SideBySide, broker, follower_of
 
 from hub import projection
 from hub.answering import answer
+from hub.domain import STALLED_AFTER
 from hub.watching import Watch
 
+STALLED_SETTING = "REMBUK_HUB_STALLED_SECONDS"
 ROSTER_S = 1.0
 AGAIN_S = 5.0
 """How long after a failure a region is begun anew; the others go on meanwhile."""
@@ -104,6 +107,8 @@ class _Region:
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool[Any], name: str, seed: str) -> None:
         self._settings, self._pool, self._name, self._seed = settings, pool, name, seed
+        stalled_s = settings.environment.get(STALLED_SETTING)
+        self._stalled_after = timedelta(seconds=float(stalled_s)) if stalled_s else STALLED_AFTER
         self._stopping = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"region {name}")
 
@@ -131,7 +136,8 @@ class _Region:
             client = nats_wire.quicken(await faststream.connect())
             await answer(client, self._pool, self._name)
             for service, handler in zip(projection.CODECS, handlers, strict=True):
-                watch = Watch(client, self._pool, self._name, service, handler.checkpoint)
+                watch = Watch(client, self._pool, self._name, service, handler.checkpoint, self._stalled_after)
+                await watch.mirror()
                 side_by_side.keep(watch.run(), f"watch of {handler.checkpoint.stream}")
                 followers.append(follower_of(faststream, handler, self._settings))
                 side_by_side.keep(followers[-1].start(), followers[-1].name)

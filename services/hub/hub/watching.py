@@ -68,7 +68,7 @@ class Watch:
         self._missing: tuple[int, datetime | None] = 0, None
 
     async def run(self) -> None:
-        """Look until cancelled; what heals by itself is tried again."""
+        """Look until cancelled; what heals by itself is tried again. Raises AnotherMirror."""
         async with borrowed(self._pool) as connection:
             row = await connection.fetchrow(LAST_LOOK, *self._key)
         self._last = msgspec.convert(dict(row), Standing) if row else None
@@ -76,8 +76,8 @@ class Watch:
             try:
                 await self.look()
             except AnotherMirror as error:
-                _log.critical("another stream stands in the mirror's place", stream=self._stream, why=str(error))
                 await self._say(str(error))
+                raise
             except _AWAY as error:
                 _log.warning("a region's stream cannot be looked at", stream=self._stream, error=repr(error))
             await asyncio.sleep(LOOK_S)
@@ -87,24 +87,29 @@ class Watch:
         Raises AnotherMirror, nats.errors.Error, and what `UNREACHABLE` lists."""
         async with borrowed(self._pool) as connection:
             shown = await connection.fetchval(_SHOWN, *self._checkpoint.key)
-        position = (await self._mirror()).state.last_seq
-        error, region_position, diverged_at = "", None, self._last.diverged_at if self._last else None
+        position = (await self.mirror()).state.last_seq
+        region_position, error = None, ""
+        diverged_at = self._last.diverged_at if self._last else None
         try:
             theirs = await self._theirs()
-            if theirs is not None:
-                diverged_at = await self._compare(theirs, position)
-            region_position = theirs.state.last_seq if theirs is not None else 0
-            await self._find_missing(min(shown, position), position, region_position)
         except (TimeoutError, nats.errors.Error) as failure:
-            error = f"{self._key[0]} does not answer: {str(failure) or repr(failure)}"
+            error = f"{self._key[0]} does not answer: {failure!r}"
+        else:
+            region_position = theirs.state.last_seq if theirs is not None else 0
+            try:
+                if theirs is not None:
+                    diverged_at = await self._compare(theirs, position)
+                await self._find_missing(min(shown, position), position, region_position)
+            except (TimeoutError, nats.errors.Error) as failure:
+                error = f"{self._key[0]} lets none of its events be read: {failure!r}"
         look = Look(datetime.now(UTC), position, shown, region_position, diverged_at)
         now = standing(self._last, look, self._stalled_after)
         self._tell(now)
         self._last = now
         await self._keep(now, error)
 
-    async def _mirror(self) -> StreamInfo:
-        """The hub's own, made where it is not there."""
+    async def mirror(self) -> StreamInfo:
+        """The hub's own stream, made where it is not there. Raises AnotherMirror, nats.errors.Error."""
         try:
             info = await self._hub.stream_info(self._stream)
         except NotFoundError:
@@ -142,6 +147,7 @@ class Watch:
         if region_position <= held:
             self._missing = 0, None
         elif self._missing[0] != held + 1:
+            self._missing = 0, None
             if held < position:
                 headers = (await self._hub.get_msg(self._stream, seq=held + 1, direct=True)).headers or {}
             else:

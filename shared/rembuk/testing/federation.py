@@ -4,25 +4,31 @@ TLS that `rembuk.hub_regions` gives them."""
 from __future__ import annotations
 
 import json
+import os
 import secrets
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import msgspec
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from rembuk.codec import type_of
 from rembuk.embedded import HOST
+from rembuk.event import Event
 from rembuk.hub_regions import (
     DOMAIN,
     Admitted,
@@ -33,7 +39,9 @@ from rembuk.hub_regions import (
     reader_seed,
     region_server,
 )
-from rembuk.streams import stream_config
+from rembuk.nats_wire import parse_header_lines
+from rembuk.provisioning import SERVICES
+from rembuk.streams import header_lines, stream_config, stream_name, subject, subject_prefix, tail_of
 from rembuk.testing.ports import free_ports
 from rembuk.testing.servers import DisposableNats, _running
 from rembuk.worker import connect
@@ -45,13 +53,22 @@ class WiredNats(DisposableNats):
     domain: str = ""
     told: dict[str, Any] = {}  # noqa: RUF012  # replaced, never changed
 
+    def reload(self) -> None:
+        """Have the running server heed what it is told now."""
+        self._write_settings()
+        assert self.pid is not None
+        os.kill(self.pid, signal.SIGHUP)
+
     def _prepare(self, lock: int) -> Any:
         prepared = super()._prepare(lock)
+        self._write_settings()
+        return prepared
+
+    def _write_settings(self) -> None:
         settings = json.loads(self._identifying_argument.read_text())
         settings["jetstream"]["domain"] = self.domain
         settings["server_name"] = self.domain
         self._identifying_argument.write_text(json.dumps(settings | self.told))
-        return prepared
 
 
 def wired(domain: str, told: dict[str, Any], data: Path, port: int) -> WiredNats:
@@ -61,8 +78,7 @@ def wired(domain: str, told: dict[str, Any], data: Path, port: int) -> WiredNats
 
 
 class Federation:
-    """A hub and its regions; `roster` is what the hub's service reads. Regions are told apart from those of other
-    tests by their names."""
+    """A hub's nats-server and those of regions; `roster` is the list that the hub's service reads."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
@@ -80,7 +96,7 @@ class Federation:
         self.hub = self._stack.enter_context(_running(partial(wired, DOMAIN, self._hub_settings())))
 
     def admit(self, name: str) -> None:
-        """As `rembuk hub admit` does it: the hub's nats-server is started again with what it is told now."""
+        """The hub's nats-server reads what it is told anew; nobody else's link is touched."""
         self._seeds[name] = new_seed(secrets.token_bytes(32))
         self.admitted.append(Admitted(name, public_key(self._seeds[name]), datetime.now(UTC)))
         self._changed()
@@ -92,42 +108,89 @@ class Federation:
         ]
         self._changed()
 
-    def start_region(self, name: str, *more_denied: str) -> WiredNats:
-        """The nats-server of an admitted region; it lets the hub do none of what `more_denied` says (`CONSUMER`)."""
+    def start_region(self, name: str, **denied: list[str]) -> WiredNats:
+        """The nats-server of an admitted region; `deny_imports` and `deny_exports` of its link are more than usual."""
         invitation = Invitation(
             name, f"nats-leaf://{HOST}:{self.leaf_port}", self.certificate.read_text(), self._seeds[name]
         )
         told = region_server(invitation, self.certificate)
-        told["leafnodes"]["remotes"][0]["deny_imports"] += [f"$JS.{name}.API.{what}.>" for what in more_denied]
+        [remote] = told["leafnodes"]["remotes"]
+        for which, subjects in denied.items():
+            remote[which] = [*remote.get(which, ()), *subjects]
         self.regions[name] = self._stack.enter_context(_running(partial(wired, name, told)))
         return self.regions[name]
 
-    async def at_region(self, name: str) -> JetStreamContext:
-        """As the region's own services see its nats-server; each stream of theirs is there."""
-        client = await connect(self.regions[name].url, "test")
-        self._stack.callback(client._transport.close if client._transport else str)
-        jetstream = client.jetstream()
-        for service in ("reports", "forums", "notifications"):
-            await jetstream.add_stream(stream_config(name, service))
-        return jetstream
-
     def seed(self, region: str) -> str:
         return reader_seed(self.key, region)
+
+    @asynccontextmanager
+    async def at_hub(self, region: str) -> AsyncIterator[JetStreamContext]:
+        """As the hub's own services see a region's account."""
+        async with _connected(self.hub.url, self.seed(region)) as client:
+            yield client.jetstream()
+
+    @asynccontextmanager
+    async def at_region(self, name: str) -> AsyncIterator[JetStreamContext]:
+        """As the region's own services see its nats-server, with the streams of all of them."""
+        async with _connected(self.regions[name].url) as client:
+            for service in SERVICES:
+                await client.jetstream().add_stream(stream_config(name, service))
+            yield client.jetstream()
 
     def _hub_settings(self) -> dict[str, Any]:
         return hub_server(self.admitted, self.key, f"{HOST}:{self.leaf_port}", self.certificate, self.private)
 
     def _changed(self) -> None:
+        self.hub.told = self._hub_settings()
+        self.hub.reload()
         self._write()
-        if hasattr(self, "hub"):
-            self.hub.stop()
-            self.hub.told = self._hub_settings()
-            self.hub.start()
 
     def _write(self) -> None:
         beside = self.roster.with_suffix(".new")
         beside.write_bytes(msgspec.json.encode(self.admitted))
         beside.replace(self.roster)
+
+
+async def publish(
+    jetstream: JetStreamContext,
+    region: str,
+    service: str,
+    *facts: tuple[UUID, Event],
+    at: datetime | None = None,
+) -> int:
+    """Have a region's stream go on with these facts of some aggregates, recorded `at` a moment (None: now), as its
+    relay would; the last position."""
+    stream, prefix = stream_name(region, service), subject_prefix(region, service)
+    position = await tail_of(jetstream, stream)
+    for stream_id, event in facts:
+        position += 1
+        area = getattr(event, "area", "")
+        row: dict[str, Any] = {
+            "position": position,
+            "id": uuid4(),
+            "stream_id": stream_id,
+            "version": position,
+            "type": type_of(event),
+            "schema_version": event.schema_version,
+            "area": area,
+            "metadata": "{}",
+            "recorded_at": at or datetime.now(UTC),
+        }
+        headers = parse_header_lines(header_lines(region, service, row).encode())
+        stored = await jetstream.publish(
+            subject(prefix, row["type"], area), msgspec.json.encode(event), headers=headers, stream=stream
+        )
+        assert stored.seq == position
+    return position
+
+
+@asynccontextmanager
+async def _connected(url: str, seed: str | None = None) -> AsyncIterator[Client]:
+    client = await connect(url, "test", seed)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -155,14 +218,9 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def federation(folder: Path) -> Iterator[Federation]:
-    """All of its servers end with the block."""
-    with ExitStack() as stack:
-        yield Federation(folder, stack)
-
-
-@pytest.fixture
-def own_federation(tmp_path: Path) -> Iterator[Federation]:
-    """A hub and regions of this test alone."""
-    with federation(tmp_path) as one:
-        yield one
+def federation() -> Iterator[Federation]:
+    """A hub that runs and has admitted nobody yet; all of its servers end with the block."""
+    with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="rembuk-") as folder:
+        federation = Federation(Path(folder), stack)
+        federation.start_hub()
+        yield federation
