@@ -108,10 +108,11 @@ class Federation:
         ]
         self._changed()
 
-    def start_region(self, name: str, **denied: list[str]) -> WiredNats:
-        """The nats-server of an admitted region; `deny_imports` and `deny_exports` of its link are more than usual."""
+    def start_region(self, name: str, port: int = 0, **denied: list[str]) -> WiredNats:
+        """The nats-server of an admitted region, which reaches the hub by `port` where one is named; `deny_imports` and
+        `deny_exports` of its link are more than usual."""
         invitation = Invitation(
-            name, f"nats-leaf://{HOST}:{self.leaf_port}", self.certificate.read_text(), self._seeds[name]
+            name, f"nats-leaf://{HOST}:{port or self.leaf_port}", self.certificate.read_text(), self._seeds[name]
         )
         told = region_server(invitation, self.certificate)
         [remote] = told["leafnodes"]["remotes"]
