@@ -13,9 +13,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import psutil  # type: ignore[import-untyped]
-from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
+from rembuk.embedded import EmbeddedPostgres
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region
+from rembuk.region_nats import RegionNats
 from rembuk.settings import WITNESSED, WITNESSES
 
 USUAL = "jatim"
@@ -124,10 +125,11 @@ class Home:
         return named if usual_place(region) == self.data else f"{named} --data {shlex.quote(str(self.data))}"
 
     def prepare(self) -> None:
-        """Make the directory and the roles' password, once; raises OSError."""
+        """Make the directory and the passwords of the databases' roles and of NATS, once; raises OSError."""
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.logs.mkdir(mode=0o700, exist_ok=True)
         _write_once(self.data / "password", secrets.token_urlsafe(24))
+        _write_once(self._nats_password, secrets.token_urlsafe(24))
 
     @property
     def region_key(self) -> Path:
@@ -144,6 +146,11 @@ class Home:
         """The file from which its witnesses' keys are derived, where it is a witness."""
         return self.data / "witness.key"
 
+    @property
+    def partners(self) -> Path:
+        """The file of who may read what the region publishes (see `rembuk.partners`)."""
+        return self.data / "partners.json"
+
     def lock(self) -> int:
         """Hold the directory until this process ends, or the descriptor is closed. Raises Occupied."""
         fd = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -157,29 +164,35 @@ class Home:
     def postgres(self, port: int) -> EmbeddedPostgres:
         return EmbeddedPostgres(self.data / "postgres", port)
 
-    def nats(self, port: int) -> EmbeddedNats:
-        return EmbeddedNats(self.data / "nats", port)
+    def nats(self, region: str, port: int) -> RegionNats:
+        return RegionNats(self.data / "nats", port, region, self._nats_password, self.partners)
 
     def region(self, plan: Plan) -> Region:
         """The region as its processes are told of it; PostgreSQL must have been started once."""
         return Region(
             name=plan.region,
             postgres_url=plan.postgres_url or self.postgres(plan.ports["postgres"]).url,
-            nats_url=plan.nats_url or self.nats(plan.ports["nats"]).url,
+            nats_url=plan.nats_url or self.nats(plan.region, plan.ports["nats"]).url,
             password=self._password(),
             region_key=str(self.region_key),
             log_key=str(self.log_key),
             ports={service: plan.ports[service] for service in SERVICES},
-            extra=plan.extra | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
+            extra=plan.extra
+            | {"REMBUK_PARTNERS": str(self.partners)}
+            | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
         )
 
     def running_region(self, running: Running) -> Region:
         """The region as somebody beside it sees it: its databases and streams, no administrator's rights. What NATS
-        asks of us is not noted; REMBUK_NATS_URL tells it, as when the region was started."""
+        asks of us is not noted: of ours it is in a file, of another REMBUK_NATS_URL tells it, as when the region was
+        started."""
+        nats_url = _with_credentials(running.nats_url, os.environ.get("REMBUK_NATS_URL", ""))
+        if "nats" in running.processes:
+            nats_url = self.nats(running.region, running.ports["nats"]).url
         return Region(
             name=running.region,
             postgres_url=running.postgres_url,
-            nats_url=_with_credentials(running.nats_url, os.environ.get("REMBUK_NATS_URL", "")),
+            nats_url=nats_url,
             password=self._password(),
             region_key="",
             log_key="",
@@ -220,6 +233,10 @@ class Home:
         """A log that was opened here, and the lines that came to it since."""
         log = self.logs / f"{name}.log"
         return log, log.read_bytes()[self._begun[name] :].decode(errors="replace").splitlines()
+
+    @property
+    def _nats_password(self) -> Path:
+        return self.data / "nats-password"
 
     def _password(self) -> str:
         return (self.data / "password").read_text().strip()

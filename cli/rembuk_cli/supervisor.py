@@ -170,7 +170,8 @@ class Supervisor:
         self._note()
         for name in own:
             self._step({"nats": "NATS", "postgres": "PostgreSQL"}[name])
-            server: EmbeddedPostgres | EmbeddedNats = getattr(home, name)(plan.ports[name])
+            port = plan.ports[name]
+            server = home.nats(plan.region, port) if name == "nats" else home.postgres(port)
             self._servers.append(child := ServerChild(name, server))
             child.start()
             self._note()
@@ -295,7 +296,7 @@ class Supervisor:
     def _note(self) -> None:
         plan, home = self._plan, self._home
         children: list[Child] = [*self._servers, *self._services]
-        nats_url = plan.nats_url or home.nats(plan.ports["nats"]).url
+        nats_url = plan.nats_url or f"nats://{HOST}:{plan.ports['nats']}"
         postgres_url = plan.postgres_url or f"postgresql://{HOST}:{plan.ports['postgres']}/postgres"
         home.note(
             Running(

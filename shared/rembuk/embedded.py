@@ -368,6 +368,10 @@ class EmbeddedNats(_Server):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGHUP)
 
+    def _own_settings(self) -> Mapping[str, Any]:
+        """What is told besides what every server is, as it is now."""
+        return self._settings
+
     def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
         self._configure()
         binary = str(_nats_binary())
@@ -376,6 +380,7 @@ class EmbeddedNats(_Server):
 
     def _configure(self) -> None:
         """Write the configuration, whole or not at all; there are secrets in it."""
+        settings = self._own_settings()
         own = {
             "listen": f"{HOST}:{self.port}",
             "server_name": "rembuk",
@@ -389,12 +394,12 @@ class EmbeddedNats(_Server):
             "store_dir": str(self.data),  # the server adds /jetstream
             "sync_interval": "always",  # an acknowledged message is on the disk
             "max_memory_store": 16 << 20,
-            **self._settings.get("jetstream", {}),
+            **settings.get("jetstream", {}),
         }
         conf = self._identifying_argument
         fresh = conf.with_suffix(".new")
         fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps({**own, **self._settings, "jetstream": jetstream}, indent=2))
+        fresh.write_text(json.dumps({**own, **settings, "jetstream": jetstream}, indent=2))
         self._own_by_directory_owner(fresh)
         fresh.replace(conf)
 

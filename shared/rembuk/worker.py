@@ -23,6 +23,8 @@ from rembuk.cosigning import Cosigning
 from rembuk.erasing import Eraser
 from rembuk.following import Follower
 from rembuk.log_key import signers
+from rembuk.partner_consumers import Consumers
+from rembuk.partners import Partners
 from rembuk.relay import Relay
 from rembuk.settings import Settings
 from rembuk.signing import PAUSE_S, Signing
@@ -131,6 +133,8 @@ class Worker:
             keep(self._cosigning.run(), "cosigning")
             client = await connect(settings.nats_url, f"{settings.name} relay")
             keep(Relay(settings.database_url, client, settings.region, settings.service).run(), "relay")
+            if (partners := Partners.told(settings.environment)) is not None:
+                keep(Consumers(client, settings.region, settings.service, partners).run(), "partners' consumers")
             nats_wire.quicken(await faststream.connect())
             for handler in self._handlers:
                 follower = self._follower(faststream, handler)
