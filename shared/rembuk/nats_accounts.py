@@ -1,5 +1,5 @@
-"""Partners on NATS: an account each, into which the region lets the messages of that partner's own durable consumers and
-nothing else. What was tried for it is told in docs/decisions/0019-a-partner-has-an-account-of-its-own.md."""
+"""Partners on NATS: an account each, into which the region lets the messages of that partner's own durable consumers
+and nothing else. What was tried for it is told in docs/decisions/0019-a-partner-has-an-account-of-its-own.md."""
 
 from __future__ import annotations
 

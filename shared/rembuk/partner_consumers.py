@@ -1,4 +1,4 @@
-"""The partners' durable consumers on one service's stream: a task of its worker keeps them as the file of partners says."""
+"""The partners' durable consumers on one service's stream, kept by its worker as the file of partners says."""
 
 from __future__ import annotations
 

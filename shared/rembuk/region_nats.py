@@ -37,8 +37,8 @@ class RegionNats(EmbeddedNats):
         return f"nats://{USER}:{self._password.read_text()}@{HOST}:{self.port}"
 
     def reload(self) -> None:
-        """Have the running server admit whoever is a partner now, and cut off at once who is none any more. Returns when
-        it has; raises EmbeddedError where it does not."""
+        """Have the running server admit whoever is a partner now, and cut off at once who is none any more. Returns
+        when it has; raises EmbeddedError where it does not."""
         if self.pid is None:
             return
         with (self.data / "reload.lock").open("a") as lock:
