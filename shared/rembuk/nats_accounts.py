@@ -30,14 +30,23 @@ def new_credentials() -> tuple[str, str]:
 def accounts(region: str, password: str, partners: Iterable[Partner]) -> dict[str, Any]:
     """The `accounts` of the nats-server's configuration: the region's, which the services enter by a password, and one
     of each partner that is neither revoked nor without an nkey."""
-    admitted = [one for one in partners if one.revoked_at is None and one.nkey]
+    admitted = _admitted(partners)
     return {
         REGION: {
             "jetstream": "enabled",
             "users": [{"user": USER, "password": password}],
-            "exports": [export for one in admitted for export in exports(region, one)],
+            "exports": [export for one in admitted for export in _exports(region, one)],
         },
         **{account(one.name): _account(region, one) for one in admitted},
+    }
+
+
+def to_include(region: str, partners: Iterable[Partner]) -> dict[str, dict[str, Any]]:
+    """By file, what a region's own nats-server includes: the first within the account REGION, the second beside it."""
+    admitted = _admitted(partners)
+    return {
+        "region-exports.conf": {"exports": [export for one in admitted for export in _exports(region, one)]},
+        "partners.conf": {account(one.name): _account(region, one) for one in admitted},
     }
 
 
@@ -46,7 +55,11 @@ def account(partner: str) -> str:
     return f"partner-{partner}"
 
 
-def exports(region: str, partner: Partner) -> list[dict[str, Any]]:
+def _admitted(partners: Iterable[Partner]) -> list[Partner]:
+    return [one for one in partners if one.revoked_at is None and one.nkey]
+
+
+def _exports(region: str, partner: Partner) -> list[dict[str, Any]]:
     """What the region's account lets a partner's do. A pull is answered by a stream of messages."""
     return [
         {"service": subject, "accounts": [account(partner.name)]}

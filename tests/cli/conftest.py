@@ -59,8 +59,12 @@ class Command:
 
     def ask_owner(self, service: str, query: str) -> Any:
         """The first value of the answer of a service's database, asked as its owner."""
-        answer = asked(self.owner_url(service), query)
+        answer = self.ask_all(service, query)
         return answer[0][0] if answer else None
+
+    def ask_all(self, service: str, query: str) -> Any:
+        """All rows of it."""
+        return asked(self.owner_url(service), query)
 
     def well(self) -> None:
         assert self.status()["wrong"] == []

@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import nats
 import nats.errors
 import nats.js.errors
@@ -15,8 +17,8 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk import streams
-from rembuk.embedded import EmbeddedNats
-from rembuk.nats_accounts import DOMAIN, LIMITS, new_credentials
+from rembuk.embedded import EmbeddedNats, is_free, nats_binary
+from rembuk.nats_accounts import DOMAIN, LIMITS, new_credentials, to_include
 from rembuk.partner_consumers import Consumers
 from rembuk.partners import Partner, Partners, Scope
 from rembuk.region_nats import RegionNats
@@ -317,3 +319,43 @@ async def test_what_was_kept_before_there_were_accounts_is_kept(before: Embedded
         assert (await jetstream.consumer_info(STREAM, "jatim_reports_problems")).num_pending == 1
     finally:
         await given.stop()
+
+
+INCLUDING = """
+listen: 127.0.0.1:%d
+jetstream { store_dir: "%s" }
+accounts {
+  REGION { jetstream: enabled, users: [{user: region, password: rahasia}]
+    include "region-exports.conf"
+  }
+  include "partners.conf"
+}
+"""
+
+
+async def test_a_server_of_the_regions_own_includes_the_same_accounts(given: Given, tmp_path: Path) -> None:
+    await given.partner("bappeda", areas=("35.78",))
+    await given.partner("polda")
+    for name, content in to_include("jatim", given.partners.read()).items():
+        (tmp_path / name).write_bytes(msgspec.json.encode(content))
+    port = free_ports()
+    (tmp_path / "own.conf").write_text(INCLUDING % (port, tmp_path / "own"))
+    own = subprocess.Popen([str(nats_binary()), "-c", str(tmp_path / "own.conf")], stderr=subprocess.DEVNULL)
+    try:
+        given.region = await given.connected(await _listening(f"nats://region:rahasia@127.0.0.1:{port}", port))
+        await given.region.jetstream().add_stream(streams.stream_config("jatim", SERVICE))
+        await given.publish(MALANG)
+        await given.publish(SURABAYA)
+        await Consumers(given.region, "jatim", SERVICE, given.partners).keep()
+        bappeda = await given.connected(f"nats://127.0.0.1:{port}", nkeys_seed_str=given.seeds["bappeda"])
+        assert positions(await pulled(bappeda, "bappeda")) == [2]
+    finally:
+        own.kill()
+        own.wait()
+
+
+async def _listening(url: str, port: int) -> str:
+    async with asyncio.timeout(20):
+        while is_free(port):
+            await asyncio.sleep(0.01)
+    return url
