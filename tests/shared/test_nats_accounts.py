@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from rembuk import streams
 from rembuk.embedded import EmbeddedNats, is_free, nats_binary
 from rembuk.nats_accounts import DOMAIN, LIMITS, new_credentials, to_include
-from rembuk.partner_consumers import Consumers
+from rembuk.partner_consumers import PULLS, Consumers
 from rembuk.partners import Partner, Partners, Scope
 from rembuk.region_nats import RegionNats
 from rembuk.testing.ports import free_ports
@@ -33,11 +33,12 @@ CLOSED = "polmas.jatim.reports.ProblemClosed.35.78.08"
 class Given:
     """A region's NATS with a stream of six events, and partners of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, domain: str = "") -> None:
+        settings = {"jetstream": {"domain": domain}} if domain else {}
         password = folder / "password"
         password.write_text("rahasia")
         self.partners = Partners(folder / "partners.json")
-        self.server = RegionNats(folder / "nats", free_ports(), "jatim", password, self.partners.path)
+        self.server = RegionNats(folder / "nats", free_ports(), "jatim", password, self.partners.path, settings)
         self.seeds: dict[str, str] = {}
         self.said: list[str] = []
         self.clients: list[Client] = []
@@ -97,9 +98,10 @@ class Given:
         self.server.kill()
 
 
-@pytest.fixture
-async def given(tmp_path: Path) -> AsyncIterator[Given]:
-    given = Given(tmp_path)
+@pytest.fixture(params=["", "jatim"], ids=["alone", "leaf"])
+async def given(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Given]:
+    """Alone, and with the JetStream domain that a region at a hub has."""
+    given = Given(tmp_path, request.param)
     try:
         await given.start()
         yield given
@@ -110,7 +112,7 @@ async def given(tmp_path: Path) -> AsyncIterator[Given]:
 async def pulled(client: Client, name: str, most: int = 10, within: float = 0.5) -> list[Msg]:
     """What comes and is acknowledged; [] where nothing does."""
     pull = await client.jetstream(domain=DOMAIN).pull_subscribe_bind(consumer=name, stream=STREAM)
-    with suppress(nats.errors.TimeoutError):
+    with suppress(TimeoutError):
         messages = await pull.fetch(most, timeout=within)
         for message in messages:
             await message.ack_sync()
@@ -243,6 +245,18 @@ async def test_no_partner_takes_more_than_its_share(given: Given) -> None:
     await given.untouched()
 
 
+async def test_pulls_without_end_wait_in_a_short_line(given: Given) -> None:
+    await given.partner("bappeda")
+    client = await given.enter("bappeda")
+    await pulled(client, "bappeda")
+    answers = await client.subscribe("_INBOX.flood")
+    for _ in range(PULLS * 10):
+        await client.publish(f"{PULL}.bappeda", b'{"batch": 1, "expires": 60000000000}', reply="_INBOX.flood")
+    for _ in range(PULLS * 9):
+        assert "MaxWaiting" in str((await answers.next_msg(timeout=5)).headers)
+    assert (await given.region.jetstream().consumer_info(STREAM, "bappeda")).num_waiting == PULLS
+
+
 async def test_who_is_revoked_is_cut_off_at_once_and_does_not_come_back_while_others_go_on(given: Given) -> None:
     await given.partner("bappeda")
     await given.partner("polda")
@@ -260,6 +274,19 @@ async def test_who_is_revoked_is_cut_off_at_once_and_does_not_come_back_while_ot
     assert polda.is_connected
     await given.publish(MALANG)
     assert positions(await pulled(polda, "polda")) == [7]
+
+
+async def test_a_pull_that_waits_is_answered_though_another_partner_is_added_meanwhile(given: Given) -> None:
+    await given.partner("polda")
+    client = await given.enter("polda")
+    await pulled(client, "polda")
+    waiting = asyncio.create_task(pulled(client, "polda", 1, within=20))
+    async with asyncio.timeout(10):
+        while not (await given.region.jetstream().consumer_info(STREAM, "polda")).num_waiting:
+            await asyncio.sleep(0.01)
+    await given.partner("bappeda")
+    await given.publish(MALANG)
+    assert positions(await waiting) == [7]
 
 
 @pytest.mark.parametrize("who", ["", "region:salah@", "region@"])
