@@ -167,6 +167,16 @@ class Home:
     def nats(self, region: str, port: int) -> RegionNats:
         return RegionNats(self.data / "nats", port, region, self._nats_password, self.partners)
 
+    def admit_partners(self) -> bool:
+        """Have the region's NATS admit whoever is a partner now, and cut off who is none any more. Whether that was for
+        us to do: a NATS that is not embedded is its operator's, one that does not run admits them when it starts.
+        Raises EmbeddedError."""
+        running = self.running()
+        if running is None or "nats" not in running.processes:
+            return running is None
+        self.nats(running.region, running.ports["nats"]).reload()
+        return True
+
     def region(self, plan: Plan) -> Region:
         """The region as its processes are told of it; PostgreSQL must have been started once."""
         return Region(

@@ -48,17 +48,12 @@ class Program:
         seed, nkey = new_credentials()
         scope = Scope(("reports",), ("ProblemReported",), areas)
         Partners(self._home.partners).add(Partner(self.name, scope, "", datetime.now(UTC), nkey))
-        self.applied()
+        assert self._home.admit_partners()
         (self._folder / "partner.seed").write_text(seed)
 
     def revoke(self) -> None:
         Partners(self._home.partners).revoke(self.name)
-        self.applied()
-
-    def applied(self) -> None:
-        noted = self._home.running()
-        assert noted is not None
-        self._home.nats(noted.region, noted.ports["nats"]).reload()
+        assert self._home.admit_partners()
 
     def begin(self) -> subprocess.Popen[str]:
         text = PROGRAMS[self._kind].replace(":4222", f":{self._port}").replace('"bappeda"', f'"{self.name}"')
