@@ -1,7 +1,7 @@
 # Everything a person does with the checkout; `make` alone prints this list.
 PYTHON ?= python3.11
 BIN := .venv/bin
-PACKAGES := shared services/reports services/forums services/notifications cli
+PACKAGES := shared services/reports services/forums services/notifications services/hub cli
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
 .PHONY: help setup lock areas demo up stop test test-drills test-soak test-containers check bench docs format
@@ -21,7 +21,7 @@ setup: .venv/.ready  ## create .venv with everything in it, .venv/bin/rembuk inc
 
 lock: .venv/.ready  ## choose the newest allowed versions and lock them by hash, without addresses
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate \
-	  $(foreach p,rembuk rembuk-reports rembuk-forums rembuk-notifications,--no-emit-package $(p)) \
+	  $(foreach p,rembuk rembuk-reports rembuk-forums rembuk-notifications rembuk-hub,--no-emit-package $(p)) \
 	  cli/pyproject.toml requirements-dev.in -o requirements.txt
 	@awk '/^uv==/{p=1} p{print} p && !/\\$$/{exit}' requirements.txt > requirements-uv.txt
 
@@ -58,15 +58,16 @@ test-containers: setup  ## run the kernel's suite and one journey against Postgr
 check: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy shared services/reports services/forums services/notifications cli
+	$(BIN)/mypy shared services/reports services/forums services/notifications services/hub cli
 	$(BIN)/lint-imports --no-logo
 
 bench: setup  ## do the same work as the peers in one run: table and chart into bench/
 	$(BIN)/python -m bench
 
-docs: setup  ## write docs/events.md and the JSON Schemas from the contracts
+docs: setup  ## write docs/events.md, the JSON Schemas and docs/asyncapi.yaml from the contracts
 	$(BIN)/python -m rembuk.contracts.document > docs/events.md
 	$(BIN)/python -m rembuk.contracts.schemas
+	$(BIN)/python -m rembuk.contracts.asyncapi tests/contracts > docs/asyncapi.yaml
 
 format: setup  ## let ruff put the code in order
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -105,7 +105,9 @@ async def _publish(url: str, nats_url: str) -> float:
     messages = [
         (
             row["data"].encode(),
-            nats_wire.parse_header_lines(streams.header_lines("bench", "reports", row).encode()),
+            nats_wire.parse_header_lines(
+                streams.published_lines(streams.header_lines("bench", "reports", row)).encode()
+            ),
         )
         for row in rows
     ]

@@ -12,7 +12,7 @@ from rembuk.provisioning import SERVICES
 from rich.markup import escape
 
 from rembuk_cli import simulate
-from rembuk_cli.home import SINK_OFFSET, Home, Running, choose_ports
+from rembuk_cli.home import DEFAULT_PORT_BASE, SINK_OFFSET, Home, Running, choose_ports
 from rembuk_cli.options import Data, PortBase, RegionName, cannot_run, err, home_of, out, suggested
 from rembuk_cli.up import CannotStart, plan, start, tell
 
@@ -29,12 +29,20 @@ def demo(
     data: Data = None,
     port_base: PortBase = None,
     problems: Annotated[int | None, typer.Option(min=0, help="How many problems are simulated; 67 a day.")] = None,
+    regions: Annotated[
+        int | None, typer.Option(min=2, max=6, help="So many regions and a hub instead; one is cut off, and heals.")
+    ] = None,
 ) -> None:
     """Bring a region up, play one story in Surabaya through the public APIs, show every event as another system sees
     it on NATS, and every e-mail and webhook as it arrives; then simulate a month. The region is left running.
 
-    Example: rembuk demo
+    Example: rembuk demo --regions 3
     """
+    if regions is not None:
+        from rembuk_cli.demo_regions import demo_regions
+
+        demo_regions(regions, data, port_base or DEFAULT_PORT_BASE, problems)
+        return
     home = home_of(region, data)
     running = home.running() or _started(home, region, port_base)
     asyncio.run(_play(home, running))

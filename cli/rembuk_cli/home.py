@@ -9,11 +9,13 @@ import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import psutil  # type: ignore[import-untyped]
-from rembuk.embedded import EmbeddedPostgres
+from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
+from rembuk.hub_regions import DOMAIN, Invitation, region_server
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region
 from rembuk.region_nats import RegionNats
@@ -48,7 +50,7 @@ class Occupied(Exception):
 class Plan(msgspec.Struct, frozen=True):
     """What is to run: `data` is absolute; `ports` name every service's, `nats` and `postgres`; a server with
     a URL of its own is not started by us. `new_region_key`: what the lost one sealed is given up; `new_log_key`: tree
-    heads are signed by another key from now on."""
+    heads are signed by another key from now on; `hub`: it is not a region, but where regions come together."""
 
     region: str
     data: str
@@ -59,6 +61,12 @@ class Plan(msgspec.Struct, frozen=True):
     servers_only: bool = False
     new_region_key: bool = False
     new_log_key: bool = False
+    hub: bool = False
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Those to run, even where their servers alone do for now."""
+        return (DOMAIN,) if self.hub else SERVICES
 
     @classmethod
     def told(cls) -> Plan:
@@ -117,6 +125,7 @@ class Home:
         self.data = data.expanduser().resolve()
         self.logs = self.data / "logs"
         self._region_json = self.data / "region.json"
+        self._invitation, self._hub_authority = self.data / "hub.json", self.data / "hub-ca.pem"
         self._begun: dict[str, int] = {}  # how large each log was when this process first opened it
 
     def options(self, region: str) -> str:
@@ -164,8 +173,10 @@ class Home:
     def postgres(self, port: int) -> EmbeddedPostgres:
         return EmbeddedPostgres(self.data / "postgres", port)
 
-    def nats(self, region: str, port: int) -> RegionNats:
-        return RegionNats(self.data / "nats", port, region, self._nats_password, self.partners)
+    def nats(self, region: str, port: int, linked: bool = True) -> EmbeddedNats:
+        """The nats-server of the region of this name, which goes its way to the hub where it is to be `linked`."""
+        settings = self.nats_settings(region, linked)
+        return RegionNats(self.data / "nats", port, region, self._nats_password, self.partners, settings)
 
     def admit_partners(self) -> bool:
         """Have the region's NATS admit whoever is a partner now, and cut off who is none any more. Whether that was for
@@ -176,6 +187,28 @@ class Home:
             return running is None
         self.nats(running.region, running.ports["nats"]).reload()
         return True
+
+    def nats_settings(self, region: str, linked: bool = True) -> dict[str, Any]:
+        """What the region's own nats-server is told: its domain, and its way to the hub if there is one, which it goes
+        where it is to be `linked`."""
+        own = {"server_name": region, "jetstream": {"domain": region}}
+        invitation = self.invitation()
+        return own | (region_server(invitation, self._hub_authority, linked) if invitation else {})
+
+    def invitation(self) -> Invitation | None:
+        """By which the region joins its hub; None without a hub."""
+        with suppress(FileNotFoundError):
+            return msgspec.json.decode(self._invitation.read_bytes(), type=Invitation)
+        return None
+
+    def accept(self, invitation: Invitation) -> None:
+        """Join this hub from the next start on."""
+        self._hub_authority.write_text(invitation.ca)
+        write_private(self._invitation, msgspec.json.format(msgspec.json.encode(invitation)) + b"\n")
+
+    def decline(self) -> None:
+        """Have no hub from the next start on."""
+        self._invitation.unlink(missing_ok=True)
 
     def region(self, plan: Plan) -> Region:
         """The region as its processes are told of it; PostgreSQL must have been started once."""
@@ -252,6 +285,15 @@ class Home:
         return (self.data / "password").read_text().strip()
 
 
+def home_of(plan: Plan) -> Home:
+    """Where what is planned lies: a region's directory, or the hub's."""
+    if plan.hub:
+        from rembuk_cli.hub_home import HubHome  # its libraries are nothing to a region's supervisor
+
+        return HubHome(Path(plan.data))
+    return Home(Path(plan.data))
+
+
 def usual_place(region: str) -> Path:
     """Where a region lies unless said otherwise."""
     return (Path(".rembuk") / region).resolve()
@@ -283,6 +325,17 @@ def without_credentials(url: str) -> str:
 def _with_credentials(url: str, given: str) -> str:
     """The URL as it was `given`, if that is the same but for its credentials."""
     return given if given and without_credentials(given) == url else url
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Mode 0600 from the first moment, whole or not at all, in the place of what was there."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
 
 
 def _write_once(path: Path, text: str) -> None:

@@ -10,24 +10,23 @@ import asyncio
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 from rembuk.settings import WITNESSED
 
-from rembuk_cli.home import Home, Plan
+from rembuk_cli.home import Plan, home_of
 from rembuk_cli.servers import Unable
 
 
 def main() -> None:
     plan = Plan.told()
-    home = Home(Path(plan.data))
+    home = home_of(plan)
     region = home.region(plan)
     asyncio.run(region.provision())
     try:
         region.migrate(asyncio.run(region.behind()))  # a process each: what has the newest shape is left alone
     except subprocess.CalledProcessError as failed:
         sys.exit(f"{failed.cmd} failed:\n{failed.stderr.decode(errors='replace')}")
-    if not plan.servers_only:
+    if not plan.servers_only and not plan.hub:
         from rembuk.key_setting import create
 
         from rembuk_cli.soundness import Unsound, require_key_of_logs, require_key_of_vaults, require_logs_of_streams

@@ -45,8 +45,15 @@ async def database(region: Region, service: str) -> AsyncIterator[asyncpg.Connec
 
 
 @asynccontextmanager
-async def broker(url: str, name: str, lost: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[Client]:
-    """A connection to NATS, not made again when it is `lost`: what is subscribed to would be silent. Raises Unable."""
+async def broker(
+    url: str,
+    name: str,
+    lost: Callable[[], Awaitable[None]] | None = None,
+    seed: str | None = None,
+    inbox: str = "_INBOX",
+) -> AsyncIterator[Client]:
+    """A connection to NATS, not made again when it is `lost`: what is subscribed to would be silent. `seed` is that of
+    an nkey, where NATS asks who we are. Raises Unable."""
     import nats
     import nats.errors
 
@@ -59,7 +66,8 @@ async def broker(url: str, name: str, lost: Callable[[], Awaitable[None]] | None
     try:
         client = await nats.connect(
             url, name=name, connect_timeout=CONNECT_S, error_cb=said, closed_cb=lost, ping_interval=PING_S,
-            allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=1,
+            allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=1, nkeys_seed_str=seed,
+            inbox_prefix=inbox,
         )  # fmt: skip
     except (OSError, nats.errors.Error) as error:
         raise Unable(f"NATS does not answer: {last or error!r}", "status") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -14,6 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rembuk_cli.options import Data, Json, RegionName, cannot_run, err, home_of, out, require_running
 from rembuk_cli.simulation import PROBLEMS_A_DAY
 from rembuk_cli.simulation import simulate as simulated
+
+if TYPE_CHECKING:
+    from rembuk_cli.sender import Sent
 
 SURABAYA = "35.78"
 
@@ -41,8 +44,9 @@ def simulate(
     run(running.urls["reports"], days, seed, problems, area, as_json)
 
 
-def run(url: str, days: int, seed: int, problems: int | None, area: str, as_json: bool = False) -> None:
-    """Send it, with a progress bar, and tell what came of it; ends the command where a request was not taken."""
+def run(url: str, days: int, seed: int, problems: int | None, area: str, as_json: bool = False) -> Sent:
+    """Send it, with a progress bar, and tell and return what came of it; ends the command where a request was not
+    taken."""
     import uvloop
 
     from rembuk_cli.sender import NotTaken, send
@@ -66,3 +70,4 @@ def run(url: str, days: int, seed: int, problems: int | None, area: str, as_json
             f"{sent.problems:,} problems in {name}, {sent.requests:,} requests in {took:.1f} s ({rate:,.0f}/s); "
             f"the log of reports is at {sent.position:,} or beyond"
         )
+    return sent

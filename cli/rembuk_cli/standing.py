@@ -20,7 +20,8 @@ from rembuk.region import Region
 from rembuk.region_key import RegionKeys
 from rembuk.streams import stream_name
 
-from rembuk_cli.home import Home, Running
+from rembuk_cli.home import Home, Running, without_credentials
+from rembuk_cli.hub_link import ask_hub
 from rembuk_cli.options import suggested
 from rembuk_cli.servers import CONNECT_S, Unable, broker
 from rembuk_cli.supervisor import answers_ready
@@ -28,6 +29,8 @@ from rembuk_cli.vault import PERSONS
 
 LATE_S = 10.0
 """Whoever is further behind than this is reported as wrong."""
+HUB_LATE_S = 60.0
+"""The hub may take so long to go on once its link is back."""
 UNSIGNED_S = 60.0
 """How long an event may wait for a tree head, which comes every few seconds."""
 UNWITNESSED_S = 600.0
@@ -106,6 +109,24 @@ class Service(msgspec.Struct):
     witnesses: list[Witness] = []
 
 
+class Mirrored(msgspec.Struct, frozen=True):
+    """How far the hub has come with a stream: its mirror's last position, how many events it has yet to get, since when
+    the first of them waits, and the hub's own word."""
+
+    service: str
+    position: int
+    behind: int
+    behind_s: float
+    state: str
+
+
+class Hub(msgspec.Struct, frozen=True):
+    """The hub that the region has joined; no `mirrored` where it does not answer."""
+
+    url: str
+    mirrored: list[Mirrored]
+
+
 class ProcessStanding(msgspec.Struct, frozen=True):
     """A process of ours with its children; `memory_mb` is its share of memory (PSS), where the system tells."""
 
@@ -122,6 +143,7 @@ class Standing(msgspec.Struct):
     services: list[Service]
     processes: list[ProcessStanding]
     wrong: list[str]
+    hub: Hub | None = None
 
 
 async def look(home: Home, running: Running) -> Standing:
@@ -152,10 +174,49 @@ async def look(home: Home, running: Running) -> Standing:
         for service in services:
             wrong += await _compare(service, databases, services, region, last_ids)
         wrong += await _closed(home, databases)
+        hub = await _hub(home, region, services, databases, wrong)
     finally:
         for connection in databases.values():
             connection.terminate()
-    return Standing(running.region, services, _processes(running), wrong + _missing(running))
+    return Standing(running.region, services, _processes(running), wrong + _missing(running), hub)
+
+
+async def _hub(
+    home: Home,
+    region: Region,
+    services: list[Service],
+    databases: dict[str, asyncpg.Connection[Any]],
+    wrong: list[str],
+) -> Hub | None:
+    """How far the hub is, if there is one; adds what is wrong of it."""
+    invitation = home.invitation()
+    if invitation is None:
+        return None
+    url = without_credentials(invitation.url)
+    try:
+        known = await ask_hub(region.nats_url)
+    except Unable:  # said already
+        return Hub(url, [])
+    if known is None:
+        wrong.append(
+            f"the hub at {url} does not answer: it is away, or this region is turned away there (see "
+            f"{home.data / 'nats' / 'nats-server.log'}); all is kept for it meanwhile"
+        )
+        return Hub(url, [])
+    mirrored = []
+    by_name = {one.service: one for one in known}
+    for service in services:
+        one, database = by_name.get(service.name), databases.get(service.name)
+        if one is None or service.stream is None or database is None:
+            continue
+        behind = max(0, service.stream - one.position)
+        behind_s = await _age(database, one.position + 1) if behind else 0.0
+        mirrored.append(Mirrored(service.name, one.position, behind, behind_s, one.state))
+        if one.state in ("stalled", "diverged"):
+            wrong.append(f"{service.name}: the hub says that its stream has {one.state} at {one.position:,}")
+        elif behind_s > HUB_LATE_S:
+            wrong.append(f"{service.name}: the hub is {behind:,} events behind, {behind_s:.0f} s")
+    return Hub(url, mirrored)
 
 
 async def _read_streams(region: Region, services: list[Service], last_ids: dict[str, str]) -> list[str]:

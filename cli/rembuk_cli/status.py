@@ -13,7 +13,7 @@ from rembuk_cli.home import Running
 from rembuk_cli.options import WRONG, Data, Json, RegionName, err, home_of, out, require_running
 
 if TYPE_CHECKING:
-    from rembuk_cli.standing import Follower, Service, Standing, Witness
+    from rembuk_cli.standing import Follower, Mirrored, Service, Standing, Witness
 
 
 def status(region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
@@ -56,6 +56,11 @@ def show(running: Running, standing: Standing) -> None:
             witnesses.add_row(witness.name.rpartition("+")[0], one.name, _cosigned(witness))
     if witnesses.row_count:
         out.print(witnesses, soft_wrap=False)
+    if standing.hub is not None:
+        mirrors = Table("hub", "has of", "position", "behind by")
+        for mirrored in standing.hub.mirrored:
+            mirrors.add_row(standing.hub.url, mirrored.service, f"{mirrored.position:,}", _behind(mirrored))
+        out.print(mirrors, soft_wrap=False)
     followers = Table("follower", "of", "position", "behind by", "refused")
     for service in standing.services:
         for follower in service.followers:
@@ -110,5 +115,5 @@ def _ago(seconds: float) -> str:
     return f"{seconds:,.0f} s ago"
 
 
-def _behind(follower: Follower) -> str:
-    return f"{follower.behind:,} events, {follower.behind_s:.1f} s" if follower.behind else "nothing"
+def _behind(one: Follower | Mirrored) -> str:
+    return f"{one.behind:,} events, {one.behind_s:.1f} s" if one.behind else "nothing"

@@ -17,14 +17,12 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from rembuk.embedded import HOST, EmbeddedError, EmbeddedNats, EmbeddedPostgres, require_free_port
-from rembuk.provisioning import SERVICES
 from rembuk.region import PROCESSES, Region
 
-from rembuk_cli.home import Home, Occupied, Plan, Process, Running, without_credentials
+from rembuk_cli.home import Home, Occupied, Plan, Process, Running, home_of, without_credentials
 from rembuk_cli.leftovers import end_leftovers
 
 READY_S = 60.0
@@ -128,7 +126,7 @@ class Supervisor:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._home = Home(Path(plan.data))
+        self._home = home_of(plan)
         self._servers: list[ServerChild] = []
         self._services: list[ServiceChild] = []
         self._stopping = False
@@ -170,9 +168,7 @@ class Supervisor:
         self._note()
         for name in own:
             self._step({"nats": "NATS", "postgres": "PostgreSQL"}[name])
-            port = plan.ports[name]
-            server = home.nats(plan.region, port) if name == "nats" else home.postgres(port)
-            self._servers.append(child := ServerChild(name, server))
+            self._servers.append(child := ServerChild(name, self._server(name)))
             child.start()
             self._note()
         self._step("databases and migrations")
@@ -191,9 +187,15 @@ class Supervisor:
         _tell({"ready": True})
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
+    def _server(self, name: str) -> EmbeddedPostgres | EmbeddedNats:
+        port = self._plan.ports[name]
+        if name == "postgres":
+            return self._home.postgres(port)
+        return self._home.nats(self._plan.region, port)
+
     @property
     def _services_to_run(self) -> tuple[str, ...]:
-        return () if self._plan.servers_only else SERVICES
+        return () if self._plan.servers_only else self._plan.services
 
     def _prepare(self) -> None:
         log = self._home.open_log("prepare")
@@ -303,7 +305,7 @@ class Supervisor:
                 region=plan.region,
                 supervisor=Process.of(os.getpid()),
                 ready=self._ready,
-                urls={service: f"http://{HOST}:{plan.ports[service]}" for service in SERVICES},
+                urls={service: f"http://{HOST}:{plan.ports[service]}" for service in plan.services},
                 postgres_url=without_credentials(postgres_url),
                 nats_url=without_credentials(nats_url),
                 ports=plan.ports,

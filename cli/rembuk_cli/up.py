@@ -13,8 +13,8 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rembuk.hub_regions import Invitation
 from rembuk.lifeline import end_with_us
-from rembuk.provisioning import SERVICES
 from rembuk.region import BadRegionName, require_name
 from rich.markup import escape
 
@@ -46,6 +46,12 @@ def up(
     new_log_key: Annotated[
         bool, typer.Option("--new-log-key", help="The log's key is lost for good: sign with another from now on.")
     ] = False,
+    hub: Annotated[
+        str | None,
+        typer.Option(
+            "--hub", help="Join the hub by this invitation (a file), at another address (nats-leaf://...), or none."
+        ),
+    ] = None,
 ) -> None:
     """Run a region: PostgreSQL, NATS, and an API and a worker of reports, forums and notifications.
 
@@ -59,6 +65,8 @@ def up(
     if (running := home.running()) is not None:
         already(home, running)
         return
+    if hub is not None:
+        join(home, region, hub)
     try:
         wanted = msgspec.structs.replace(
             plan(home, region, port_base),
@@ -76,6 +84,29 @@ def up(
         tell(home, running)
     else:
         stay(home, running, supervisor)
+
+
+def join(home: Home, region: str, hub: str) -> None:
+    """Accept an invitation, or another address for the one that was accepted; decline it by `none`; it stays so."""
+    if hub == "none":
+        home.decline()
+        return
+    invited = home.invitation()
+    try:
+        if hub.startswith("nats-leaf://"):
+            if invited is None:
+                cannot_run(
+                    f"there is no invitation to {escape(hub)}: name the file that `rembuk hub admit` has written"
+                )
+            invited = msgspec.structs.replace(invited, url=hub)
+        else:
+            invited = msgspec.json.decode(Path(hub).read_bytes(), type=Invitation)
+    except (OSError, msgspec.MsgspecError) as error:
+        cannot_run(f"no invitation to a hub can be read from {escape(hub)}: {escape(str(error))}")
+    if invited.region != region:
+        cannot_run(f"the invitation is for {escape(invited.region)}, this region is {region}")
+    home.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.accept(invited)
 
 
 def plan(home: Home, region: str, port_base: int | None, extra: dict[str, str] | None = None) -> Plan:
@@ -137,7 +168,7 @@ def already(home: Home, running: Running) -> None:
         cannot_run(f"only the servers of {running.region} run; stop them with: {suggested('down')}")
     with err.status(f"{running.region} already runs; waiting until it is ready"):
         deadline = time.monotonic() + PATIENCE_S
-        while not all(answers_ready(running.ports[service]) for service in SERVICES):
+        while not all(answers_ready(running.ports[service]) for service in running.urls):
             if time.monotonic() > deadline or home.running() is None:
                 err.print(f"[red]{running.region} runs, but not every service is ready[/]; see: {suggested('status')}")
                 raise typer.Exit(WRONG)

@@ -78,14 +78,15 @@ def difference(
     if message.subject != subject.encode():
         return f"stands under the subject {message.subject.decode(errors='replace')}, not {subject}"
     try:
-        lines = (header or streams.header_lines(region, service, row)).encode()
+        lines = header or streams.header_lines(region, service, row)
     except (ValueError, msgspec.MsgspecError) as error:
         return f"cannot have been published: {error}"
-    end = len(_BEGIN) + len(lines)
-    if message.header[len(_BEGIN) : end] == lines and _OF_THE_BATCH.fullmatch(message.header, end):
-        return ""
+    for written in (streams.published_lines(lines), lines):  # by this release, by those before it
+        begin = _BEGIN + written.encode()
+        if message.header.startswith(begin) and _OF_THE_BATCH.fullmatch(message.header, len(begin)):
+            return ""
     theirs = nats_wire.parse_header_lines(message.header)
-    for name, value in nats_wire.parse_header_lines(lines).items():
-        if theirs.get(name) != value:
-            return f"has another {name} in the stream: {theirs.get(name)!r}, not {value!r}"
+    if different := streams.another(lines, theirs):
+        name, value = different
+        return f"has another {name} in the stream: {theirs.get(name)!r}, not {value!r}"
     return "has headers in the stream that no relay writes"

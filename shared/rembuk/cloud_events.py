@@ -9,13 +9,10 @@ import msgspec
 from nats.aio.msg import Msg
 
 from rembuk import streams
-from rembuk.event import Event, Recorded, schema_path
+from rembuk.event import Event, Recorded, schema_uri
 
 if TYPE_CHECKING:
     import asyncpg
-
-_NO_PREFIX = {"traceparent"}
-"""Attributes whose header is their name alone."""
 
 
 class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,11 +37,7 @@ class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     traceparent: str = ""
 
 
-_ATTRIBUTES = {
-    name: name if name in _NO_PREFIX else f"ce-{name}"
-    for name in CloudEvent.__struct_fields__
-    if name not in ("data", "datacontenttype")
-}
+_ATTRIBUTES = {name: f"ce-{name}" for name in CloudEvent.__struct_fields__ if name != "data"}
 
 
 def structured(message: Msg) -> CloudEvent:
@@ -52,7 +45,8 @@ def structured(message: Msg) -> CloudEvent:
     header = message.headers or {}
     said: dict[str, Any] = {name: header.get(key, "") for name, key in _ATTRIBUTES.items()}
     said["position"], said["version"] = int(said["position"]), int(said["version"])
-    return CloudEvent(**said, datacontenttype="application/json", data=msgspec.Raw(message.data))
+    said |= {"datacontenttype": streams.CONTENT_TYPE, "traceparent": header.get("traceparent", "")}
+    return CloudEvent(**said, data=msgspec.Raw(message.data))
 
 
 def published(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> CloudEvent:
@@ -64,6 +58,8 @@ def binary(stream: str, event: CloudEvent) -> Msg:
     """The message of `stream` that `structured` was given."""
     said = {key: str(value) for name, key in _ATTRIBUTES.items() if (value := getattr(event, name)) != ""}
     headers = {"Nats-Msg-Id": event.id, "ce-area": "", **said}
+    if event.traceparent:
+        headers["traceparent"] = event.traceparent
     return streams.stored_message(stream, event.position, headers, bytes(event.data))
 
 
@@ -83,8 +79,8 @@ def cloud_event(region: str, service: str, recorded: Recorded[Event]) -> dict[st
         "source": f"/polmas/{region}/{service}",
         "subject": str(recorded.stream_id),
         "time": recorded.recorded_at.isoformat(),
-        "datacontenttype": "application/json",
-        "dataschema": schema_path(service, name, recorded.event.schema_version),
+        "datacontenttype": streams.CONTENT_TYPE,
+        "dataschema": schema_uri(service, name, recorded.event.schema_version),
         "region": region,
         "position": recorded.position,
         "version": recorded.version,

@@ -18,9 +18,18 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     schema_version: ClassVar[int] = 1
 
 
+SCHEMA_SCHEME = "rembuk:"
+"""What makes a schema's path a URI, as CloudEvents wants it, wherever the API is that serves it."""
+
+
 def schema_path(service: str, event: str, version: int) -> str:
-    """Where the JSON Schema of an event's version is found, at any service's API: its `dataschema`."""
+    """Where the JSON Schema of an event's version is found, at any service's API."""
     return f"/schemas/{service}/{event}/{version}.json"
+
+
+def schema_uri(service: str, event: str, version: int) -> str:
+    """The `dataschema` of an event: `rembuk:/schemas/reports/ProblemReported/2.json`."""
+    return SCHEMA_SCHEME + schema_path(service, event, version)
 
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)

@@ -54,7 +54,8 @@ OLDER_THAN = "select recorded_at < now() - make_interval(secs => $2) from log.ev
 
 # What headers and subjects of the broker can carry: the relay must never stumble over what the log has taken.
 _AREA = re.compile(r"(?:[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+){0,7})?")
-_METADATA = re.compile(rb"[\x20-\x5b\x5d-\x7e]{2,2048}")  # of JSON, where a backslash would escape what is no header's
+# Of JSON, where a backslash would escape what is no header's; a space or % CloudEvents has percent-encoded there.
+_METADATA = re.compile(rb"[!-$&-\[\]-~]{2,2048}")
 
 
 _group_size = Histogram(
@@ -160,9 +161,10 @@ class EventLog:
 
         With them, in the same transaction, the `keys` of persons first met in them are put into the vault.
 
-        `area` is "" or up to eight words of letters and digits between dots; the metadata are plain ASCII, at most
-        2 KiB of JSON. Raises ValueError where that is not so, VersionConflict, AlreadyRecorded, EventTooLarge, or
-        Unavailable (then it is unknown whether the events were recorded; the same ids may simply be appended again).
+        `area` is "" or up to eight words of letters and digits between dots; the metadata are visible ASCII and no
+        `%`, at most 2 KiB of JSON. Raises ValueError where that is not so, VersionConflict, AlreadyRecorded,
+        EventTooLarge, or Unavailable (then it is unknown whether the events were recorded; the same ids may simply be
+        appended again).
         """
         if self._stopping or len(self._waiting) >= MAX_WAITING:
             _full.inc()

@@ -21,6 +21,12 @@ SETTING, KEY_SETTING = "REMBUK_HUB_REGIONS", "REMBUK_HUB_KEY"
 """The absolute path of the list of regions (a Roster of Admitted); the hub's key, as `rembuk.key_setting` reads it."""
 DOMAIN = "hub"
 """JetStream domain of the hub; that of a region is its name, which therefore cannot be this one."""
+INBOX = "_HUB"
+"""What answers to the hub's questions, and to questions to the hub, are sent to: those within a region stay there."""
+STANDING = "rembuk.hub.standing"
+"""Where a region asks how far the hub knows it; the answer is a list of Known in JSON."""
+SYSTEM = "HUB-SYSTEM"
+"""The account in which the hub's nats-server tells about itself and is told whom to cut off; no region's can be so."""
 FORBIDDEN = (
     "STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG", "STREAM.SNAPSHOT",
     "STREAM.RESTORE", "CONSUMER.DELETE", "CONSUMER.DURABLE", "DIRECT",
@@ -45,6 +51,16 @@ class Invitation(msgspec.Struct, frozen=True):
     url: str
     ca: str
     seed: str
+
+
+class Known(msgspec.Struct, frozen=True):
+    """How far the hub knows one stream of a region: the last position of its mirror, and its judgement of it (`level`,
+    `behind`, `stalled`, `diverged` ...) when it looked last."""
+
+    service: str
+    position: int
+    state: str
+    looked_at: datetime
 
 
 def account(region: str) -> str:
@@ -74,35 +90,43 @@ def reader_seed(key: bytes, region: str) -> str:
     return new_seed(HKDF(SHA256(), 32, salt=None, info=f"rembuk hub reads {region}".encode()).derive(key))
 
 
+def operator_seed(key: bytes) -> str:
+    """By which the hub's operators ask its nats-server about itself: derived from the hub's key."""
+    return reader_seed(key, "its own server")
+
+
 def hub_server(regions: Iterable[Admitted], key: bytes, leaf: str, certificate: Path, private: Path) -> dict[str, Any]:
     """What the hub's nats-server is told besides what every one is: accounts, and who may be a leaf node on the address
     `leaf`. The files are its TLS certificate and that one's private key."""
+    accounts: dict[str, Any] = {
+        account(one.name): {
+            "jetstream": "enabled",
+            "users": [
+                {"nkey": public_key(reader_seed(key, one.name))},
+                {"nkey": one.nkey, "permissions": _of_leaf(one.name)},
+            ],
+        }
+        for one in regions
+        if one.revoked_at is None
+    }
     return {
-        "accounts": {
-            account(one.name): {
-                "jetstream": "enabled",
-                "users": [
-                    {"nkey": public_key(reader_seed(key, one.name))},
-                    {"nkey": one.nkey, "permissions": _of_leaf(one.name)},
-                ],
-            }
-            for one in regions
-            if one.revoked_at is None
-        },
+        "accounts": accounts | {SYSTEM: {"users": [{"nkey": public_key(operator_seed(key))}]}},
+        "system_account": SYSTEM,
         "leafnodes": {"listen": leaf, "tls": {"cert_file": str(certificate), "key_file": str(private)}},
     }
 
 
 def _of_leaf(region: str) -> Mapping[str, Any]:
-    """A region delivers to the hub's mirrors and answers its questions, and is asked about its own JetStream."""
+    """A region delivers to mirrors, answers questions about its JetStream, and asks how far the hub knows it."""
     return {
-        "publish": {"allow": ["$JS.M.>", "$JSC.R.>", "_INBOX.>"]},
-        "subscribe": {"allow": [f"$JS.{region}.API.>", "$JS.FC.>"]},
+        "publish": {"allow": ["$JS.M.>", "$JSC.R.>", f"{INBOX}.>", STANDING]},
+        "subscribe": {"allow": [f"$JS.{region}.API.>", "$JS.FC.>", f"{INBOX}.>"]},
     }
 
 
-def region_server(invitation: Invitation, ca: Path) -> dict[str, Any]:
-    """What a region's nats-server is told to be a leaf node of the hub's; the invitation's `ca` is in that file."""
+def region_server(invitation: Invitation, ca: Path, linked: bool = True) -> dict[str, Any]:
+    """What a region's nats-server is told to be a leaf node of the hub's; the invitation's `ca` is in that file. One
+    that is not to be `linked` leaves, and comes back by a reload."""
     own = f"$JS.{invitation.region}.API"
     return {
         "leafnodes": {
@@ -111,6 +135,7 @@ def region_server(invitation: Invitation, ca: Path) -> dict[str, Any]:
                     "url": invitation.url,
                     "nkey": invitation.seed,
                     "tls": {"ca_file": str(ca)},
+                    "disabled": not linked,
                     "deny_imports": ["polmas.>", "$JS.API.>", *(f"{own}.{what}.>" for what in FORBIDDEN)],
                 }
             ]

@@ -1,8 +1,8 @@
 """The leaves of a log's Merkle tree: each event as it is published, the data by its digest.
 
-A leaf is text: the message's headers in the order in which the relay writes them, each line ending in CRLF, then
-`content-digest` of the data (RFC 9530). So whoever follows the stream can compute the tree, and whoever holds a leaf
-knows all about an event but its data, which they can tell when they see it.
+A leaf is text: those of the message's headers that `_HEADERS` lists, in that order, each line ending in CRLF, the
+schema by its path alone, then `content-digest` of the data (RFC 9530). So whoever follows the stream can compute the
+tree, and whoever holds a leaf knows all about an event but its data, which they can tell when they see it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 
 from rembuk import streams
 from rembuk.content_digest import content_digest
+from rembuk.event import SCHEMA_SCHEME
 
 _HEADERS = (
     "Nats-Msg-Id", "ce-id", "ce-specversion", "ce-type", "ce-source", "ce-subject", "ce-time", "ce-dataschema",
@@ -35,9 +36,13 @@ def leaf_of(headers: str, data: bytes) -> bytes:
 
 def published_leaf(message: Msg) -> bytes:
     """The leaf of a message as a stream holds it, whatever else its headers say."""
-    header = message.headers or {}
+    return leaf_within(message.headers or {}, message.data)
+
+
+def leaf_within(header: Mapping[str, str], data: bytes) -> bytes:
+    """The leaf that is in such headers, whichever release published them."""
     lines = "".join([f"{name}: {header[name]}\r\n" for name in _HEADERS if name in header])
-    return leaf_of(lines, message.data)
+    return leaf_of(lines.replace(f"\r\nce-dataschema: {SCHEMA_SCHEME}", "\r\nce-dataschema: ", 1), data)
 
 
 def _digest_line(data: bytes) -> str:

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import msgspec
 
+from rembuk.hub_regions import DOMAIN
 from rembuk.lifeline import end_with_us
 from rembuk.provisioning import SERVICES, ServiceDatabase, provision, service_database
 
@@ -33,6 +34,12 @@ class BadRegionName(ValueError):
 
 def require_name(name: str) -> None:
     """Raises BadRegionName."""
+    _require_word(name)
+    if name == DOMAIN:
+        raise BadRegionName(f"{name!r} is what the hub of all regions is called; a region is called otherwise")
+
+
+def _require_word(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise BadRegionName(f"{name!r} is not a region's name: 2 to 16 lower-case letters and digits")
 
@@ -47,9 +54,9 @@ def newest_shape(service: str) -> str:
 
 
 class Region(msgspec.Struct, frozen=True):
-    """What every process of a region has to know. `region_key` and `log_key` are settings that `rembuk.key_setting`
-    reads, `password` is that of all its database roles, `ports` those of its HTTP services; `extra` goes into each
-    process's environment."""
+    """What every process of a region, or of the hub, has to know. `region_key` and `log_key` are settings that
+    `rembuk.key_setting` reads, `password` is that of all its database roles, `ports` those of its HTTP services;
+    `extra` goes into the environment of each process."""
 
     name: str
     postgres_url: str
@@ -60,9 +67,10 @@ class Region(msgspec.Struct, frozen=True):
     ports: dict[str, int]
     host: str = "127.0.0.1"
     extra: dict[str, str] = {}
+    services: tuple[str, ...] = SERVICES
 
     def __post_init__(self) -> None:
-        require_name(self.name)
+        _require_word(self.name)
 
     def url(self, service: str) -> str:
         """Where a service's HTTP API is: `http://127.0.0.1:8001`."""
@@ -71,9 +79,9 @@ class Region(msgspec.Struct, frozen=True):
     def database(self, service: str) -> ServiceDatabase:
         return service_database(self.postgres_url, self.name, service, self.password)
 
-    async def provision(self, services: Iterable[str] = SERVICES) -> None:
-        """Create the databases and roles that are missing."""
-        for service in services:
+    async def provision(self, services: Iterable[str] = ()) -> None:
+        """Create the databases and roles that are missing, of all services unless some are named."""
+        for service in services or self.services:
             await provision(self.postgres_url, self.name, service, self.password)
 
     def environment(self, service: str) -> dict[str, str]:
@@ -113,7 +121,7 @@ class Region(msgspec.Struct, frozen=True):
 
     async def behind(self) -> list[str]:
         """The services whose databases do not have the newest shape."""
-        return [service for service in SERVICES if await self._shape(service) != newest_shape(service)]
+        return [service for service in self.services if await self._shape(service) != newest_shape(service)]
 
     async def _shape(self, service: str) -> str | None:
         import asyncpg  # not for whoever only starts processes
@@ -127,9 +135,11 @@ class Region(msgspec.Struct, frozen=True):
             owner.terminate()
         return shape
 
-    def migrate(self, services: Iterable[str] = SERVICES) -> None:
-        """Bring the databases to the newest shape, side by side; raises CalledProcessError with what was said."""
-        running = [(service, self.spawn(service, "migrate", subprocess.PIPE)) for service in services]
+    def migrate(self, services: Iterable[str] | None = None) -> None:
+        """Bring the databases to the newest shape, side by side, all unless some are named; raises CalledProcessError
+        with what was said."""
+        chosen = self.services if services is None else services
+        running = [(service, self.spawn(service, "migrate", subprocess.PIPE)) for service in chosen]
         for service, process in running:
             _, said = process.communicate()
             if process.returncode:

@@ -52,7 +52,9 @@ class RegionNats(EmbeddedNats):
     def _own_settings(self) -> Mapping[str, Any]:
         settings = super()._own_settings()
         own = accounts(self._region, self._password.read_text(), self._known())
-        return {**settings, "accounts": {**own, **settings.get("accounts", {})}}
+        leaf = settings.get("leafnodes", {})
+        remotes = [{**remote, "account": REGION} for remote in leaf.get("remotes", [])]
+        return {**settings, "accounts": own, **({"leafnodes": {**leaf, "remotes": remotes}} if remotes else {})}
 
     def _known(self) -> list[Partner]:
         if not self._partners.exists():

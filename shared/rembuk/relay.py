@@ -152,7 +152,7 @@ class Relay:
         last = len(rows)
         between: list[bytes] = []
         for number, row in enumerate(rows, 1):
-            header = streams.header_lines(self._region, self._service, row)
+            header = streams.published_lines(streams.header_lines(self._region, self._service, row))
             if last > 1:
                 header += f"Nats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"
             if number == 1:

@@ -18,6 +18,9 @@ SHOWN = 100
 LOCK_MS = 500
 """How long the swap lets others wait behind it while it waits itself; then it steps back and tries again."""
 LOCK_TRIES = 60
+PATIENCE_S = 60
+"""How long the swap waits where nobody waits behind it: at first, for whoever vacuums a table. PostgreSQL ends an
+automatic vacuum that has kept somebody waiting for a second (deadlock_timeout), and no earlier."""
 
 _BESIDE = ("checkpoint", "quarantine")
 _STRUCTURE = """
@@ -143,9 +146,12 @@ class SideModel:
                     yield Difference(str(table.name), _raw(live), _raw(new))
 
     async def lock_live(self) -> None:
-        """Have nobody read or write the live rows until the transaction ends; nobody waits long behind us for that.
-        Raises LockNotAvailableError where it never succeeds."""
+        """Have nobody read or write the live rows, or vacuum either model, until the transaction ends; nobody waits
+        long behind us for that. Raises LockNotAvailableError where it never succeeds."""
         names = ", ".join(f"public.{table.name}" for table in self._tables)
+        both = ", ".join(f"{schema}.{table.name}" for schema in ("public", self.schema) for table in self._tables)
+        await self._connection.execute(f"set local lock_timeout = '{PATIENCE_S}s'")
+        await self._connection.execute(f"lock table {both} in share update exclusive mode")
         for attempt in range(1, LOCK_TRIES + 1):
             try:
                 async with self._connection.transaction():
@@ -157,7 +163,8 @@ class SideModel:
                     raise
                 await asyncio.sleep(0.2)
             else:
-                return
+                break
+        await self._connection.execute(f"set local lock_timeout = '{PATIENCE_S}s'")
 
     async def swap(self, followers: Sequence[tuple[str, str]]) -> None:
         """Put the new tables, and what `followers` could not take of it, in the place of the live ones."""

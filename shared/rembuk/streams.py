@@ -20,10 +20,12 @@ from nats.js.errors import NotFoundError
 
 from rembuk import nats_wire, rows, tracing
 from rembuk.codec import Codec, Undecodable
-from rembuk.event import Metadata, Recorded, schema_path
+from rembuk.event import SCHEMA_SCHEME, Metadata, Recorded, schema_path
 
 if TYPE_CHECKING:
     import asyncpg
+
+CONTENT_TYPE = "application/json"
 
 _NO_AREA = "_"
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
@@ -83,7 +85,7 @@ async def tail_of(jetstream: JetStreamContext, stream: str) -> int:
 
 
 def header_lines(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> str:
-    """CloudEvents attributes and Nats-Msg-Id of one row of log.event, one line each, ending in CRLF.
+    """What a leaf holds of the headers of one row of log.event, one line each, ending in CRLF.
 
     Raises ValueError where a value would break out of its line.
     """
@@ -112,6 +114,15 @@ def header_lines(region: str, service: str, row: asyncpg.Record | Mapping[str, A
     return lines
 
 
+def published_lines(lines: str) -> str:
+    """The header lines of a message, from those in its leaf. They came to be later, when leaves had been signed: the
+    scheme that makes `dataschema` a URI, `datacontenttype`, and `traceparent` as the attribute that it is as well."""
+    before, name, after = lines.partition("\r\nce-dataschema: ")
+    _, traced, traceparent = after.rpartition("\r\ntraceparent: ")
+    added = f"ce-datacontenttype: {CONTENT_TYPE}\r\n" + (f"ce-traceparent: {traceparent}" if traced else "")
+    return f"{before}{name}{SCHEMA_SCHEME}{after}{added}"
+
+
 class LoggedMessage(Msg):
     """A row of log.event as the message that the relay makes of it; nobody waits for its acknowledgement. Its headers
     are written when somebody asks for them: who only wants the event has it from the row, in half the time."""
@@ -124,7 +135,7 @@ class LoggedMessage(Msg):
 
     @cached_property
     def headers(self) -> dict[str, str]:  # type: ignore[override]
-        return nats_wire.parse_header_lines(header_lines(*self._from, self.row).encode())
+        return nats_wire.parse_header_lines(published_lines(header_lines(*self._from, self.row)).encode())
 
 
 def stored_message(stream: str, position: int, headers: dict[str, str], data: bytes) -> Msg:
@@ -209,13 +220,22 @@ def row(region: str, service: str, message: Msg) -> dict[str, Any]:
             "metadata": _encode_metadata(_metadata(header)).decode(),
             "recorded_at": datetime.fromisoformat(header["ce-time"]),
         }
-        published = nats_wire.parse_header_lines(header_lines(region, service, row).encode())
+        lines = header_lines(region, service, row)
     except (KeyError, ValueError) as error:
         raise Undecodable(f"not an event of Rembuk: {error!r}") from error
-    for name, value in published.items():
-        if header.get(name) != value:
-            raise Undecodable(f"{name} is {header.get(name)!r}, not {value!r}")
+    if different := another(lines, header):
+        name, value = different
+        raise Undecodable(f"{name} is {header.get(name)!r}, not {value!r}")
     return row
+
+
+def another(lines: str, headers: Mapping[str, str]) -> tuple[str, str] | None:
+    """The first header that is not what the relay of any release writes for a leaf's lines, and what it writes."""
+    earlier = nats_wire.parse_header_lines(lines.encode())
+    for name, value in nats_wire.parse_header_lines(published_lines(lines).encode()).items():
+        if headers.get(name) not in (value, earlier.get(name)):
+            return name, value
+    return None
 
 
 def _metadata(header: Mapping[str, str]) -> Metadata:

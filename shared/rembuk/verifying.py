@@ -16,7 +16,7 @@ from rembuk.against_heads import AgainstHeads
 from rembuk.against_stream import AgainstStream
 from rembuk.database import connect
 from rembuk.event_log import PAGE
-from rembuk.leaves import leaf_of
+from rembuk.leaves import leaf_of, leaf_within
 from rembuk.merkle import leaf_hash
 from rembuk.provisioning import SERVICES
 from rembuk.raw_stream import RawMessage, RawStream
@@ -144,11 +144,8 @@ def _holds(message: RawMessage, row: asyncpg.Record) -> bool:
         kept = msgspec.json.decode(row["headers"], type=dict[str, str])
     except msgspec.MsgspecError:
         return False
-    return (_about(kept), row["data"]) == (_about(nats_wire.parse_header_lines(message.header)), message.data)
-
-
-def _about(headers: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name.startswith("ce-")}
+    theirs = leaf_within(nats_wire.parse_header_lines(message.header), message.data)
+    return leaf_within(kept, row["data"]) == theirs
 
 
 def _streams(region: str, service: str) -> set[str]:

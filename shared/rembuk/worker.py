@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import nats
 import nats.errors
 import structlog
 from faststream.nats import NatsBroker
+from faststream.nats.security import NatsNKey
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -22,6 +23,7 @@ from rembuk.checkpoints import Checkpoint
 from rembuk.cosigning import Cosigning
 from rembuk.erasing import Eraser
 from rembuk.following import Follower
+from rembuk.hub_regions import INBOX
 from rembuk.log_key import signers
 from rembuk.partner_consumers import Consumers
 from rembuk.partners import Partners
@@ -34,12 +36,13 @@ GRACE_S = 5.0
 
 _log = structlog.get_logger(__name__)
 
-Task = Callable[[], Awaitable[None]]
+Task = Callable[[], Coroutine[Any, Any, None]]
 """Runs until cancelled; heals what can heal by itself."""
 
 
-async def connect(url: str, name: str) -> Client:
-    """A NATS connection that is tried for ever, first and again: no service falls with its broker."""
+async def connect(url: str, name: str, seed: str | None = None) -> Client:
+    """A NATS connection that is tried for ever, first and again: no service falls with its broker. `seed` is that of an
+    nkey, by which the hub is known in a region's account."""
 
     async def said(error: Exception) -> None:
         _log.warning("nats connection", error=repr(error))
@@ -48,17 +51,19 @@ async def connect(url: str, name: str) -> Client:
         try:
             return await nats.connect(
                 url, name=name, max_reconnect_attempts=-1, reconnect_time_wait=0.25, connect_timeout=2,
-                ping_interval=10, max_outstanding_pings=2, error_cb=said, allow_reconnect=True,
+                ping_interval=10, max_outstanding_pings=2, error_cb=said, allow_reconnect=True, nkeys_seed_str=seed,
+                inbox_prefix=INBOX if seed else "_INBOX",
             )  # fmt: skip
         except Exception as error:
             _log.info("waiting for nats", error=repr(error))
             await asyncio.sleep(0.3)
 
 
-def broker(url: str, name: str) -> NatsBroker:
-    """The FastStream broker that a service's followers share."""
+def broker(url: str, name: str, seed: str | None = None) -> NatsBroker:
+    """The FastStream broker that a service's followers share; `seed` as for `connect`."""
     return NatsBroker(
         url, name=name, apply_types=False, logger=None, max_reconnect_attempts=-1,
+        security=NatsNKey.from_seed(seed) if seed else None, inbox_prefix=INBOX if seed else "_INBOX",
         reconnect_time_wait=0.25,  # type: ignore[arg-type]  # nats-py takes a float
         connect_timeout=2, ping_interval=10, max_outstanding_pings=2, graceful_timeout=GRACE_S,
     )  # fmt: skip
@@ -72,6 +77,46 @@ class Handler(Protocol):
     async def process(self, messages: list[Msg]) -> None: ...
 
     async def retry(self, connection: asyncpg.Connection[Any], aggregate: str) -> int: ...
+
+
+def follower_of(broker: NatsBroker, handler: Handler, settings: Settings) -> Follower:
+    """Durable consumers are named after service and follower, and after the stream's service where that is another:
+    one follower may follow several."""
+    checkpoint = handler.checkpoint
+    source = checkpoint.stream.lower().rpartition("_")[2]
+    name = f"{settings.name}_{checkpoint.follower}"
+    if source != settings.service:
+        name += f"_{source}"
+    return Follower(broker, checkpoint.stream, name, checkpoint.position, handler.process)
+
+
+class SideBySide:
+    """What is done at once until it is to stop, or until a part of it fails."""
+
+    def __init__(self) -> None:
+        self.failed = False
+        self.stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def keep(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Have it done beside the rest."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def stop_by_signal(self) -> None:
+        """SIGTERM and SIGINT say that it is to stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self.stopping.set)
+
+    async def cancel(self) -> None:
+        await cancel(self._tasks)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("worker task failed", task=task.get_name(), exc_info=error)
+            self.failed = True
+            self.stopping.set()
 
 
 class Worker:
@@ -94,65 +139,42 @@ class Worker:
         self._signing = Signing(settings.database_url, settings.region, settings.service, signer, pause_s)
         self._cosigning = Cosigning.told(settings, pause_s)
 
-    def _follower(self, broker: NatsBroker, handler: Handler) -> Follower:
-        """Durable consumers are named after service and follower, and after the stream's service where that is
-        another: one follower may follow several."""
-        checkpoint = handler.checkpoint
-        source = checkpoint.stream.lower().rpartition("_")[2]
-        name = f"{self._settings.name}_{checkpoint.follower}"
-        if source != self._settings.service:
-            name += f"_{source}"
-        return Follower(broker, checkpoint.stream, name, checkpoint.position, handler.process)
-
     async def run(self) -> bool:
         """Whether it stopped because it was told to, and not because something failed."""
-        failed = False
         settings = self._settings
-        stopping = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        background: set[asyncio.Task[Any]] = set()
-
-        def keep(work: Any, name: str) -> None:
-            task = asyncio.create_task(work, name=name)
-            background.add(task)
-            task.add_done_callback(ended)
-
-        def ended(task: asyncio.Task[Any]) -> None:
-            nonlocal failed
-            if not task.cancelled() and (error := task.exception()) is not None:
-                _log.critical("worker task failed", task=task.get_name(), exc_info=error)
-                failed = True
-                stopping.set()
+        side_by_side = SideBySide()
+        side_by_side.stop_by_signal()
 
         async def work() -> None:
             for hook in self._start:
                 await hook()
-            keep(self._signing.run(), "signing")
-            keep(Eraser(settings.database_url).run(), "eraser")
-            keep(self._cosigning.run(), "cosigning")
+            side_by_side.keep(self._signing.run(), "signing")
+            side_by_side.keep(Eraser(settings.database_url).run(), "eraser")
+            side_by_side.keep(self._cosigning.run(), "cosigning")
             client = await connect(settings.nats_url, f"{settings.name} relay")
-            keep(Relay(settings.database_url, client, settings.region, settings.service).run(), "relay")
+            relay = Relay(settings.database_url, client, settings.region, settings.service)
+            side_by_side.keep(relay.run(), "relay")
             if (partners := Partners.told(settings.environment)) is not None:
-                keep(Consumers(client, settings.region, settings.service, partners).run(), "partners' consumers")
+                consumers = Consumers(client, settings.region, settings.service, partners)
+                side_by_side.keep(consumers.run(), "partners' consumers")
             nats_wire.quicken(await faststream.connect())
             for handler in self._handlers:
-                follower = self._follower(faststream, handler)
+                follower = follower_of(faststream, handler, settings)
                 running.append(follower)
-                keep(follower.start(), follower.name)
+                side_by_side.keep(follower.start(), follower.name)
             for number, task in enumerate(self._tasks):
-                keep(task(), f"task {number}")
+                side_by_side.keep(task(), f"task {number}")
             _log.info("worker runs")
 
         faststream = broker(settings.nats_url, f"{settings.name} followers")
         running: list[Follower] = []
-        keep(work(), "start")
-        await stopping.wait()
+        side_by_side.keep(work(), "start")
+        await side_by_side.stopping.wait()
         _log.info("worker stops")
         await asyncio.gather(*(follower.stop() for follower in running), return_exceptions=True)
-        await cancel(background)
+        await side_by_side.cancel()
         for hook in self._stop:
             await hook()
         with suppress(nats.errors.Error):  # it is away: there is nobody to say good-bye to
             await faststream.stop()
-        return not failed
+        return not side_by_side.failed

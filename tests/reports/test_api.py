@@ -1,13 +1,17 @@
 """The HTTP face of reports, asked as a client would, with the real service behind it."""
 
+import json
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
 import jsonschema_rs
 import pytest
+from cloudevents.core.formats.json import JSONFormat
 from rembuk.testing.services import RunningRegion
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 REPORT = {
     "area": "35.78.08.1004",
     "category": "theft",
@@ -161,12 +165,32 @@ def test_the_log_is_read_from_any_position(reports: httpx.Client) -> None:
     assert event["data"]["title"] == "Motor hilang"
 
 
+def test_the_package_of_cloudevents_reads_each_event_of_the_feed(reports: httpx.Client) -> None:
+    accepted(reports.post("/v1/problems", json=REPORT, headers={"traceparent": TRACE}))
+    events = reports.get("/v1/events", params={"limit": 500}).json()
+    for event in events:
+        read = JSONFormat().read(None, json.dumps(event))
+        assert (read.get_id(), read.get_type(), read.get_data()) == (event["id"], event["type"], event["data"])
+        assert read.get_time().isoformat() == event["time"]
+        assert urlsplit(read.get_dataschema()).scheme == "rembuk"
+    assert TRACE in [event.get("traceparent") for event in events]
+
+
+def test_the_asyncapi_document_tells_of_the_subject_of_each_event(reports: httpx.Client) -> None:
+    answer = reports.get("/asyncapi.json")
+    assert answer.headers["content-type"] == "application/vnd.aai.asyncapi+json"
+    channels = answer.json()["channels"]
+    accepted(reports.post("/v1/problems", json=REPORT))
+    for event in reports.get("/v1/events", params={"limit": 500}).json():
+        assert channels[f"reports.{event['type']}"]["address"].startswith(f"polmas.{{region}}.reports.{event['type']}.")
+
+
 def test_each_event_says_where_its_schema_is_and_is_valid_by_it(reports: httpx.Client) -> None:
     test_a_problem_lives_from_report_to_closing(reports)
     events = reports.get("/v1/events", params={"limit": 500}).json()
     assert {"ProblemReported", "SolutionApplied", "SolutionAssessed"} <= {event["type"] for event in events}
     for event in events:
-        schema = reports.get(event["dataschema"])
+        schema = reports.get(urlsplit(event["dataschema"]).path)
         assert (schema.status_code, schema.headers["content-type"]) == (200, "application/schema+json")
         jsonschema_rs.Draft202012Validator(schema.json(), validate_formats=True).validate(event["data"])
 

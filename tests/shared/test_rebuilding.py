@@ -198,6 +198,28 @@ async def test_it_comes_to_its_end_while_events_keep_coming_and_none_is_lost(log
     await shown(live, log)
 
 
+async def test_a_vacuum_is_waited_for_in_nobodys_way(log: EventLog, live: TallyRegion) -> None:
+    waiting = """select mode from pg_locks join pg_stat_activity using (pid)
+                 where not granted and locktype = 'relation' and application_name = 'rebuild'"""
+    async with owner_of(live) as vacuuming, owner_of(live) as looking:
+
+        async def waits() -> None:
+            while [row["mode"] for row in await looking.fetch(waiting)] != ["ShareUpdateExclusiveLock"]:
+                await asyncio.sleep(0.01)
+
+        async with vacuuming.transaction():
+            await vacuuming.execute("lock table tally in share update exclusive mode")  # as a vacuum does
+            swap = asyncio.create_task(swapped(live))
+            await asyncio.wait_for(waits(), 20)
+            await asyncio.sleep(1)  # longer than readers may be kept waiting
+            assert [row["mode"] for row in await looking.fetch(waiting)] == ["ShareUpdateExclusiveLock"]
+            assert len(await looking.fetch("select * from tally", timeout=2)) == 8
+            await count_up(log, 10, tallies=3)
+            await shown(live, log)
+        assert (await swap)[-1] == Swapped(0)
+    assert await rows(live) == rows_of(await everything(log))
+
+
 async def test_an_interrupted_one_is_gone_on_with_by_the_same_code_only(log: EventLog, live: TallyRegion) -> None:
     async with rebuilding(live, pages=4) as (rebuild, source):
         with pytest.raises(ConnectionError, match="cut off"):

@@ -20,7 +20,7 @@ def document() -> str:
     ]
     for service, module in SERVICES.items():
         codec: Codec = module.CODEC
-        parts.append(f"\n## {service}\n\n{_sentence(module)}\n")
+        parts.append(f"\n## {service}\n\n{sentence(module)}\n")
         parts += [_event(name, event) for name, event in codec.types.items()]
     return "".join(parts)
 
@@ -30,10 +30,10 @@ def _event(name: str, event: type[Event]) -> str:
         f"| `{field}` | `{event.__annotations__[field].replace(' | None', ' or null')}` |\n"
         for field in event.__struct_fields__
     )
-    return f"\n### {name}\n\nVersion {event.schema_version}. {_sentence(event)}\n\n| field | type |\n|---|---|\n{rows}"
+    return f"\n### {name}\n\nVersion {event.schema_version}. {sentence(event)}\n\n| field | type |\n|---|---|\n{rows}"
 
 
-def _sentence(documented: object) -> str:
+def sentence(documented: object) -> str:
     return " ".join((inspect.getdoc(documented) or "").split())
 
 

@@ -50,7 +50,7 @@ class RunningRegion:
             password="test",
             region_key=TEST_KEY,
             log_key=TEST_KEY,
-            ports={service: free_ports() for service in SERVICES},
+            ports={service: free_ports() for service in {*SERVICES, *services}},
             extra=extra,
         )
         self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}

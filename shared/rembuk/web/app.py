@@ -16,7 +16,7 @@ from rembuk.event_log import EventLog
 from rembuk.proofs import Proofs
 from rembuk.settings import Settings
 from rembuk.web import problem_details
-from rembuk.web.event_schemas import event_schema
+from rembuk.web.event_schemas import asyncapi, event_schema
 from rembuk.web.events_feed import events_feed
 from rembuk.web.log_proofs import log_proofs
 from rembuk.web.metrics import Gauge, Metrics, Outcomes
@@ -119,6 +119,7 @@ def build(
             *routes,
             events_feed(log, settings.region, settings.service),
             event_schema,
+            asyncapi,
             *log_proofs(proofs, settings.region),
             *(witnessing(witness) if witness else ()),
             live,

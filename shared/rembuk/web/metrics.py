@@ -54,7 +54,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Gauge(msgspec.Struct, frozen=True):
-    """A number that `query` tells, for one service alone."""
+    """What `query` tells, for one service alone: rows of a number and, by the columns' names, its labels."""
 
     name: str
     help: str
@@ -73,7 +73,8 @@ class Outcomes(msgspec.Struct, frozen=True):
 
 class Metrics:
     """The metrics of one service. What cannot be read is left out, and `rembuk_database_up` or `rembuk_broker_up`
-    is 0. Each API process of a service tells the same gauges, and counts events from its own start on."""
+    is 0; where the settings name no broker, nothing is told of one. Each API process of a service tells the same
+    gauges, and counts events from its own start on."""
 
     def __init__(
         self, settings: Settings, codec: Codec, gauges: Sequence[Gauge], outcomes: Sequence[Outcomes] = ()
@@ -135,7 +136,9 @@ class Metrics:
             told.add("rembuk_reactions_refused", refused, row["refused"], follower=row["follower"])
         told.add("rembuk_database_bytes", "Size of the service's database", await connection.fetchval(_BYTES))
         for gauge in self._gauges:
-            told.add(gauge.name, gauge.help, await connection.fetchval(gauge.query))
+            for row in await connection.fetch(gauge.query):
+                (_, value), *labels = row.items()
+                told.add(gauge.name, gauge.help, value, **dict(labels))
         await self._count(connection, head, told)
 
     async def _read_signing(self, connection: asyncpg.Connection[Any], head: int, told: _Told) -> None:
@@ -170,6 +173,8 @@ class Metrics:
         """Note our stream's tail; how many events of other services' streams their followers have not handled, and
         when the first of these was recorded."""
         lags: dict[tuple[str, str], tuple[int, datetime | None]] = {}
+        if not self._settings.nats_url:
+            return lags
         try:
             async with asyncio.timeout(PATIENCE_S):
                 self._tail = await self._tail_of(self._stream)

@@ -1,0 +1,219 @@
+"""`rembuk hub`: run the hub that regions join, admit regions and turn them away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rembuk.embedded import HOST
+from rembuk.hub_regions import DOMAIN, Admitted, Invitation, account, new_seed, public_key
+from rembuk.key_setting import KEY
+from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
+from rich.markup import escape
+from rich.table import Table
+
+from rembuk_cli.down import stop
+from rembuk_cli.home import Plan, Running, passed_on, usual_place, write_private
+from rembuk_cli.hub_home import Gate, HubHome
+from rembuk_cli.options import WRONG, Data, Json, cannot_run, err, out, require_running, suggested
+from rembuk_cli.servers import broker
+from rembuk_cli.up import CannotStart, already, start, stay, tell
+
+app = typer.Typer(help="The hub: where the streams of all regions come together.", no_args_is_help=True)
+
+PORT_BASE, LEAF_PORT = 8100, 7422
+WELL = ("level", "behind")
+FOR_NATS_S = 5.0
+"""How long nats-server may take to have heard of a change."""
+
+Name = Annotated[str, typer.Argument(help="The region's name.")]
+
+
+@app.command()
+def up(
+    data: Data = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when the hub is ready.")] = False,
+    port_base: Annotated[
+        int,
+        typer.Option(
+            "--port-base", min=1024, max=65_000, help="Take P+1 for the hub, P+4 for NATS, P+5 for PostgreSQL."
+        ),
+    ] = PORT_BASE,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", help=f"Where regions' nats-servers are awaited; {HOST}:{LEAF_PORT} at first."),
+    ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", help="A name or address by which regions reach it; the first goes into invitations."),
+    ] = None,
+) -> None:
+    """Run the hub: PostgreSQL, NATS, and the service that watches over the regions' streams. Where it awaits regions is
+    remembered.
+
+    Example: rembuk hub up --listen 0.0.0.0:7422 --host hub.polri.example --detach
+    """
+    home = _home(data)
+    if (running := home.running()) is not None:
+        already(home, running)
+        return
+    before = home.gate() or Gate(f"{HOST}:{LEAF_PORT}", (HOST, "localhost"))
+    gate = Gate(listen or before.listen, tuple(host or before.hosts))
+    home.open(gate)
+    ports = {DOMAIN: port_base + 1} | {name: port_base + PORT_OFFSETS[name] for name in ("nats", "postgres")}
+    try:
+        supervisor = start(Plan(DOMAIN, str(home.data), ports, extra=passed_on(os.environ), hub=True), not detach)
+    except CannotStart as error:
+        cannot_run(escape(str(error)))
+    running = home.running()
+    if running is None:
+        cannot_run(f"the hub ended at once; see {home.logs / 'supervisor.log'}")
+    out.print(f"{'for regions':14} {gate.url}")
+    if detach:
+        tell(home, running)
+    else:
+        stay(home, running, supervisor)
+
+
+@app.command()
+def down(data: Data = None) -> None:
+    """Stop the hub; its data stays. Regions go on without it.
+
+    Example: rembuk hub down
+    """
+    stop(_home(data))
+
+
+@app.command()
+def admit(
+    region: Name,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Where to write its invitation; <region>.hub.json here unless said.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Admit a region: write the invitation by which it joins, for its operators alone. Whoever has it is that region.
+
+    Example: rembuk hub admit jatim --to jatim.hub.json
+    """
+    home = _home(data)
+    gate = home.gate()
+    if gate is None:
+        cannot_run(f"there is no hub in {home.data}; start one with: {suggested('hub up')}")
+    seed = new_seed(secrets.token_bytes(KEY))
+    try:
+        require_name(region)
+        with home.regions.changing() as regions:
+            if any(one.name == region and one.revoked_at is None for one in regions):
+                cannot_run(
+                    f"{region} is admitted already; if its invitation is lost: {suggested(f'hub revoke {region}')}"
+                )
+            invitation = Invitation(region, gate.url, home.certificate.authority.read_text(), seed)
+            place = to or Path(f"{region}.hub.json")
+            write_private(place, msgspec.json.format(msgspec.json.encode(invitation)) + b"\n")
+            regions.append(Admitted(region, public_key(seed), datetime.now(UTC)))
+    except (BadRegionName, OSError) as error:
+        cannot_run(escape(str(error)))
+    _apply(home)
+    out.print(f"{region} is admitted; its operators join with: rembuk up --region {region} --hub {place}")
+
+
+@app.command()
+def revoke(region: Name, data: Data = None) -> None:
+    """Turn a region away: its connection ends at once. What the hub has of it stays.
+
+    Example: rembuk hub revoke jatim
+    """
+    home = _home(data)
+    with home.regions.changing() as regions:
+        for number, one in enumerate(regions):
+            if one.name == region and one.revoked_at is None:
+                regions[number] = msgspec.structs.replace(one, revoked_at=datetime.now(UTC))
+                break
+        else:
+            cannot_run(f"{escape(region)} is not admitted; see: {suggested('hub regions')}")
+    _apply(home)
+    if (running := home.running()) is not None and not asyncio.run(_cut_off(home, running, account(region))):
+        err.print(f"[red]{region} is still connected[/]; end that with: {suggested('hub down')}")
+        raise typer.Exit(WRONG)
+    out.print(f"{region} is turned away")
+
+
+@app.command()
+def regions(data: Data = None, as_json: Json = False) -> None:
+    """Which regions are admitted, and which were turned away.
+
+    Example: rembuk hub regions --json
+    """
+    known = _home(data).regions.read()
+    if as_json:
+        print(msgspec.json.encode(known).decode())
+        return
+    for one in known:
+        since = f"turned away {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "admitted"
+        out.print(f"{one.name:16} {since}, invited {one.admitted_at:%Y-%m-%d %H:%M}")
+
+
+async def _cut_off(home: HubHome, running: Running, of: str) -> bool:
+    """End the connections of an account's leaf nodes: a server that takes its settings anew leaves them as they are.
+    Whether there are none any more."""
+    async with broker(running.nats_url, "rembuk hub revoke", seed=home.operator_seed) as client:
+        deadline = time.monotonic() + FOR_NATS_S
+        while True:
+            told = json.loads((await client.request("$SYS.REQ.SERVER.PING.LEAFZ", timeout=FOR_NATS_S)).data)
+            left = [leaf["id"] for leaf in told["data"].get("leafs") or () if leaf["account"] == of]
+            if not left or time.monotonic() > deadline:
+                return not left
+            for leaf in left:
+                kick = f"$SYS.REQ.SERVER.{told['server']['id']}.KICK"
+                await client.request(kick, json.dumps({"cid": leaf}).encode(), timeout=FOR_NATS_S)
+            await asyncio.sleep(0.3)  # one that comes again before the settings are taken is told to leave again
+
+
+@app.command()
+def status(data: Data = None, as_json: Json = False) -> None:
+    """How far the hub knows each region, and whether it goes on; exit code 1 where a region is cut off, stalled or
+    diverged.
+
+    Example: rembuk hub status --json
+    """
+    import httpx
+
+    home = _home(data)
+    running = require_running(home)
+    try:
+        told = httpx.get(f"{running.urls[DOMAIN]}/v1/regions", timeout=FOR_NATS_S).raise_for_status().json()
+    except httpx.HTTPError as error:
+        cannot_run(f"the hub does not answer: {escape(str(error))}; see {home.logs}")
+    streams = [(region["name"], stream) for region in told if not region["revoked_at"] for stream in region["streams"]]
+    if as_json:
+        print(json.dumps(told))
+    else:
+        table = Table("region", "stream", "is", "position", "behind by", "last answer")
+        for name, one in streams:
+            behind = f"{one['behind_events']:,} events, {one['behind_s']:.0f} s" if one["behind_events"] else "nothing"
+            state = one["state"].replace("_", " ")
+            coloured = state if one["state"] in WELL else f"[red]{state}[/]"
+            answered = one["answered_at"] or "never"
+            table.add_row(name, one["service"], coloured, f"{one['position']:,}", behind, answered[:19])
+        out.print(table, soft_wrap=False)
+    if any(one["state"] not in WELL or one["error"] for _, one in streams):
+        raise typer.Exit(WRONG)
+
+
+def _home(data: Path | None) -> HubHome:
+    return HubHome(data if data is not None else usual_place(DOMAIN))
+
+
+def _apply(home: HubHome) -> None:
+    """Have the nats-server that runs hear of a change; one that does not is told when it starts."""
+    if (running := home.running()) is not None:
+        home.nats(DOMAIN, running.ports["nats"]).reload()

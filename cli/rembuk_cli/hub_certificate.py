@@ -1,0 +1,111 @@
+"""How regions know that they speak to their hub: an authority that the hub makes once, and a server certificate that
+it signs and renews."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+AUTHORITY_LASTS = timedelta(days=3650)
+LASTS, RENEWED_BEFORE = timedelta(days=365), timedelta(days=60)
+_BACKDATED = timedelta(days=1)
+"""A region's clock may be behind."""
+
+
+class HubCertificate:
+    """In one directory: `ca.pem`, which regions get; `server.pem` and `server.key` for the hub's nats-server; `ca.key`,
+    which never leaves it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.authority, self._authority_key = directory / "ca.pem", directory / "ca.key"
+        self.certificate, self.key = directory / "server.pem", directory / "server.key"
+
+    def prepare(self, hosts: Sequence[str]) -> None:
+        """Make what is missing; sign anew what ends soon or names other hosts. Raises OSError, ValueError."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.authority.exists():
+            self._make_authority()
+        if not self.certificate.exists() or not self._lasts(hosts):
+            self._sign(hosts)
+
+    def _lasts(self, hosts: Sequence[str]) -> bool:
+        certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return certificate.not_valid_after_utc - datetime.now(UTC) > RENEWED_BEFORE and names == _names(hosts)
+
+    def _make_authority(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Rembuk hub")])
+        certificate = (
+            _unsigned(name, name, key.public_key(), AUTHORITY_LASTS)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        _write(self._authority_key, _private(key))
+        _write(self.authority, certificate.public_bytes(serialization.Encoding.PEM))
+
+    def _sign(self, hosts: Sequence[str]) -> None:
+        authority = x509.load_pem_x509_certificate(self.authority.read_bytes())
+        signer = serialization.load_pem_private_key(self._authority_key.read_bytes(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
+        certificate = (
+            _unsigned(name, authority.subject, key.public_key(), LASTS)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_names(hosts), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .sign(signer, hashes.SHA256())
+        )
+        _write(self.key, _private(key))
+        _write(self.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def _unsigned(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lasts: timedelta
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(now + lasts)
+    )
+
+
+def _names(hosts: Sequence[str]) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([_name(host) for host in hosts])
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Mode 0600, whole or not at all."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    fresh.replace(path)

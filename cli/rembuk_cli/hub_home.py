@@ -1,0 +1,100 @@
+"""The hub's data directory: its key, which regions it has admitted, and the certificate by which they know it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rembuk import hub_regions, key_setting
+from rembuk.embedded import EmbeddedNats
+from rembuk.hub_regions import DOMAIN, Admitted
+from rembuk.region import Region
+from rembuk.roster import Roster
+
+from rembuk_cli.home import Home, Plan
+from rembuk_cli.hub_certificate import HubCertificate
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """Where the nats-servers of regions are awaited (`host:port`), and by which names and addresses they reach it."""
+
+    listen: str
+    hosts: tuple[str, ...]
+
+    @property
+    def url(self) -> str:
+        """For invitations: `nats-leaf://hub.example:7422`."""
+        return f"nats-leaf://{self.hosts[0]}:{self.listen.rpartition(':')[2]}"
+
+
+class HubHome(Home):
+    """What a hub keeps beside what a region does."""
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(data)
+        self.key = self.data / "hub.key"
+        self.certificate = HubCertificate(self.data / "tls")
+        self.regions = Roster(self.data / "regions.json", Admitted)
+        self._gate = self.data / "gate.json"
+
+    def prepare(self) -> None:
+        super().prepare()
+        for key in (self.key, self.log_key, self.region_key, self.witness_key):
+            if not key.exists():
+                key_setting.create(key)
+
+    def open(self, gate: Gate) -> None:
+        """Where regions are awaited from the next start on."""
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._gate.write_bytes(msgspec.json.encode(gate))
+
+    def gate(self) -> Gate | None:
+        """None before the first start."""
+        with suppress(FileNotFoundError):
+            return msgspec.json.decode(self._gate.read_bytes(), type=Gate)
+        return None
+
+    @property
+    def operator_seed(self) -> str:
+        """By which the hub's nats-server knows us."""
+        return hub_regions.operator_seed(self._secret)
+
+    @property
+    def _secret(self) -> bytes:
+        [key, *_] = key_setting.read_keys(str(self.key), "the hub's key")
+        return key
+
+    def nats(self, region: str, port: int, linked: bool = True) -> EmbeddedNats:
+        return EmbeddedNats(self.data / "nats", port, self.nats_settings(region, linked))
+
+    def nats_settings(self, region: str = DOMAIN, linked: bool = True) -> dict[str, Any]:
+        """What the hub's nats-server is told: accounts of the regions that are admitted, and where it awaits them."""
+        gate = self.gate()
+        assert gate is not None
+        self.certificate.prepare(gate.hosts)
+        certificate = self.certificate
+        told = hub_regions.hub_server(
+            self.regions.read(), self._secret, gate.listen, certificate.certificate, certificate.key
+        )
+        return {"server_name": DOMAIN, "jetstream": {"domain": DOMAIN}, **told}
+
+    def region(self, plan: Plan) -> Region:
+        """The hub as its processes are told of it."""
+        return Region(
+            name=DOMAIN,
+            postgres_url=self.postgres(plan.ports["postgres"]).url,
+            nats_url=self.nats(plan.region, plan.ports["nats"]).url,
+            password=self._password(),
+            region_key=str(self.region_key),
+            log_key=str(self.log_key),
+            ports={DOMAIN: plan.ports[DOMAIN]},
+            extra=plan.extra
+            | {
+                hub_regions.SETTING: str(self.regions.path),
+                hub_regions.KEY_SETTING: str(self.key),
+                "REMBUK_WITNESS_KEY": str(self.witness_key),
+            },
+            services=(DOMAIN,),
+        )

@@ -1,0 +1,74 @@
+"""The HTTP face of the hub: how the regions stand, and what they come to together."""
+
+from typing import Annotated, Any
+
+from litestar import get
+from litestar.params import Parameter
+from rembuk.web.commands import known_area, known_category
+from rembuk.web.problem_details import documented
+from rembuk.web.reading import AreaFilter, CategoryFilter, Cursor, Limit, Since, moment
+from rembuk.wording import pattern
+
+from hub.queries import (
+    Count,
+    Deliberated,
+    EventsBy,
+    Happened,
+    HubQueries,
+    MeetingsBy,
+    ProblemPage,
+    ProblemsBy,
+    Region,
+    Status,
+)
+
+REGION_NAME = pattern(r"^[a-z][a-z0-9]{1,15}(?!\n)$", "not a region's name such as jatim")
+RegionFilter = Annotated[str | None, Parameter(query="region", pattern=REGION_NAME)]
+
+
+def routes(queries: HubQueries) -> list[Any]:
+    """Every route of the service but those that all services share."""
+
+    @get("/v1/regions", summary="How far the hub knows each region", responses=documented(400, 503))
+    async def list_regions() -> list[Region]:
+        return await queries.regions()
+
+    @get("/v1/counts", summary="Problems, counted", responses=documented(400, 422, 503))
+    async def count_problems(
+        by: ProblemsBy,
+        region: RegionFilter = None,
+        area: AreaFilter = None,
+        category: CategoryFilter = None,
+        status: Status | None = None,
+        since: Since = None,
+    ) -> list[Count]:
+        known_area(area)
+        known_category(category)
+        moment_since = moment(since, "since")
+        return await queries.problems_by(by, area, moment_since, region=region, category=category, status=status)
+
+    @get("/v1/deliberations", summary="Meetings of forums, counted", responses=documented(400, 422, 503))
+    async def count_meetings(
+        by: MeetingsBy, region: RegionFilter = None, area: AreaFilter = None, since: Since = None
+    ) -> list[Deliberated]:
+        known_area(area)
+        return await queries.meetings_by(by, area, moment(since, "since"), region=region)
+
+    @get("/v1/activity", summary="Events, counted", responses=documented(400, 422, 503))
+    async def count_events(by: EventsBy, region: RegionFilter = None) -> list[Happened]:
+        return await queries.events_by(by, region=region)
+
+    @get("/v1/problems", summary="Problems of all regions, newest first", responses=documented(400, 422, 503))
+    async def list_problems(
+        region: RegionFilter = None,
+        area: AreaFilter = None,
+        category: CategoryFilter = None,
+        status: Status | None = None,
+        cursor: Cursor = None,
+        limit: Limit = 50,
+    ) -> ProblemPage:
+        known_area(area)
+        known_category(category)
+        return await queries.problems(area, cursor, limit, region=region, category=category, status=status)
+
+    return [list_regions, count_problems, count_meetings, count_events, list_problems]

@@ -1,0 +1,1 @@
+"""The shape of the database of `hub`, step by step."""

@@ -1,0 +1,9 @@
+"""How Alembic runs here: on the connection that `rembuk.migrations` hands over."""
+
+from alembic import context
+
+from hub.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,123 @@
+"""Facts of the regions become rows: of every problem and meeting what a national picture needs, and how much happened.
+Nothing that a region has sealed is among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, assert_never
+
+from rembuk.bulk import Change, add_to, change, insert_into, update
+from rembuk.contracts import forums, notifications, reports
+from rembuk.contracts.forums import (
+    AttendanceRecorded,
+    CommitmentEvent,
+    CommitmentKept,
+    CommitmentMade,
+    CommitmentMissed,
+    ForumEvent,
+    ForumFounded,
+    ForumHeld,
+    MeetingEvent,
+    MeetingScheduled,
+    MemberJoined,
+)
+from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpened
+from rembuk.contracts.reports import (
+    ProblemAnalysed,
+    ProblemClosed,
+    ProblemEvent,
+    ProblemPrioritised,
+    ProblemRejected,
+    ProblemReopened,
+    ProblemReported,
+    ProblemVerified,
+    SolutionApplied,
+    SolutionAssessed,
+    SolutionProposed,
+)
+from rembuk.event import Recorded
+from rembuk.projector import Project
+
+from hub.tables import activity, meeting, problem
+
+NAME = "projection"
+CODECS = {"reports": reports.CODEC, "forums": forums.CODEC, "notifications": notifications.CODEC}
+"""Which services' streams are projected, and how their events are read."""
+
+ADD_ACTIVITY = insert_into(activity, *activity.columns.keys())
+HAPPENED = add_to(activity, "events")
+ADD_PROBLEM = insert_into(problem, *problem.columns.keys())
+STATUS = update(problem, "region", "status", "changed_at", where="problem.region = new.region")
+CHANGED = update(problem, "region", "changed_at", where="problem.region = new.region")
+ADD_MEETING = insert_into(meeting, *meeting.columns.keys())
+HELD = update(meeting, "region", "agreements", "held_at", where="meeting.region = new.region")
+
+
+def projection(region: str, service: str) -> Project:
+    """What the events of a region's service change."""
+    return partial(_project, region, service)
+
+
+def _project(region: str, service: str, fact: Recorded[Any]) -> Sequence[Change]:
+    name, month = type(fact.event).__name__, fact.recorded_at.date().replace(day=1)
+    row = {"id": f"{region} {service} {name} {month}", "events": 0}
+    counted = (
+        change(ADD_ACTIVITY, **row, region=region, service=service, type=name, month=month),
+        change(HAPPENED, **row | {"events": 1}),
+    )
+    match service:
+        case "reports":
+            return (*counted, *_of_problem(region, fact))
+        case "forums":
+            return (*counted, *_of_meeting(region, fact))
+        case _:
+            return counted
+
+
+def _of_problem(region: str, fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
+    row = {"region": region, "id": fact.stream_id, "changed_at": fact.recorded_at}
+    match fact.event:
+        case ProblemReported() as event:
+            what = {"area": event.area, "category": event.category, "status": "reported"}
+            return (change(ADD_PROBLEM, **row, **what, reported_at=fact.recorded_at),)
+        case ProblemVerified():
+            return (change(STATUS, **row, status="verified"),)
+        case ProblemRejected():
+            return (change(STATUS, **row, status="rejected"),)
+        case ProblemAnalysed() | ProblemPrioritised():
+            return (change(CHANGED, **row),)
+        case SolutionProposed():
+            return (change(STATUS, **row, status="solution_proposed"),)
+        case SolutionApplied():
+            return (change(STATUS, **row, status="unassessed"),)
+        case SolutionAssessed() as event:
+            return (change(STATUS, **row, status="solved" if event.effective else "verified"),)
+        case ProblemClosed():
+            return (change(STATUS, **row, status="closed"),)
+        case ProblemReopened():
+            return (change(STATUS, **row, status="reopened"),)
+        case PersonErased() | SealedDataOpened():
+            return ()
+        case event:
+            assert_never(event)
+
+
+def _of_meeting(
+    region: str, fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent | PrivacyEvent]
+) -> Sequence[Change]:
+    row = {"region": region, "id": fact.stream_id}
+    match fact.event:
+        case MeetingScheduled() as event:
+            unheld = {"agreements": None, "held_at": None}
+            return (change(ADD_MEETING, **row, area=event.area, scheduled_at=fact.recorded_at, **unheld),)
+        case ForumHeld() as event:
+            return (change(HELD, **row, agreements=len(event.agreements), held_at=fact.recorded_at),)
+        case ForumFounded() | MemberJoined() | AttendanceRecorded():
+            return ()
+        case CommitmentMade() | CommitmentKept() | CommitmentMissed():
+            return ()
+        case PersonErased() | SealedDataOpened():
+            return ()
+        case event:
+            assert_never(event)

@@ -1,0 +1,285 @@
+"""What can be asked about all regions: how each one's streams stand, and what their problems and meetings come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from rembuk.areas import areas
+from rembuk.read_engine import connected
+from rembuk.streams import stream_name
+from rembuk.tree import origin
+from rembuk.web.metrics import Gauge
+from rembuk.web.reading import Timestamp, decode_cursor, encode_cursor, lies_in
+from sqlalchemy import ColumnElement, Row, Select, Table, func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from hub.domain import State
+from hub.tables import activity, meeting, problem, quarantine, region, region_stream, witnessed
+
+Shown = Literal[State, "unwatched"]
+Status = Literal["reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened"]
+ProblemsBy = Literal["region", "area", "category", "status", "month"]
+MeetingsBy = Literal["region", "area", "month"]
+EventsBy = Literal["region", "service", "type", "month"]
+
+UNWATCHED_AFTER = timedelta(seconds=20)
+"""So long after the last look nobody knows how a stream stands: the hub's worker or its nats-server is away."""
+
+_OPEN = ("reported", "verified", "solution_proposed", "reopened")
+_LENGTH = {None: 2, 2: 5, 5: 8, 8: 13, 13: 13}
+"""Of the codes that lie right below an area, by that of its own."""
+
+_STREAMS = """from region_stream join region on region.name = region_stream.region where region.revoked_at is null"""
+_LABELS = "region, upper(region || '_' || service) as stream"
+_LAG = "greatest(0, region_position - least(position, shown))"
+_LAG_S = """greatest(0, extract(epoch from now() - coalesce(
+                missing_since,
+                case when state = 'cut_off' then coalesce(answered_at, since)
+                     when region_position > least(position, shown) then moved_at end,
+                now())))::float"""
+GAUGES = (
+    Gauge(
+        "rembuk_hub_lag_events",
+        "Events that a region is known to have and the hub does not show",
+        f"select {_LAG}, {_LABELS} {_STREAMS}",
+    ),
+    Gauge(
+        "rembuk_hub_lag_seconds",
+        "Age of the first of these, or for how long it has not come; for how long a region that is cut off is silent",
+        f"select {_LAG_S}, {_LABELS} {_STREAMS}",
+    ),
+    Gauge(
+        "rembuk_hub_looked_seconds",
+        "For how long nobody has looked at a region's stream",
+        f"select extract(epoch from now() - looked_at)::float, {_LABELS} {_STREAMS}",
+    ),
+    Gauge("rembuk_hub_state", "1 for the state of a region's stream", f"select 1, {_LABELS}, state {_STREAMS}"),
+)
+
+
+class Cosigned(msgspec.Struct, frozen=True):
+    """The last tree head of a log that this hub has cosigned."""
+
+    size: int
+    at: Timestamp
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """How one service's stream of a region stands at the hub, and since when.
+
+    `position` is the last event that the hub holds, `shown` the last in its read model, `region_position` the last that
+    the region is known to have. `level`: all is shown. `behind`: not yet. `cut_off`: the region does not answer, and
+    may have more than is known. `stalled`: it answers, and yet nothing comes. `diverged`: it does not have what the
+    hub holds; where it has something else instead, `diverged_at` says. `unwatched`: the hub has not looked of late.
+    `behind_s` is the age of the first event that is not shown, or, where that cannot be known, for how long nothing has
+    come or been heard."""
+
+    service: str
+    state: Shown
+    since: Timestamp
+    position: int
+    shown: int
+    region_position: int
+    behind_events: int
+    behind_s: float
+    quarantined: int
+    looked_at: Timestamp
+    answered_at: Timestamp | None
+    diverged_at: int | None
+    cosigned: Cosigned | None
+    error: str
+
+
+class Region(msgspec.Struct, frozen=True):
+    """A region that is admitted, or was; `streams` are none before the first look."""
+
+    name: str
+    admitted_at: Timestamp
+    revoked_at: Timestamp | None
+    streams: list[Stream]
+
+
+class Count(msgspec.Struct, frozen=True):
+    """So many problems, and how many of them are open. `name` is that of an area."""
+
+    key: str
+    problems: int
+    open: int
+    name: str | None = None
+
+
+class Deliberated(msgspec.Struct, frozen=True):
+    """So many meetings of forums, how many of them were held, and how many solutions were agreed there."""
+
+    key: str
+    meetings: int
+    held: int
+    agreements: int
+    name: str | None = None
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """So many events."""
+
+    key: str
+    events: int
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A problem as a national picture has it; its region can tell more. `id` means something within that region."""
+
+    region: str
+    id: UUID
+    area: str
+    category: str
+    status: Status
+    reported_at: Timestamp
+    changed_at: Timestamp
+
+
+class ProblemPage(msgspec.Struct, frozen=True):
+    """Problems, newest first; `next_cursor` is null on the last page."""
+
+    items: list[Problem]
+    next_cursor: str | None = None
+
+
+class HubQueries:
+    """Reads of the national read model."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def regions(self) -> list[Region]:
+        """Every region that was ever admitted, by name."""
+        found: dict[str, Region] = {
+            row.name: Region(row.name, row.admitted_at, row.revoked_at, [])
+            for row in await self._all(select(region).order_by(region.c.name))
+        }
+        heads = {row.origin: Cosigned(row.size, row.cosigned_at) for row in await self._all(select(witnessed))}
+        set_aside = select(quarantine.c.stream, func.count().label("events")).group_by(quarantine.c.stream)
+        aside = {row.stream: row.events for row in await self._all(set_aside)}
+        now = datetime.now(UTC)
+        for row in await self._all(select(region_stream).order_by(region_stream.c.service)):
+            if row.region in found:
+                quarantined = aside.get(stream_name(row.region, row.service), 0)
+                head = heads.get(origin(row.region, row.service))
+                unwatched = now - row.looked_at > UNWATCHED_AFTER or found[row.region].revoked_at is not None
+                found[row.region].streams.append(_stream(row, now, unwatched, quarantined, head))
+        return list(found.values())
+
+    async def problems_by(self, by: ProblemsBy, area: str | None, since: datetime | None, **equal: Any) -> list[Count]:
+        """Numbers of problems, by key."""
+        key = _key(problem, by, area, problem.c.reported_at)
+        columns: list[Any] = [
+            func.count().label("problems"),
+            func.count().filter(problem.c.status.in_(_OPEN)).label("open"),
+        ]
+        query = _narrowed(select(key, *columns), problem, area, problem.c.reported_at, since, equal)
+        rows = await self._all(query.group_by(key).order_by(key))
+        return [Count(row.key, row.problems, row.open, _name(row.key, by)) for row in rows]
+
+    async def meetings_by(
+        self, by: MeetingsBy, area: str | None, since: datetime | None, **equal: Any
+    ) -> list[Deliberated]:
+        """Numbers of meetings, by key; a month is that in which they were scheduled."""
+        key = _key(meeting, by, area, meeting.c.scheduled_at)
+        columns = (
+            func.count().label("meetings"),
+            func.count(meeting.c.held_at).label("held"),
+            func.coalesce(func.sum(meeting.c.agreements), 0).label("agreements"),
+        )
+        query = _narrowed(select(key, *columns), meeting, area, meeting.c.scheduled_at, since, equal)
+        rows = await self._all(query.group_by(key).order_by(key))
+        return [Deliberated(row.key, row.meetings, row.held, row.agreements, _name(row.key, by)) for row in rows]
+
+    async def events_by(self, by: EventsBy, **equal: Any) -> list[Happened]:
+        """Numbers of events, by key."""
+        key = (func.to_char(activity.c.month, "YYYY-MM") if by == "month" else activity.c[by]).label("key")
+        query = _equal(select(key, func.sum(activity.c.events).label("events")), activity, equal)
+        return [Happened(row.key, int(row.events)) for row in await self._all(query.group_by(key).order_by(key))]
+
+    async def problems(self, area: str | None, cursor: str | None, limit: int, **equal: Any) -> ProblemPage:
+        """Problems, newest first; raises Refused for a cursor that is none."""
+        order = (problem.c.reported_at, problem.c.region, problem.c.id)
+        query = _narrowed(select(problem), problem, area, problem.c.reported_at, None, equal)
+        if cursor is not None:
+            query = query.where(tuple_(*order) < tuple_(*decode_cursor(cursor, Timestamp, _Name, UUID)))
+        rows = await self._all(query.order_by(*(column.desc() for column in order)).limit(limit + 1))
+        items = [Problem(**row._mapping) for row in rows[:limit]]
+        last = rows[limit - 1] if len(rows) > limit else None
+        return ProblemPage(items, encode_cursor(last.reported_at, last.region, last.id) if last else None)
+
+    async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        async with connected(self._engine) as connection:
+            rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
+            return rows
+
+
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9]*\Z")]
+
+
+def _stream(row: Row[Any], now: datetime, unwatched: bool, quarantined: int, cosigned: Cosigned | None) -> Stream:
+    missing = max(0, row.region_position - min(row.position, row.shown))
+    behind_since = row.missing_since
+    if behind_since is None and row.state == "cut_off":
+        behind_since = row.answered_at or row.since
+    elif behind_since is None and (missing or unwatched):
+        behind_since = row.moved_at if missing else row.looked_at
+    return Stream(
+        service=row.service,
+        state="unwatched" if unwatched else row.state,
+        since=row.looked_at if unwatched else row.since,
+        position=row.position,
+        shown=row.shown,
+        region_position=row.region_position,
+        behind_events=missing,
+        behind_s=max(0.0, (now - behind_since).total_seconds()) if behind_since else 0.0,
+        quarantined=quarantined,
+        looked_at=row.looked_at,
+        answered_at=row.answered_at,
+        diverged_at=row.diverged_at,
+        cosigned=cosigned,
+        error=row.error,
+    )
+
+
+def _key(table: Table, by: str, area: str | None, at: ColumnElement[datetime]) -> ColumnElement[str]:
+    """By what rows are counted: a column; the month, in UTC; the level of areas right below the one that is asked for,
+    provinces without one."""
+    match by:
+        case "month":
+            return func.to_char(func.timezone("UTC", at), "YYYY-MM").label("key")
+        case "area":
+            return func.left(table.c.area, _LENGTH[len(area) if area else None]).label("key")
+        case _:
+            return table.c[by].label("key")
+
+
+def _narrowed(
+    query: Select[Any],
+    table: Table,
+    area: str | None,
+    at: ColumnElement[datetime],
+    since: datetime | None,
+    equal: dict[str, Any],
+) -> Select[Any]:
+    """The query for an area and everything below it, from a moment on, and for equal columns; None narrows nothing."""
+    if area is not None:
+        query = query.where(lies_in(table.c.area, area))
+    if since is not None:
+        query = query.where(at >= since)
+    return _equal(query, table, equal)
+
+
+def _equal(query: Select[Any], table: Table, equal: dict[str, Any]) -> Select[Any]:
+    return query.where(*(table.c[name] == value for name, value in equal.items() if value is not None))
+
+
+def _name(key: str, by: str) -> str | None:
+    """Of an area that there is: a region may report in one that we do not know."""
+    return areas()[key].name if by == "area" and key in areas() else None

@@ -1,0 +1,172 @@
+"""The regions that the hub reads: each is begun when it is admitted and ended when it is revoked, while all runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence, Set
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import nats.errors
+import structlog
+from rembuk import nats_wire
+from rembuk.checkpoints import Checkpoint
+from rembuk.database import UNREACHABLE, borrowed, close_pool, open_pool
+from rembuk.following import Follower
+from rembuk.hub_regions import KEY_SETTING, SETTING, Admitted, reader_seed
+from rembuk.key_setting import read_keys
+from rembuk.projector import Projector
+from rembuk.roster import BadRoster, Roster
+from rembuk.settings import MissingSetting, Settings
+from rembuk.streams import stream_name
+from rembuk.worker import SideBySide, broker, follower_of
+
+from hub import projection
+from hub.answering import answer
+from hub.domain import STALLED_AFTER
+from hub.watching import Watch
+
+STALLED_SETTING = "REMBUK_HUB_STALLED_SECONDS"
+ROSTER_S = 1.0
+AGAIN_S = 5.0
+"""How long after a failure a region is begun anew; the others go on meanwhile."""
+
+_KEEP = """insert into region (name, admitted_at, revoked_at) values ($1, $2, $3)
+           on conflict (name) do update set admitted_at = excluded.admitted_at, revoked_at = excluded.revoked_at"""
+
+_log = structlog.get_logger(__name__)
+
+
+class _Closed(Exception):
+    """The connection to a region's account is gone for good, as nats-py has it: another one has to be made."""
+
+
+def projectors(settings: Settings, region: str) -> list[Projector]:
+    """What is made of a region's streams, a service each."""
+    return [
+        Projector(
+            Checkpoint(settings.database_url, projection.NAME, stream_name(region, service)),
+            codec,
+            projection.projection(region, service),
+        )
+        for service, codec in projection.CODECS.items()
+    ]
+
+
+class Regions:
+    """All that are admitted, each read beside the others."""
+
+    def __init__(self, settings: Settings, roster: Roster[Admitted], key: bytes) -> None:
+        self._settings, self._roster, self._key = settings, roster, key
+        self._running: dict[str, _Region] = {}
+
+    @classmethod
+    def told(cls, settings: Settings) -> Regions:
+        """Those of the list and the key that the settings name. Raises MissingSetting, BadRoster, BadKey."""
+        [key, *_] = read_keys(settings.environment.get(KEY_SETTING, ""), "the hub's key")
+        return cls(settings, roster_of(settings), key)
+
+    async def run(self) -> None:
+        """Heed the list until cancelled, after `stop`."""
+        pool = await open_pool(self._settings.database_url, f"{self._settings.name} regions", 4)
+        known: Sequence[Admitted] | None = None
+        try:
+            while True:
+                try:
+                    listed = self._roster.read()
+                    if listed != known:
+                        await _write_down(pool, listed)
+                        await self._heed(pool, {one.name for one in listed if one.revoked_at is None})
+                        known = listed
+                except BadRoster as error:
+                    _log.critical("the list of regions cannot be read", why=str(error))
+                except UNREACHABLE as error:
+                    _log.warning("waiting for the database", task="regions", error=repr(error))
+                await asyncio.sleep(ROSTER_S)
+        finally:
+            await close_pool(pool)
+
+    async def stop(self) -> None:
+        """Of each region finish the batches in hand."""
+        await asyncio.gather(*(region.stop() for region in self._running.values()))
+
+    async def _heed(self, pool: asyncpg.Pool[Any], active: Set[str]) -> None:
+        """Begin and end what the list says."""
+        for name in self._running.keys() - active:
+            await self._running.pop(name).stop()
+            _log.info("region ended", region=name)
+        for name in sorted(active - self._running.keys()):
+            self._running[name] = _Region(self._settings, pool, name, reader_seed(self._key, name))
+            _log.info("region begun", region=name)
+
+
+class _Region:
+    """Reads a region until it is stopped, whatever happens to it or to the other ones."""
+
+    def __init__(self, settings: Settings, pool: asyncpg.Pool[Any], name: str, seed: str) -> None:
+        self._settings, self._pool, self._name, self._seed = settings, pool, name, seed
+        stalled_s = settings.environment.get(STALLED_SETTING)
+        self._stalled_after = timedelta(seconds=float(stalled_s)) if stalled_s else STALLED_AFTER
+        self._stopping = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name=f"region {name}")
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        await self._task
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            side_by_side = SideBySide()
+            side_by_side.keep(self._until_told(side_by_side), "until told")
+            await self._read(side_by_side)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_S):
+                    await self._stopping.wait()
+
+    async def _until_told(self, side_by_side: SideBySide) -> None:
+        await self._stopping.wait()
+        side_by_side.stopping.set()
+
+    async def _read(self, side_by_side: SideBySide) -> None:
+        """Follow and watch its streams until that is to stop, or a part of it fails."""
+
+        async def work() -> None:
+            client = nats_wire.quicken(await faststream.connect())
+            await answer(client, self._pool, self._name)
+            for service, handler in zip(projection.CODECS, handlers, strict=True):
+                watch = Watch(client, self._pool, self._name, service, handler.checkpoint, self._stalled_after)
+                await watch.mirror()
+                side_by_side.keep(watch.run(), f"watch of {handler.checkpoint.stream}")
+                followers.append(follower_of(faststream, handler, self._settings))
+                side_by_side.keep(followers[-1].start(), followers[-1].name)
+            while not client.is_closed:  # noqa: ASYNC110  # nats-py sets no event
+                await asyncio.sleep(ROSTER_S)
+            raise _Closed(f"nats-py has given up the connection to the account of {self._name}")
+
+        faststream = broker(self._settings.nats_url, f"{self._settings.name} {self._name}", self._seed)
+        handlers = projectors(self._settings, self._name)
+        followers: list[Follower] = []
+        side_by_side.keep(work(), f"reading {self._name}")
+        await side_by_side.stopping.wait()
+        await asyncio.gather(*(follower.stop() for follower in followers), return_exceptions=True)
+        await side_by_side.cancel()
+        with suppress(nats.errors.Error):
+            await faststream.stop()
+        for handler in handlers:
+            handler.checkpoint.connection.drop()
+
+
+async def _write_down(pool: asyncpg.Pool[Any], listed: Sequence[Admitted]) -> None:
+    """Who is admitted, and who no longer: the last word on each."""
+    async with borrowed(pool) as connection, connection.transaction():
+        for one in sorted(listed, key=lambda one: one.admitted_at):
+            await connection.execute(_KEEP, one.name, one.admitted_at, one.revoked_at)
+
+
+def roster_of(settings: Settings) -> Roster[Admitted]:
+    """The list of regions that the settings name. Raises MissingSetting, BadRoster."""
+    if SETTING not in settings.environment:
+        raise MissingSetting(f"{SETTING} is not set")
+    return Roster.told(SETTING, settings.environment[SETTING], Admitted)

@@ -1,0 +1,95 @@
+"""The read model of the hub, and how the regions' streams stand, as SQLAlchemy tables; migrations/ makes them.
+
+An id of a region's means something within that region alone: whoever reports in two regions under one idempotency key
+has one id in both.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+)
+
+metadata = MetaData()
+
+problem = Table(
+    "problem",
+    metadata,
+    Column("region", Text, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("area", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reported_at", DateTime(timezone=True), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Index("problem_reported", "reported_at", "region", "id"),
+    Index("problem_area", "area", postgresql_ops={"area": "text_pattern_ops"}),
+)
+
+meeting = Table(
+    "meeting",
+    metadata,
+    Column("region", Text, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("area", Text, nullable=False),
+    Column("agreements", Integer),  # null until it is held
+    Column("scheduled_at", DateTime(timezone=True), nullable=False),
+    Column("held_at", DateTime(timezone=True)),
+    Index("meeting_area", "area", postgresql_ops={"area": "text_pattern_ops"}),
+)
+
+activity = Table(
+    "activity",
+    metadata,
+    Column("id", Text, primary_key=True),  # of the other columns but the last
+    Column("region", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("month", Date, nullable=False),  # its first day, in UTC
+    Column("events", BigInteger, nullable=False),
+)
+
+beside = MetaData()
+"""What no events are projected into."""
+
+region = Table(
+    "region",
+    beside,
+    Column("name", Text, primary_key=True),
+    Column("admitted_at", DateTime(timezone=True), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+)
+
+region_stream = Table(  # as the last look at it found it
+    "region_stream",
+    beside,
+    Column("region", Text, primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),  # the last one that the hub's mirror holds
+    Column("shown", BigInteger, nullable=False),  # the last one in the read model
+    Column("region_position", BigInteger, nullable=False),  # the region's own, when it last answered
+    Column("state", Text, nullable=False),
+    Column("since", DateTime(timezone=True), nullable=False),  # when that state began
+    Column("moved_at", DateTime(timezone=True), nullable=False),  # since when the mirror could have moved and has not
+    Column("looked_at", DateTime(timezone=True), nullable=False),
+    Column("answered_at", DateTime(timezone=True)),  # when the region last did
+    Column("missing_since", DateTime(timezone=True)),  # when the first event was recorded that is not shown
+    Column("diverged_at", BigInteger),  # where the region's stream holds another event than the mirror
+    Column("error", Text, nullable=False),
+)
+
+witnessed = Table(  # the kernel's: see rembuk/witness.sql
+    "witnessed",
+    beside,
+    Column("origin", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("cosigned_at", DateTime(timezone=True), nullable=False),
+)
+quarantine = Table("quarantine", beside, Column("stream", Text))  # the kernel's, too: see rembuk/flow.sql

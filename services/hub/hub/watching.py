@@ -1,0 +1,206 @@
+"""Watching one stream of a region's: its mirror at the hub is made where it is missing, and compared every few seconds
+with the region's own stream, which is asked through the link."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import msgspec
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig, StreamInfo
+from nats.js.errors import NotFoundError
+from rembuk.bulk import change, execute, grouped, insert_into, update
+from rembuk.checkpoints import Checkpoint
+from rembuk.database import UNREACHABLE, borrowed
+from rembuk.hub_regions import mirror_config
+
+from hub.domain import STALLED_AFTER, Look, Standing, standing
+from hub.tables import region_stream
+
+LOOK_S = 3.0
+ANSWER_S = 2.0
+"""How long a region may take to answer."""
+LAST_LOOK = "select * from region_stream where region = $1 and service = $2"
+
+_SHOWN = "select coalesce(max(position), 0) from checkpoint where follower = $1 and stream = $2"
+_KEYS = ("region", "service")
+_COLUMNS = tuple(region_stream.columns.keys())
+_ADD = insert_into(region_stream, *_COLUMNS)
+_SET = update(
+    region_stream, *(name for name in _COLUMNS if name != "region"), key="region",
+    where="region_stream.service = new.service",
+)  # fmt: skip
+
+_AWAY: tuple[type[BaseException], ...] = (nats.errors.Error, *UNREACHABLE)
+
+_log = structlog.get_logger(__name__)
+
+
+class AnotherMirror(Exception):
+    """What stands in the mirror's place is another stream, and is left as it is."""
+
+
+class Watch:
+    """Looks at one stream, and writes down how it stands. `client` is a connection to the region's account."""
+
+    def __init__(
+        self,
+        client: Client,
+        pool: asyncpg.Pool[Any],
+        region: str,
+        service: str,
+        checkpoint: Checkpoint,
+        stalled_after: timedelta = STALLED_AFTER,
+    ) -> None:
+        self._hub, self._pool, self._checkpoint = client.jetstream(), pool, checkpoint
+        self._region_api = client.jetstream(domain=region, timeout=ANSWER_S)
+        self._key, self._config = (region, service), mirror_config(region, service)
+        self._stream, self._stalled_after = checkpoint.stream, stalled_after
+        self._last: Standing | None = None
+        self._compared: datetime | None = None  # when the region's stream was created that was found to be the same
+        self._missing: tuple[int, datetime | None] = 0, None
+
+    async def run(self) -> None:
+        """Look until cancelled; what heals by itself is tried again. Raises AnotherMirror."""
+        async with borrowed(self._pool) as connection:
+            row = await connection.fetchrow(LAST_LOOK, *self._key)
+        self._last = msgspec.convert(dict(row), Standing) if row else None
+        while True:
+            try:
+                await self.look()
+            except AnotherMirror as error:
+                await self._say(str(error))
+                raise
+            except _AWAY as error:
+                _log.warning("a region's stream cannot be looked at", stream=self._stream, error=repr(error))
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """One look, written down. What is behind is read first, so that who is level does not seem to be ahead.
+        Raises AnotherMirror, nats.errors.Error, and what `UNREACHABLE` lists."""
+        async with borrowed(self._pool) as connection:
+            shown = await connection.fetchval(_SHOWN, *self._checkpoint.key)
+        position = (await self.mirror()).state.last_seq
+        region_position, error = None, ""
+        diverged_at = self._last.diverged_at if self._last else None
+        try:
+            theirs = await self._theirs()
+        except (TimeoutError, nats.errors.Error) as failure:
+            error = f"{self._key[0]} does not answer: {failure!r}"
+        else:
+            region_position = theirs.state.last_seq if theirs is not None else 0
+            try:
+                if theirs is not None:
+                    diverged_at = await self._compare(theirs, position)
+                await self._find_missing(min(shown, position), position, region_position)
+            except (TimeoutError, nats.errors.Error) as failure:
+                error = f"{self._key[0]} lets none of its events be read: {failure!r}"
+        look = Look(datetime.now(UTC), position, shown, region_position, diverged_at)
+        now = standing(self._last, look, self._stalled_after)
+        self._tell(now)
+        self._last = now
+        await self._keep(now, error)
+
+    async def mirror(self) -> StreamInfo:
+        """The hub's own stream, made where it is not there. Raises AnotherMirror, nats.errors.Error."""
+        try:
+            info = await self._hub.stream_info(self._stream)
+        except NotFoundError:
+            info = await self._hub.add_stream(self._config)
+            _log.info("mirror made", stream=self._stream)
+        if _essence(info.config) != _essence(self._config):
+            raise AnotherMirror(f"{self._stream} at the hub is no mirror of the region's as it is to be: {info.config}")
+        return info
+
+    async def _theirs(self) -> StreamInfo | None:
+        """The region's own; None where it has none yet."""
+        with suppress(NotFoundError):
+            return await self._region_api.stream_info(self._stream)
+        return None
+
+    async def _compare(self, theirs: StreamInfo, position: int) -> int | None:
+        """Where the region has another event than we, looked at anew when its stream was made anew or had been too
+        short: at the last position that we held of the former one."""
+        before = self._last.diverged_at if self._last else None
+        at = min(before or (self._last.position if self._last else 0) or position, position)
+        if theirs.state.last_seq < position:
+            self._compared = None
+            return before
+        if not at or (before is None and self._compared == theirs.created):
+            return before
+        ours = await self._hub.get_msg(self._stream, seq=at, direct=True)
+        other = await _read(self._region_api, self._stream, at)
+        if (ours.headers or {}).get("Nats-Msg-Id") != other.get("Nats-Msg-Id"):
+            return at
+        self._compared = theirs.created
+        return None
+
+    async def _find_missing(self, held: int, position: int, region_position: int) -> None:
+        """Note when the first event was recorded that the region has and we do not show."""
+        if region_position <= held:
+            self._missing = 0, None
+        elif self._missing[0] != held + 1:
+            self._missing = 0, None
+            if held < position:
+                headers = (await self._hub.get_msg(self._stream, seq=held + 1, direct=True)).headers or {}
+            else:
+                headers = await _read(self._region_api, self._stream, held + 1)
+            moment = None
+            with suppress(KeyError, ValueError):  # no event of Rembuk's: the projection will say so
+                moment = datetime.fromisoformat(headers["ce-time"])
+            self._missing = held + 1, moment
+
+    def _tell(self, now: Standing) -> None:
+        if self._last is not None and self._last.state == now.state:
+            return
+        told = {"stream": self._stream, "position": now.position, "region_position": now.region_position}
+        match now.state:
+            case "stalled" | "diverged":
+                _log.critical(f"a region's stream has {now.state}", **told, diverged_at=now.diverged_at)
+            case "cut_off":
+                _log.warning("a region is cut off", **told)
+            case _:
+                _log.info("a region's stream stands", state=now.state, **told)
+
+    async def _keep(self, now: Standing, error: str) -> None:
+        region, service = self._key
+        values = {"region": region, "service": service, "missing_since": self._missing[1], "error": error}
+        values |= msgspec.structs.asdict(now)
+        async with borrowed(self._pool) as connection, connection.transaction():
+            await execute(connection, grouped([(self._key, [change(_ADD, **values), change(_SET, **values)])]))
+
+    async def _say(self, error: str) -> None:
+        with suppress(*UNREACHABLE):
+            async with borrowed(self._pool) as connection:
+                await connection.execute(
+                    "update region_stream set error = $3 where region = $1 and service = $2", *self._key, error
+                )
+
+
+def _essence(config: StreamConfig) -> tuple[Any, ...]:
+    """What makes a stream the mirror that it is to be."""
+    external = config.mirror.external if config.mirror else None
+    source = (config.mirror.name, external.api if external else None) if config.mirror else None
+    return config.name, source, config.deny_delete, config.deny_purge, config.max_age or 0, config.subjects or []
+
+
+async def _read(jetstream: JetStreamContext, stream: str, position: int) -> dict[str, str]:
+    """The headers of one message of a region's, by a consumer that ends by itself: the hub may ask for no message."""
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=position, ack_policy=AckPolicy.NONE,
+        headers_only=True, mem_storage=True, inactive_threshold=ANSWER_S,
+    )  # fmt: skip
+    consumer = await jetstream.add_consumer(stream, config)
+    pull = await jetstream.pull_subscribe_bind(consumer.name, stream)
+    try:
+        [message] = await pull.fetch(1, ANSWER_S)
+    finally:
+        await pull.unsubscribe()
+    return dict(message.headers or {})

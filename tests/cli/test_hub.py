@@ -1,0 +1,184 @@
+"""A hub by its command: regions are invited, join, are cut off and come back, and are turned away."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from cryptography import x509
+from rembuk.embedded import HOST
+from rembuk.testing.ports import free_ports
+from rembuk.testing.services import eventually
+from rembuk_cli import hub_certificate
+from rembuk_cli.home import Home
+from rembuk_cli.hub_certificate import HubCertificate
+
+if TYPE_CHECKING:
+    from conftest import Command
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class HubCommand:
+    """`rembuk hub` for one data directory and ports of its own."""
+
+    def __init__(self, data: Path) -> None:
+        self.data, self.base, self.leaf = data, free_ports(10), free_ports()
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")}
+        command = [sys.executable, "-m", "rembuk_cli", "hub", *arguments, "--data", str(self.data)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+    def up(self, *more: str) -> subprocess.CompletedProcess[str]:
+        return self("up", "--detach", "--port-base", str(self.base), "--listen", f"{HOST}:{self.leaf}", *more)
+
+    def stream(self, region: str, service: str = "reports") -> dict[str, Any]:
+        told = json.loads(self("status", "--json").stdout)
+        [streams] = [one["streams"] for one in told if one["name"] == region]
+        [stream] = [one for one in streams if one["service"] == service]
+        return stream
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubCommand]:
+    command = HubCommand(tmp_path_factory.mktemp("hub"))
+    started = command.up()
+    assert started.returncode == 0, started.stderr
+    yield command
+    command("down")
+
+
+@pytest.fixture
+def invited(hub: HubCommand, tmp_path: Path) -> Path:
+    """An invitation for jatim, which is not admitted any more afterwards."""
+    invitation = tmp_path / "jatim.json"
+    admitted = hub("admit", "jatim", "--to", str(invitation))
+    assert admitted.returncode == 0, admitted.stderr
+    return invitation
+
+
+@pytest.fixture(autouse=True)
+def turned_away(hub: HubCommand) -> Iterator[None]:
+    yield
+    hub("revoke", "jatim")
+
+
+def report(rembuk: Command) -> int:
+    problem = {"area": "35.78.08.1004", "category": "theft", "title": "Motor hilang", "description": "Di pasar."}
+    answer = httpx.post(f"{rembuk.note()['urls']['reports']}/v1/problems", json=problem, timeout=20)
+    position: int = answer.raise_for_status().json()["position"]
+    return position
+
+
+def link(rembuk: Command, linked: bool) -> None:
+    home = Home(rembuk.data)
+    home.nats("jatim", rembuk.note()["ports"]["nats"], linked).reload()
+
+
+def test_the_hub_knows_of_a_region_what_it_reports_and_gets_what_it_missed_while_the_link_was_cut(
+    hub: HubCommand, invited: Path, rembuk: Command
+) -> None:
+    assert invited.stat().st_mode & 0o777 == 0o600
+    joined = rembuk.up("--hub", str(invited))
+    assert joined.returncode == 0, joined.stderr
+
+    def level_at(position: int) -> None:
+        at_hub = hub.stream("jatim")
+        assert (at_hub["state"], at_hub["shown"]) == ("level", position)
+        standing = rembuk.status()
+        assert {one["service"]: one["position"] for one in standing["hub"]["mirrored"]}["reports"] == position
+        assert standing["wrong"] == []
+
+    first = report(rembuk)
+    eventually(lambda: level_at(first), 90)
+    link(rembuk, linked=False)
+
+    def cut_off() -> None:
+        assert hub.stream("jatim")["state"] == "cut_off"
+        assert [why for why in rembuk.status()["wrong"] if "does not answer" in why]
+
+    eventually(cut_off)
+    assert hub("status").returncode == 1
+    last = [report(rembuk) for _ in range(20)][-1]
+    link(rembuk, linked=True)
+    eventually(lambda: level_at(last), 90)
+    [counted] = httpx.get(f"http://{HOST}:{hub.base + 1}/v1/counts", params={"by": "region"}).json()
+    assert (counted["key"], counted["problems"]) == ("jatim", 21)
+
+    turned = hub("revoke", "jatim")
+    assert turned.returncode == 0, turned.stderr
+    server_log = rembuk.data / "nats" / "nats-server.log"
+    eventually(lambda: assert_in("Authorization Violation", server_log.read_text()))
+    assert report(rembuk) == last + 1
+    assert [one["revoked_at"] is None for one in json.loads(hub("regions", "--json").stdout)][-1] is False
+
+
+def assert_in(what: str, text: str) -> None:
+    assert what in text
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (["admit", "hub"], "'hub' is what the hub of all regions is called"),
+        (["admit", "Jawa Timur"], "is not a region's name"),
+        (["revoke", "mars"], "mars is not admitted"),
+    ],
+)
+def test_who_cannot_be_admitted_or_turned_away_is_told_why(hub: HubCommand, said: list[str], why: str) -> None:
+    answer = hub(*said)
+    assert (answer.returncode, why in answer.stderr) == (2, True), answer.stderr
+
+
+def test_a_region_of_the_same_name_is_not_admitted_twice(hub: HubCommand, invited: Path, tmp_path: Path) -> None:
+    again = hub("admit", "jatim", "--to", str(tmp_path / "another.json"))
+    assert (again.returncode, "jatim is admitted already" in again.stderr) == (2, True)
+    assert not (tmp_path / "another.json").exists()
+
+
+def test_a_region_that_cannot_join_is_not_started_and_told_why(invited: Path, rembuk: Command, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text(invited.read_text()[:-40])
+    for told, why in (
+        (["--hub", str(tmp_path / "nowhere.json")], "no invitation to a hub can be read from"),
+        (["--hub", str(broken)], "no invitation to a hub can be read from"),
+        (["--hub", "nats-leaf://127.0.0.1:7422"], "there is no invitation to"),
+        (["--hub", str(invited), "--region", "jabar"], "the invitation is for jatim, this region is jabar"),
+        (["--region", "hub"], "'hub' is what the hub of all regions is called"),
+    ):
+        refused = rembuk.up(*told)
+        assert (refused.returncode, why in refused.stderr) == (2, True), refused.stderr
+        assert not (rembuk.data / "region.json").exists()
+
+
+def names_of(certificate: HubCertificate) -> list[str]:
+    loaded = x509.load_pem_x509_certificate(certificate.certificate.read_bytes())
+    names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(name.value) for name in names]
+
+
+def test_the_hubs_certificate_follows_its_names_and_is_renewed_under_the_same_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = HubCertificate(tmp_path / "tls")
+    certificate.prepare(["hub.example", "10.0.0.7"])
+    authority, first = certificate.authority.read_bytes(), certificate.certificate.read_bytes()
+    assert names_of(certificate) == ["hub.example", "10.0.0.7"]
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "tls").iterdir()} == {0o600}
+    certificate.prepare(["hub.example", "10.0.0.7"])
+    assert certificate.certificate.read_bytes() == first
+    certificate.prepare(["hub.example"])
+    assert names_of(certificate) == ["hub.example"]
+    second = certificate.certificate.read_bytes()
+    monkeypatch.setattr(hub_certificate, "RENEWED_BEFORE", hub_certificate.LASTS)
+    certificate.prepare(["hub.example"])
+    assert certificate.certificate.read_bytes() != second
+    assert certificate.authority.read_bytes() == authority
