@@ -230,7 +230,7 @@ def test_a_stream_that_somebody_wrote_to_is_published_anew(on_call: OnCall) -> N
     before = on_call.logs()
 
     async def forge() -> None:
-        client = await nats.connect(running.nats_url)
+        client = await nats.connect(on_call.home.running_region(running).nats_url)
         await client.jetstream().publish(f"{streams.subject_prefix('jatim', 'reports')}.Nonsense.35.78.08", b"{}")
         await client.close()
 

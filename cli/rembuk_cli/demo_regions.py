@@ -87,7 +87,7 @@ def _report(place: Path, name: str, seed: int, many: int) -> int:
 
 def _link(name: str, place: Path, linked: bool) -> None:
     home = Home(place)
-    home.nats(_running(home).ports["nats"], home.nats_settings(name, linked)).reload()
+    home.nats(name, _running(home).ports["nats"], linked).reload()
 
 
 def _running(home: Home) -> Running:

@@ -18,6 +18,7 @@ from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
 from rembuk.hub_regions import DOMAIN, Invitation, region_server
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region
+from rembuk.region_nats import RegionNats
 from rembuk.settings import WITNESSED, WITNESSES
 
 USUAL = "jatim"
@@ -133,10 +134,11 @@ class Home:
         return named if usual_place(region) == self.data else f"{named} --data {shlex.quote(str(self.data))}"
 
     def prepare(self) -> None:
-        """Make the directory and the roles' password, once; raises OSError."""
+        """Make the directory and the passwords of the databases' roles and of NATS, once; raises OSError."""
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.logs.mkdir(mode=0o700, exist_ok=True)
         _write_once(self.data / "password", secrets.token_urlsafe(24))
+        _write_once(self._nats_password, secrets.token_urlsafe(24))
 
     @property
     def region_key(self) -> Path:
@@ -153,6 +155,11 @@ class Home:
         """The file from which its witnesses' keys are derived, where it is a witness."""
         return self.data / "witness.key"
 
+    @property
+    def partners(self) -> Path:
+        """The file of who may read what the region publishes (see `rembuk.partners`)."""
+        return self.data / "partners.json"
+
     def lock(self) -> int:
         """Hold the directory until this process ends, or the descriptor is closed. Raises Occupied."""
         fd = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -166,8 +173,20 @@ class Home:
     def postgres(self, port: int) -> EmbeddedPostgres:
         return EmbeddedPostgres(self.data / "postgres", port)
 
-    def nats(self, port: int, settings: Mapping[str, Any] = {}) -> EmbeddedNats:
-        return EmbeddedNats(self.data / "nats", port, settings)
+    def nats(self, region: str, port: int, linked: bool = True) -> EmbeddedNats:
+        """The nats-server of the region of this name, which goes its way to the hub where it is to be `linked`."""
+        settings = self.nats_settings(region, linked)
+        return RegionNats(self.data / "nats", port, region, self._nats_password, self.partners, settings)
+
+    def admit_partners(self) -> bool:
+        """Have the region's NATS admit whoever is a partner now, and cut off who is none any more. Whether that was for
+        us to do: a NATS that is not embedded is its operator's, one that does not run admits them when it starts.
+        Raises EmbeddedError."""
+        running = self.running()
+        if running is None or "nats" not in running.processes:
+            return running is None
+        self.nats(running.region, running.ports["nats"]).reload()
+        return True
 
     def nats_settings(self, region: str, linked: bool = True) -> dict[str, Any]:
         """What the region's own nats-server is told: its domain, and its way to the hub if there is one, which it goes
@@ -196,21 +215,27 @@ class Home:
         return Region(
             name=plan.region,
             postgres_url=plan.postgres_url or self.postgres(plan.ports["postgres"]).url,
-            nats_url=plan.nats_url or self.nats(plan.ports["nats"]).url,
+            nats_url=plan.nats_url or self.nats(plan.region, plan.ports["nats"]).url,
             password=self._password(),
             region_key=str(self.region_key),
             log_key=str(self.log_key),
             ports={service: plan.ports[service] for service in SERVICES},
-            extra=plan.extra | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
+            extra=plan.extra
+            | {"REMBUK_PARTNERS": str(self.partners)}
+            | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
         )
 
     def running_region(self, running: Running) -> Region:
         """The region as somebody beside it sees it: its databases and streams, no administrator's rights. What NATS
-        asks of us is not noted; REMBUK_NATS_URL tells it, as when the region was started."""
+        asks of us is not noted: of ours it is in a file, of another REMBUK_NATS_URL tells it, as when the region was
+        started."""
+        nats_url = _with_credentials(running.nats_url, os.environ.get("REMBUK_NATS_URL", ""))
+        if "nats" in running.processes:
+            nats_url = self.nats(running.region, running.ports["nats"]).url
         return Region(
             name=running.region,
             postgres_url=running.postgres_url,
-            nats_url=_with_credentials(running.nats_url, os.environ.get("REMBUK_NATS_URL", "")),
+            nats_url=nats_url,
             password=self._password(),
             region_key="",
             log_key="",
@@ -251,6 +276,10 @@ class Home:
         """A log that was opened here, and the lines that came to it since."""
         log = self.logs / f"{name}.log"
         return log, log.read_bytes()[self._begun[name] :].decode(errors="replace").splitlines()
+
+    @property
+    def _nats_password(self) -> Path:
+        return self.data / "nats-password"
 
     def _password(self) -> str:
         return (self.data / "password").read_text().strip()

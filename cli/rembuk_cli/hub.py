@@ -216,4 +216,4 @@ def _home(data: Path | None) -> HubHome:
 def _apply(home: HubHome) -> None:
     """Have the nats-server that runs hear of a change; one that does not is told when it starts."""
     if (running := home.running()) is not None:
-        home.nats(running.ports["nats"], home.nats_settings()).reload()
+        home.nats(DOMAIN, running.ports["nats"]).reload()

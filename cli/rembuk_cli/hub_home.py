@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from rembuk import hub_regions, key_setting
+from rembuk.embedded import EmbeddedNats
 from rembuk.hub_regions import DOMAIN, Admitted
 from rembuk.region import Region
 from rembuk.roster import Roster
@@ -65,6 +66,9 @@ class HubHome(Home):
         [key, *_] = key_setting.read_keys(str(self.key), "the hub's key")
         return key
 
+    def nats(self, region: str, port: int, linked: bool = True) -> EmbeddedNats:
+        return EmbeddedNats(self.data / "nats", port, self.nats_settings(region, linked))
+
     def nats_settings(self, region: str = DOMAIN, linked: bool = True) -> dict[str, Any]:
         """What the hub's nats-server is told: accounts of the regions that are admitted, and where it awaits them."""
         gate = self.gate()
@@ -81,7 +85,7 @@ class HubHome(Home):
         return Region(
             name=DOMAIN,
             postgres_url=self.postgres(plan.ports["postgres"]).url,
-            nats_url=self.nats(plan.ports["nats"]).url,
+            nats_url=self.nats(plan.region, plan.ports["nats"]).url,
             password=self._password(),
             region_key=str(self.region_key),
             log_key=str(self.log_key),

@@ -25,7 +25,7 @@ def end_leftovers(home: Home) -> int:
     _, alive = psutil.wait_procs(alive, GRACE_S)
     for process in alive:
         process.kill()
-    home.nats(noted.ports["nats"]).stop()
+    home.nats(noted.region, noted.ports["nats"]).stop()
     home.postgres(noted.ports["postgres"]).stop()
     home.forget()
     return len(left)

@@ -191,7 +191,7 @@ class Supervisor:
         port = self._plan.ports[name]
         if name == "postgres":
             return self._home.postgres(port)
-        return self._home.nats(port, self._home.nats_settings(self._plan.region))
+        return self._home.nats(self._plan.region, port)
 
     @property
     def _services_to_run(self) -> tuple[str, ...]:
@@ -298,7 +298,7 @@ class Supervisor:
     def _note(self) -> None:
         plan, home = self._plan, self._home
         children: list[Child] = [*self._servers, *self._services]
-        nats_url = plan.nats_url or home.nats(plan.ports["nats"]).url
+        nats_url = plan.nats_url or f"nats://{HOST}:{plan.ports['nats']}"
         postgres_url = plan.postgres_url or f"postgresql://{HOST}:{plan.ports['postgres']}/postgres"
         home.note(
             Running(

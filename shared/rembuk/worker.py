@@ -25,6 +25,8 @@ from rembuk.erasing import Eraser
 from rembuk.following import Follower
 from rembuk.hub_regions import INBOX
 from rembuk.log_key import signers
+from rembuk.partner_consumers import Consumers
+from rembuk.partners import Partners
 from rembuk.relay import Relay
 from rembuk.settings import Settings
 from rembuk.signing import PAUSE_S, Signing
@@ -152,6 +154,9 @@ class Worker:
             client = await connect(settings.nats_url, f"{settings.name} relay")
             relay = Relay(settings.database_url, client, settings.region, settings.service)
             side_by_side.keep(relay.run(), "relay")
+            if (partners := Partners.told(settings.environment)) is not None:
+                consumers = Consumers(client, settings.region, settings.service, partners)
+                side_by_side.keep(consumers.run(), "partners' consumers")
             nats_wire.quicken(await faststream.connect())
             for handler in self._handlers:
                 follower = follower_of(faststream, handler, settings)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from rembuk.embedded import is_free
-from rembuk.region import PORT_OFFSETS
+from rembuk.region import PORT_OFFSETS, Region
 from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
 from rembuk_cli.home import Home
@@ -46,17 +46,25 @@ class Command:
         note: dict[str, Any] = json.loads((self.data / "region.json").read_text())
         return note
 
-    def owner_url(self, service: str) -> str:
-        """Of a service's database while the region runs, for what a test plants past all services."""
+    def region(self) -> Region:
+        """The region while it runs, for what a test plants past all services."""
         home = Home(self.data)
         noted = home.running()
         assert noted is not None
-        return home.running_region(noted).database(service).owner_url
+        return home.running_region(noted)
+
+    def owner_url(self, service: str) -> str:
+        """Of a service's database."""
+        return self.region().database(service).owner_url
 
     def ask_owner(self, service: str, query: str) -> Any:
         """The first value of the answer of a service's database, asked as its owner."""
-        answer = asked(self.owner_url(service), query)
+        answer = self.ask_all(service, query)
         return answer[0][0] if answer else None
+
+    def ask_all(self, service: str, query: str) -> Any:
+        """All rows of it."""
+        return asked(self.owner_url(service), query)
 
     def well(self) -> None:
         assert self.status()["wrong"] == []

@@ -80,7 +80,7 @@ def report(rembuk: Command) -> int:
 
 def link(rembuk: Command, linked: bool) -> None:
     home = Home(rembuk.data)
-    home.nats(rembuk.note()["ports"]["nats"], home.nats_settings("jatim", linked)).reload()
+    home.nats("jatim", rembuk.note()["ports"]["nats"], linked).reload()
 
 
 def test_the_hub_knows_of_a_region_what_it_reports_and_gets_what_it_missed_while_the_link_was_cut(

@@ -162,7 +162,7 @@ def test_a_lost_log_is_told_and_nothing_goes_on_without_it(rembuk: Command, tmp_
 
 
 async def _forget_stream(rembuk: Command) -> None:
-    client = await nats.connect(rembuk.note()["nats_url"])
+    client = await nats.connect(rembuk.region().nats_url)
     for service in ("REPORTS", "FORUMS", "NOTIFICATIONS"):
         await client.jetstream().delete_stream(f"JATIM_{service}")
     await client.close()

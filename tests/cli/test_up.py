@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import asyncpg
+import nats
+import nats.errors
 import psutil  # type: ignore[import-untyped]
 import pytest
 from rembuk.embedded import HOST
@@ -35,9 +37,22 @@ def test_when_up_returns_every_service_is_ready_and_its_url_is_told(running: Com
 
 
 def test_secrets_are_the_owners_alone(running: Command) -> None:
-    for name in ("password", "region.key"):
+    for name in ("password", "nats-password", "nats/nats.conf", "region.key"):
         assert (running.data / name).stat().st_mode & 0o777 == 0o600
-    assert (running.data / "password").read_text() not in (running.data / "region.json").read_text()
+    told = "".join(path.read_text() for path in [*(running.data / "logs").iterdir(), running.data / "region.json"])
+    told += (running.data / "nats" / "nats-server.log").read_text() + running("status", "--json").stdout
+    told += "".join(" ".join(psutil.Process(pid).cmdline()) for pid in running.pids())
+    for name in ("password", "nats-password"):
+        assert (running.data / name).read_text() not in told
+
+
+def test_nobody_enters_nats_who_does_not_say_who_he_is(running: Command) -> None:
+    async def enter() -> None:
+        async with asyncio.timeout(10):
+            await nats.connect(running.note()["nats_url"], allow_reconnect=False, max_reconnect_attempts=1)
+
+    with pytest.raises(nats.errors.Error, match="Authorization Violation"):
+        asyncio.run(enter())
 
 
 def test_what_is_simulated_shows_in_events_and_status_and_a_second_run_adds_nothing(running: Command) -> None:
@@ -89,8 +104,8 @@ def test_a_taken_port_is_told_in_one_line_with_who_has_it_and_nothing_is_left(re
 def test_servers_given_by_url_are_used_and_left_alone_and_their_credentials_noted_nowhere(
     rembuk: Command, postgres_url: str, nats_url: str
 ) -> None:
-    nats = urlsplit(nats_url)
-    with_secret = nats._replace(netloc=f"police:rahasia@{nats.netloc}").geturl()
+    parts = urlsplit(nats_url)
+    with_secret = parts._replace(netloc=f"police:rahasia@{parts.netloc}").geturl()
     rembuk.environment = {"REMBUK_POSTGRES_URL": postgres_url, "REMBUK_NATS_URL": with_secret}
     up = rembuk.up("--region", f"t{secrets.token_hex(5)}")
     assert up.returncode == 0, up.stderr

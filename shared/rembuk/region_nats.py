@@ -1,0 +1,88 @@
+"""A region's own nats-server, embedded: nobody enters it without a password or an nkey, and each partner has an account
+of its own in it, which is there or gone as soon as the file of partners says so."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rembuk.embedded import HOST, POLL_SECONDS, EmbeddedError, EmbeddedNats, _RunAs
+from rembuk.nats_accounts import REGION, USER, accounts
+
+if TYPE_CHECKING:
+    from rembuk.partners import Partner
+
+RELOAD_SECONDS = 10.0
+RELOADS = 2
+"""nats-server 2.15.1 connects the imports of an account that a reload brought with the next reload only."""
+
+
+class RegionNats(EmbeddedNats):
+    """An EmbeddedNats with accounts. `password` is the file of what the region's services say; `settings` are as
+    EmbeddedNats takes them."""
+
+    def __init__(
+        self, data: Path, port: int, region: str, password: Path, partners: Path, settings: Mapping[str, Any] = {}
+    ) -> None:
+        super().__init__(data, port, settings)
+        self._region, self._password, self._partners = region, password, partners
+
+    @property
+    def url(self) -> str:
+        """With the services' password. Raises FileNotFoundError where it was not made."""
+        return f"nats://{USER}:{self._password.read_text()}@{HOST}:{self.port}"
+
+    def reload(self) -> None:
+        """Have the running server admit whoever is a partner now, and cut off at once who is none any more. Returns
+        when it has; raises EmbeddedError where it does not."""
+        if self.pid is None:
+            return
+        with (self.data / "reload.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._own_by_directory_owner(self.data / "reload.lock")
+            for _ in range(RELOADS):
+                said = self.log.stat().st_size
+                super().reload()
+                self._wait_until_taken(said)
+
+    def _own_settings(self) -> Mapping[str, Any]:
+        settings = super()._own_settings()
+        own = accounts(self._region, self._password.read_text(), self._known())
+        leaf = settings.get("leafnodes", {})
+        remotes = [{**remote, "account": REGION} for remote in leaf.get("remotes", [])]
+        return {**settings, "accounts": own, **({"leafnodes": {**leaf, "remotes": remotes}} if remotes else {})}
+
+    def _known(self) -> list[Partner]:
+        if not self._partners.exists():
+            return []
+        from rembuk.partners import BadPartnersFile, Partners  # not for a supervisor without partners
+
+        try:
+            return Partners(self._partners).read()
+        except BadPartnersFile as error:
+            raise EmbeddedError(str(error)) from error
+
+    def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
+        """Streams that were kept when there were no accounts are the region's."""
+        nobodys, ours = (self.data / "jetstream" / name for name in ("$G", REGION))
+        if nobodys.exists() and not ours.exists():
+            os.rename(nobodys, ours)
+        return super()._prepare(lock)
+
+    def _wait_until_taken(self, said: int) -> None:
+        """Until the log, of which so many bytes were there before, tells that the configuration was taken."""
+        deadline = time.monotonic() + RELOAD_SECONDS
+        while b"Reloaded server configuration" not in self._logged_since(said):
+            if self.pid is None:
+                return  # it reads the configuration when it starts
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"nats-server did not take its configuration anew; see {self.log}")
+            time.sleep(POLL_SECONDS)
+
+    def _logged_since(self, said: int) -> bytes:
+        log = self.log.read_bytes()
+        return log[said:] if len(log) >= said else log  # it was begun anew meanwhile

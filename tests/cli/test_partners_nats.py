@@ -1,0 +1,144 @@
+"""A whole region with partners on its NATS: the programs of docs/integrate-nats.md, run as they are printed there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nats
+import pytest
+from rembuk.nats_accounts import new_credentials
+from rembuk.partners import Partner, Partners, Scope
+from rembuk.testing.services import eventually
+from rembuk_cli.home import Home
+
+if TYPE_CHECKING:
+    from conftest import Command
+
+pytestmark = pytest.mark.timeout(300)
+
+PAGE = Path(__file__).parents[2] / "docs" / "integrate-nats.md"
+PROGRAMS = dict(
+    zip(
+        ("nats-py", "faststream", "node"),
+        re.findall(r"```(?:python|js)\n(.*?)```", PAGE.read_text(), re.S),
+        strict=True,
+    )
+)
+PACKAGES = re.findall(r"`npm install (.*)`", PAGE.read_text())[0].split()
+
+
+class Program:
+    """One of the page's programs, in a directory of its own, for a partner of its own."""
+
+    def __init__(self, rembuk: Command, kind: str, folder: Path) -> None:
+        self.name = f"bappeda-{kind}"
+        self._home, self._folder, self._kind = Home(rembuk.data), folder, kind
+        self._port = rembuk.region().nats_url.rpartition(":")[2]
+        self.lines: list[str] = []
+
+    def admit(self, *areas: str) -> None:
+        seed, nkey = new_credentials()
+        scope = Scope(("reports",), ("ProblemReported",), areas)
+        Partners(self._home.partners).add(Partner(self.name, scope, "", datetime.now(UTC), nkey))
+        assert self._home.admit_partners()
+        (self._folder / "partner.seed").write_text(seed)
+
+    def revoke(self) -> None:
+        Partners(self._home.partners).revoke(self.name)
+        assert self._home.admit_partners()
+
+    def begin(self) -> subprocess.Popen[str]:
+        text = PROGRAMS[self._kind].replace(":4222", f":{self._port}").replace('"bappeda"', f'"{self.name}"')
+        program = self._folder / ("program.mjs" if self._kind == "node" else "program.py")
+        program.write_text(text)
+        interpreter = shutil.which("node") if self._kind == "node" else sys.executable
+        assert interpreter is not None
+        process = subprocess.Popen(
+            [interpreter, str(program)], cwd=self._folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        threading.Thread(target=self._read, args=(process,), daemon=True).start()
+        return process
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.lines.append(line)
+
+    def positions(self) -> list[int]:
+        return [int(line.split()[0]) for line in self.lines if re.match(r"\d+ ProblemReported ", line)]
+
+
+def reported(rembuk: Command) -> list[int]:
+    return [
+        row[0]
+        for row in rembuk.ask_all("reports", "select position from log.event where type = 'ProblemReported' order by 1")
+    ]
+
+
+@pytest.fixture(params=list(PROGRAMS))
+def program(running: Command, tmp_path: Path, request: pytest.FixtureRequest) -> Program:
+    if request.param == "node":
+        npm = shutil.which("npm")
+        if npm is None or shutil.which("node") is None:
+            pytest.skip("Node is not there")
+        subprocess.run([npm, "install", "--silent", "--no-package-lock", *PACKAGES], cwd=tmp_path, check=True)
+    return Program(running, request.param, tmp_path)
+
+
+def test_a_program_of_the_page_reads_everything_once_goes_on_and_ends_with_its_partner(
+    running: Command, program: Program
+) -> None:
+    assert running("simulate", "--problems", "20", "--seed", f"1{len(program.name)}").returncode == 0
+    program.admit()
+    eventually(lambda: _is_idle(running, program.name))
+    process = program.begin()
+    try:
+        eventually(lambda: _same(program, reported(running)))
+        assert running("simulate", "--problems", "5", "--seed", f"2{len(program.name)}").returncode == 0
+        eventually(lambda: _same(program, reported(running)))
+        eventually(lambda: _is_idle(running, program.name))  # or it would be given again what it has shown
+        process.kill()
+        process.wait()
+        assert running("simulate", "--problems", "5", "--seed", f"3{len(program.name)}").returncode == 0
+        process = program.begin()
+        eventually(lambda: _same(program, reported(running)))
+        program.revoke()
+        assert running("simulate", "--problems", "5", "--seed", f"4{len(program.name)}").returncode == 0
+        eventually(lambda: _is_gone(running, program.name))
+        assert program.positions() != reported(running)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _same(program: Program, expected: list[int]) -> None:
+    assert program.positions() == expected, "".join(program.lines[-20:])
+
+
+def _unacknowledged(rembuk: Command) -> dict[str, int]:
+    """How many messages each consumer has handed out that were not acknowledged."""
+
+    async def ask() -> dict[str, int]:
+        client = await nats.connect(rembuk.region().nats_url)
+        standing = await client.jetstream().consumers_info("JATIM_REPORTS")
+        await client.close()
+        return {one.name: one.num_ack_pending or 0 for one in standing}
+
+    return asyncio.run(ask())
+
+
+def _is_idle(rembuk: Command, name: str) -> None:
+    assert _unacknowledged(rembuk).get(name) == 0
+
+
+def _is_gone(rembuk: Command, name: str) -> None:
+    assert name not in _unacknowledged(rembuk)
+    assert "authentication error" in (rembuk.data / "nats" / "nats-server.log").read_text()
