@@ -136,6 +136,7 @@ def region_server(invitation: Invitation, ca: Path, linked: bool = True) -> dict
                     "nkey": invitation.seed,
                     "tls": {"ca_file": str(ca)},
                     "disabled": not linked,
+                    "ignore_discovered_servers": True,  # the hub would tell addresses within its own network
                     "deny_imports": ["polmas.>", "$JS.API.>", *(f"{own}.{what}.>" for what in FORBIDDEN)],
                 }
             ]
