@@ -16,7 +16,7 @@ import psutil  # type: ignore[import-untyped]
 from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region
-from rembuk.settings import WITNESSED, WITNESSES
+from rembuk.settings import PARTNERS, WITNESSED, WITNESSES
 
 USUAL = "jatim"
 """The region meant where none is named."""
@@ -144,6 +144,11 @@ class Home:
         """The file from which its witnesses' keys are derived, where it is a witness."""
         return self.data / "witness.key"
 
+    @property
+    def partners(self) -> Path:
+        """The file of who may read what the region publishes (see `rembuk.partners`)."""
+        return self.data / "partners.json"
+
     def lock(self) -> int:
         """Hold the directory until this process ends, or the descriptor is closed. Raises Occupied."""
         fd = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -170,7 +175,9 @@ class Home:
             region_key=str(self.region_key),
             log_key=str(self.log_key),
             ports={service: plan.ports[service] for service in SERVICES},
-            extra=plan.extra | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
+            extra=plan.extra
+            | {PARTNERS: str(self.partners)}
+            | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
         )
 
     def running_region(self, running: Running) -> Region:

@@ -1,5 +1,6 @@
 """Partners: other systems that may read what a region publishes, each by credentials of its own, and no more of it than
-its scope. The list is a file, so that it is at hand where neither database nor broker is; secrets are not in it."""
+its scope. The list is a file, so that it is at hand where neither database nor broker is. The only secrets in it are
+those by which webhooks are signed; it is for its owner's eyes alone."""
 
 from __future__ import annotations
 
@@ -18,11 +19,10 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from rembuk.settings import CannotRun
+from rembuk.settings import PARTNERS, CannotRun
 from rembuk.streams import area_filter, subject_prefix
 
-SETTING = "REMBUK_PARTNERS"
-"""The absolute path of the file."""
+SETTING = PARTNERS
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,31}")
 _AREA = re.compile(r"\d{2}(\.\d{2}(\.\d{2})?)?")
@@ -71,14 +71,23 @@ class Scope(msgspec.Struct, frozen=True):
         )
 
 
+class Webhook(msgspec.Struct, frozen=True):
+    """Where a partner is sent its events, and the secret (Standard Webhooks: `whsec_...`) that signs them."""
+
+    url: str
+    secret: str
+
+
 class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whom we know by the hash of a token (HTTP) and by the public half of an nkey (NATS)."""
+    """Whom we know by the hash of a token (HTTP) and by the public half of an nkey (NATS), and send to by its webhook,
+    if it has one."""
 
     name: str
     scope: Scope
     token_sha256: str
     added_at: datetime
     nkey: str = ""
+    webhook: Webhook | None = None
     revoked_at: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -107,11 +116,11 @@ class Partners:
     @classmethod
     def told(cls, environment: Mapping[str, str]) -> Partners | None:
         """Those that REMBUK_PARTNERS names; None without it. Raises BadPartnersFile."""
-        setting = environment.get(SETTING)
+        setting = environment.get(PARTNERS)
         if not setting:
             return None
         if not Path(setting).is_absolute():
-            raise BadPartnersFile(f"{SETTING} is to be the absolute path of a file, and is {setting}")
+            raise BadPartnersFile(f"{PARTNERS} is to be the absolute path of a file, and is {setting}")
         partners = cls(Path(setting))
         partners.read()
         return partners

@@ -6,7 +6,7 @@ from uuid import uuid4
 import httpx
 import jsonschema_rs
 import pytest
-from rembuk.testing.services import RunningRegion
+from rembuk.testing.services import PARTNER, RunningRegion
 
 REPORT = {
     "area": "35.78.08.1004",
@@ -37,7 +37,7 @@ LIFE: list[tuple[str, dict[str, object]]] = [
 
 @pytest.fixture(scope="module")
 def reports(start_region: Callable[..., RunningRegion]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=start_region("reports").url("reports"), timeout=10) as client:
+    with httpx.Client(base_url=start_region("reports").url("reports"), headers=PARTNER, timeout=10) as client:
         yield client
 
 

@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from rembuk import logs, tracing
 from rembuk.event_log import EventLog
+from rembuk.partners import Partners
 from rembuk.proofs import Proofs
 from rembuk.settings import Settings
 from rembuk.web import problem_details
@@ -22,6 +23,7 @@ from rembuk.web.log_proofs import log_proofs
 from rembuk.web.metrics import Gauge, Metrics, Outcomes
 from rembuk.web.openapi import Document
 from rembuk.web.parameters import require_plain_query
+from rembuk.web.partner_access import COMPONENTS, partners_only
 from rembuk.web.reading import queried
 from rembuk.web.requests import StrictRequest, correlation_id
 from rembuk.web.witnessing import witnessing
@@ -96,7 +98,8 @@ def build(
 ) -> Litestar:
     """The application of one service; the log is started first and stopped last. `queries` makes what its reads get
     under that name: of the live read model, or of the one as of a position; `gauges` and `outcomes` are for Prometheus.
-    It is a witness as well, where the settings name logs to be witnessed."""
+    It is a witness as well, where the settings name logs to be witnessed. Raises BadPartnersFile."""
+    guard = partners_only(Partners.told(settings.environment), settings.service)
     told = Metrics(settings, log.codec, gauges, outcomes)
     witness = Witness.told(settings)
 
@@ -117,7 +120,7 @@ def build(
     return Litestar(
         [
             *routes,
-            events_feed(log, settings.region, settings.service),
+            events_feed(log, settings.region, settings.service, guard),
             event_schema,
             *log_proofs(proofs, settings.region),
             *(witnessing(witness) if witness else ()),
@@ -134,6 +137,7 @@ def build(
             title=title,
             version="1.0.0",
             path="/schema",
+            components=COMPONENTS,
             render_plugins=[Document(path=["/", "/openapi.json"])],
         ),
         middleware=[answered_unread, *tracing.middlewares()],
