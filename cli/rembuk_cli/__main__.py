@@ -11,6 +11,7 @@ from rembuk_cli.env import env
 from rembuk_cli.erase import erase
 from rembuk_cli.events import events
 from rembuk_cli.export import export
+from rembuk_cli.partner import app as partner
 from rembuk_cli.quarantine import app as quarantine
 from rembuk_cli.rebuild import rebuild
 from rembuk_cli.receipt import app as receipt
@@ -37,6 +38,7 @@ for command in (
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(vault, name="vault")
+app.add_typer(partner, name="partner")
 app.add_typer(receipt, name="receipt")
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ those by which webhooks are signed; it is for its owner's eyes alone."""
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import hashlib
 import os
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -77,6 +79,11 @@ class Webhook(msgspec.Struct, frozen=True):
     url: str
     secret: str
 
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadPartner(f"webhook {self.url!r}: must be an http or https URL")
+
 
 class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whom we know by the hash of a token (HTTP) and by the public half of an nkey (NATS), and send to by its webhook,
@@ -98,6 +105,11 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
 def new_token() -> str:
     """A secret that its bearer is known by."""
     return _MARK + secrets.token_urlsafe(32)
+
+
+def new_secret() -> str:
+    """What a webhook's requests are signed by, in the form of Standard Webhooks: 32 bytes in base64."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def hashed(token: str) -> str:
