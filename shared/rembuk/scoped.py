@@ -16,7 +16,7 @@ SCANNED = 10_000
 
 _PAGE = f"""
     select reached, page.*
-    from (select least(position, $1 + {SCANNED}) as reached from log.head) as head
+    from (select least(position, $1::bigint + {SCANNED}) as reached from log.head) as head
          left join (select *
                     from (select {COLUMNS}, count(*) over () as found, row_number() over (order by position) as number,
                                  sum(octet_length(data::text)) over (order by position) as bytes

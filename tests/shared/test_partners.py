@@ -174,6 +174,11 @@ async def test_a_page_of_large_events_is_short_and_none_is_lost(mixed: EventLog)
     assert seen == list(range(1, 61))
 
 
+async def test_a_log_may_be_as_long_as_it_likes(mixed: EventLog) -> None:
+    async with mixed.reader() as reader:
+        assert await scoped.page(reader, SEEN[0], 2**62, 500) == scoped.Page([], 2**62)
+
+
 async def test_a_page_of_which_nothing_is_seen_looks_at_so_much_and_no_more(log: EventLog, region: TallyRegion) -> None:
     await count_up(log, scoped.SCANNED + 500, tallies=100)
     connection = await asyncpg.connect(region.url)

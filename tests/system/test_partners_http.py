@@ -77,7 +77,7 @@ def refused(answer: httpx.Response, status: int, challenge: str) -> str:
     return detail
 
 
-@pytest.mark.parametrize("path", ["/v1/events"])
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/stream"])
 def test_who_is_no_partner_hears_so(running: RunningRegion, path: str) -> None:
     url = running.url("reports") + path
     for headers in ({}, {"Authorization": "Basic eDp5"}, {"Authorization": "Bearer"}):

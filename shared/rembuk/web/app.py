@@ -18,6 +18,7 @@ from rembuk.proofs import Proofs
 from rembuk.settings import Settings
 from rembuk.web import problem_details
 from rembuk.web.event_schemas import event_schema
+from rembuk.web.event_stream import Streams, event_stream
 from rembuk.web.events_feed import events_feed
 from rembuk.web.log_proofs import log_proofs
 from rembuk.web.metrics import Gauge, Metrics, Outcomes
@@ -99,7 +100,8 @@ def build(
     """The application of one service; the log is started first and stopped last. `queries` makes what its reads get
     under that name: of the live read model, or of the one as of a position; `gauges` and `outcomes` are for Prometheus.
     It is a witness as well, where the settings name logs to be witnessed. Raises BadPartnersFile."""
-    guard = partners_only(Partners.told(settings.environment), settings.service)
+    partners = Partners.told(settings.environment)
+    guard, streams = partners_only(partners, settings.service), Streams(settings, log, partners)
     told = Metrics(settings, log.codec, gauges, outcomes)
     witness = Witness.told(settings)
 
@@ -121,6 +123,7 @@ def build(
         [
             *routes,
             events_feed(log, settings.region, settings.service, guard),
+            event_stream(streams, guard),
             event_schema,
             *log_proofs(proofs, settings.region),
             *(witnessing(witness) if witness else ()),
@@ -131,8 +134,8 @@ def build(
         dependencies={"queries": queried(queries)},
         exception_handlers=problem_details.HANDLERS,
         request_class=StrictRequest,
-        on_startup=[log.start, told.start, proofs.start, *([witness.start] if witness else ()), *start],
-        on_shutdown=[*stop, *([witness.stop] if witness else ()), proofs.stop, told.stop, log.stop],
+        on_startup=[log.start, streams.start, told.start, proofs.start, *([witness.start] if witness else ()), *start],
+        on_shutdown=[*stop, *([witness.stop] if witness else ()), proofs.stop, told.stop, streams.stop, log.stop],
         openapi_config=OpenAPIConfig(
             title=title,
             version="1.0.0",

@@ -91,7 +91,8 @@ def _field_error(request: Request[Any, Any, Any], one: dict[str, Any]) -> FieldE
 def _asked_as(request: Request[Any, Any, Any], name: str) -> str:
     """What a client calls the parameter that a route handler knows by this name."""
     field = request.route_handler.parsed_fn_signature.parameters.get(name)
-    return getattr(field.kwarg_definition, "query", None) or name if field else name
+    told = field.kwarg_definition if field else None
+    return getattr(told, "query", None) or getattr(told, "header", None) or name
 
 
 def _said(rule: str) -> str:
