@@ -27,8 +27,9 @@ def running(start_region: Callable[..., RunningRegion]) -> RunningRegion:
     return region
 
 
-def report(region: RunningRegion, area: str = REPORT["area"]) -> int:
-    answer = httpx.post(f"{region.url('reports')}/v1/problems", json=REPORT | {"area": area})
+def report(region: RunningRegion, area: str = REPORT["area"], title: str = REPORT["title"]) -> int:
+    problem = REPORT | {"area": area, "title": title}
+    answer = httpx.post(f"{region.url('reports')}/v1/problems", json=problem)
     position: int = answer.raise_for_status().json()["position"]
     return position
 
@@ -68,6 +69,14 @@ def test_a_reader_goes_on_from_the_last_it_has(running: RunningRegion) -> None:
     reader.until(15, after=3)  # the header, which a browser sends by itself, comes before the query
     assert [event["position"] for event in reader.events] == list(range(1, 16))
     assert [event["position"] for event in source(running).until(12, after=9)] == [10, 11, 12]
+
+
+def test_no_text_ends_a_line(running: RunningRegion) -> None:
+    """httpx, whose lines end where Python's do, would cut the event in two."""
+    title = "Lampu\u2028padam\u2029dan\x85jalan\n\nevent: rusak\r"
+    position = report(running, title=title)
+    [event] = source(running).until(position, after=position - 1)
+    assert event["data"]["title"] == title
 
 
 def test_what_is_accepted_is_told_within_a_moment(running: RunningRegion) -> None:

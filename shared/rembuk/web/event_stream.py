@@ -51,6 +51,12 @@ WATCH_S = 1.0
 _RETRY_MS = 2_000
 _BEGIN = b"retry: %d\n\n" % _RETRY_MS
 
+_LINE_ENDS = {
+    b"\r": b" ", b"\n": b" ", b"\xc2\x85": b"\\u0085", b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029",
+}  # fmt: skip
+"""What might end a line, and what means the same in JSON: CR and LF stand between its tokens alone; the others, which
+end no line here but do so for clients that split text as Python does (httpx), within its strings."""
+
 _encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger(__name__)
 
@@ -76,8 +82,10 @@ class Streams:
         await self.tail.stop()
 
     def tell(self, row: Any) -> bytes:
-        """A row of log.event as a Server-Sent Event. In JSON a line's end is but a space."""
-        data = _encode(published(*self._of, row)).replace(b"\r", b" ").replace(b"\n", b" ")
+        """A row of log.event as a Server-Sent Event."""
+        data = _encode(published(*self._of, row))
+        for end, instead in _LINE_ENDS.items():
+            data = data.replace(end, instead)
         return b"id: %d\nevent: %b\ndata: %b\n\n" % (row["position"], row["type"].encode(), data)
 
     def require_room(self, partner: Partner) -> None:
