@@ -26,6 +26,7 @@ from rembuk.log_key import signers
 from rembuk.relay import Relay
 from rembuk.settings import Settings
 from rembuk.signing import PAUSE_S, Signing
+from rembuk.webhooks import Webhooks
 
 GRACE_S = 5.0
 """How long a stopping follower finishes the batch in hand: what it leaves is done by the next start."""
@@ -90,6 +91,7 @@ class Worker:
         pause_s = float(settings.environment.get("REMBUK_TREE_HEAD_SECONDS", PAUSE_S))
         signer = signers(settings)[0]
         self._signing = Signing(settings.database_url, settings.region, settings.service, signer, pause_s)
+        self._webhooks = Webhooks.told(settings)
         self._cosigning = Cosigning.told(settings, pause_s)
 
     def _follower(self, broker: NatsBroker, handler: Handler) -> Follower:
@@ -129,6 +131,8 @@ class Worker:
             keep(self._signing.run(), "signing")
             keep(Eraser(settings.database_url).run(), "eraser")
             keep(self._cosigning.run(), "cosigning")
+            if self._webhooks is not None:
+                keep(self._webhooks.run(), "webhooks")
             client = await connect(settings.nats_url, f"{settings.name} relay")
             keep(Relay(settings.database_url, client, settings.region, settings.service).run(), "relay")
             nats_wire.quicken(await faststream.connect())
