@@ -22,7 +22,7 @@ from rembuk.testing.services import eventually
 pytestmark = pytest.mark.timeout(180)
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/integrate.md").read_text()
-ADD, PAGING, STREAMING = commands(PAGE)[:3]
+ADD, PAGING, STREAMING, REPLAY = commands(PAGE)[:4]
 REPORT = {"category": "theft", "description": "Di depan rumah."}
 SURABAYA, MALANG = "35.78.08.1004", "35.73.01.1001"
 NODE = shutil.which("node")
@@ -61,7 +61,7 @@ class Checkout:
 @pytest.fixture(scope="module")
 def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     checkout = Checkout(tmp_path_factory.mktemp("region"))
-    checkout.run(".venv/bin/rembuk up --detach")
+    checkout.run(".venv/bin/rembuk up --detach", REMBUK_WEBHOOK_PRIVATE="allow")
     checkout.report("Lampu mati")
     checkout.report("Bukan urusannya", MALANG)
     checkout.report("Motor hilang")
@@ -146,3 +146,19 @@ def test_a_program_follows_a_regions_problems_goes_on_from_its_cursor_and_ends_w
             rest.append(line())
         assert "not-a-partner" in "".join(rest)
         assert rest[-1] == "ended with 1"
+
+
+def test_a_program_is_sent_events_and_after_a_loss_again(region: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "receive.py").write_text(program("python", '"""receive.py'))
+    port = free_ports()
+    said = region.run(f"{ADD.strip()} --webhook http://127.0.0.1:{port}/".replace("dinas-pu", "dinas-hub"))
+    [secret] = re.findall(r"webhook secret: (whsec_\S+)", said)
+    told = {"REMBUK_WEBHOOK_SECRET": secret, "PORT": str(port)}
+    arguments = [sys.executable, "receive.py"]
+    for replay in ("", REPLAY):
+        with lines(arguments, tmp_path, told) as line:
+            if replay:
+                region.run(replay)
+            events = (one for one in iter(line, "") if "ProblemReported" in one)
+            assert next(events) == "1 ProblemReported Lampu mati\n"
+            assert next(events) == "3 ProblemReported Motor hilang\n"
