@@ -107,6 +107,7 @@ class Webhooks:
                 await close_pool(pool)
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
+        await self._let_go({})  # who has lost the lock sends nothing until it is his again
         await connection.execute(_LOCK, timeout=AS_LONG_AS_IT_TAKES_S)
         await connection.add_listener("event_log", self._news)
 

@@ -101,6 +101,13 @@ def test_a_partner_is_told_what_its_scope_has_and_how_far_it_is(running: Running
     reader = source(running, headers)
     assert [event["position"] for event in reader.until(unseen)] == [seen]
     assert int(reader.last_id) >= unseen
+    stream = source(running, headers).read(after=unseen)
+    assert next(stream) is None
+    report(running)
+    seen = report(running, "35.73.01.1001")
+    event = next(stream)
+    assert event is not None
+    assert event["position"] == seen
 
 
 def test_the_stream_of_a_partner_who_is_revoked_ends_and_no_other(running: RunningRegion) -> None:

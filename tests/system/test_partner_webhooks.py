@@ -21,6 +21,8 @@ pytestmark = pytest.mark.timeout(180)
 REPORT = {"category": "theft", "title": "Motor hilang", "description": "Di depan rumah."}
 GUBENG, MALANG = "35.78.08.1004", "35.73.01.1001"
 CURSOR = "select position, attempts, failure, stopped from webhook where partner = $1"
+WAITING = """select 1 from pg_locks where locktype = 'advisory' and not granted
+             and objid = (hashtext('rembuk webhooks')::bigint & 4294967295)::oid"""
 BACK = """update webhook set position = {position}, due_at = now(), attempts = 0, failing_since = null, failure = '',
           stopped = false where partner = '{name}';"""
 
@@ -184,11 +186,16 @@ def test_a_killed_worker_loses_nothing_and_two_workers_send_once(running: Runnin
     receiver.has(*expected)
     second = running.region.spawn("reports", "worker")
     try:
+        eventually(lambda: _waits(running))
         expected += [report(running, "35.10.01") for _ in range(20)]
         receiver.has(*expected)
     finally:
         second.terminate()
         second.wait(20)
+
+
+def _waits(running: RunningRegion) -> None:
+    assert running.ask("reports", WAITING)
 
 
 def test_who_is_revoked_is_sent_nothing_more(running: RunningRegion, sink: Sink) -> None:
