@@ -12,6 +12,7 @@ from rembuk_cli.erase import erase
 from rembuk_cli.events import events
 from rembuk_cli.export import export
 from rembuk_cli.hub import app as hub
+from rembuk_cli.partner import app as partner
 from rembuk_cli.quarantine import app as quarantine
 from rembuk_cli.rebuild import rebuild
 from rembuk_cli.receipt import app as receipt
@@ -38,6 +39,7 @@ for command in (
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(vault, name="vault")
+app.add_typer(partner, name="partner")
 app.add_typer(receipt, name="receipt")
 app.add_typer(hub, name="hub")
 

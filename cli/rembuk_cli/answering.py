@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rembuk.settings import CannotRun
 from rich.markup import escape
 from typer.core import TyperGroup
 
@@ -19,6 +20,8 @@ class Answering(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:  # whoever read our answer has enough of it
             raise
+        except CannotRun as error:
+            cannot_run(escape(str(error)))
         except OSError as error:  # a file that somebody named
             cannot_run(escape(f"{error.filename}: {error.strerror}" if error.filename else str(error) or repr(error)))
         except Unable as error:

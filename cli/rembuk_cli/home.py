@@ -19,7 +19,7 @@ from rembuk.hub_regions import DOMAIN, Invitation, region_server
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region
 from rembuk.region_nats import RegionNats
-from rembuk.settings import WITNESSED, WITNESSES
+from rembuk.settings import PARTNERS, WITNESSED, WITNESSES
 
 USUAL = "jatim"
 """The region meant where none is named."""
@@ -221,7 +221,7 @@ class Home:
             log_key=str(self.log_key),
             ports={service: plan.ports[service] for service in SERVICES},
             extra=plan.extra
-            | {"REMBUK_PARTNERS": str(self.partners)}
+            | {PARTNERS: str(self.partners)}
             | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
         )
 

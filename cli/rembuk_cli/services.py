@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -24,15 +24,17 @@ Step = dict[str, Any]
 """One answer of an errand; `kind` says which, and "progress" has a `position` and a `target`."""
 
 
-def ask_each(region: Region, query: str, *arguments: Any) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The same question to every service's database: its name, and the rows it answers. Raises Unable."""
+def ask_each(
+    region: Region, query: str, *arguments: Any, services: Sequence[str] = SERVICES
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The same question to the database of each of some services: its name, and the rows it answers. Raises Unable."""
 
     async def ask(service: str) -> list[dict[str, Any]]:
         async with database(region, service) as connection:
             return [dict(row) for row in await connection.fetch(query, *arguments)]
 
     async def ask_all() -> list[tuple[str, list[dict[str, Any]]]]:
-        return [(service, await ask(service)) for service in SERVICES]
+        return [(service, await ask(service)) for service in services]
 
     return asyncio.run(ask_all())
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
@@ -316,18 +317,21 @@ class EventLog:
 
     async def head(self) -> int:
         """The last position, 0 for an empty log. Raises Unavailable."""
+        async with self.reader() as connection:
+            return int(await connection.fetchval("select position from log.head"))
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """A connection for a short question. Raises Unavailable, also for what asyncpg raises in the block."""
         try:
             async with borrowed(self._readers) as connection:
-                return int(await connection.fetchval("select position from log.head"))
+                yield connection
         except UNREACHABLE as error:
             raise Unavailable(f"the log cannot be read: {error}") from error
 
     async def _rows(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
-        try:
-            async with borrowed(self._readers) as connection:
-                return list(await connection.fetch(query, *arguments))
-        except UNREACHABLE as error:
-            raise Unavailable(f"the log cannot be read: {error}") from error
+        async with self.reader() as connection:
+            return list(await connection.fetch(query, *arguments))
 
 
 def _appended(position: int, at: datetime, items: list[_Item]) -> list[dict[str, Any]]:

@@ -77,14 +77,14 @@ def _serve(settings: Settings) -> None:
     """Serve until SIGTERM, then finish what was accepted."""
     import uvicorn
 
-    from rembuk.web.protocol import Protocol
+    from rembuk.web.protocol import Connection
 
     # uvicorn raises the signal again once it has finished: then, as before it begins, to end is all there is to do
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = import_module(f"{settings.service}.app").build(settings)
     _collect_seldom()
     uvicorn.run(
-        app, host=settings.host, port=settings.port, loop="uvloop", http=Protocol, ws="none", lifespan="on",
+        app, host=settings.host, port=settings.port, loop="uvloop", http=Connection, ws="none", lifespan="on",
         access_log=False, log_config=None, proxy_headers=False, server_header=False,
         timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=KEEP_ALIVE_S, backlog=2048,
     )  # fmt: skip

@@ -1,8 +1,10 @@
 """Partners: other systems that may read what a region publishes, each by credentials of its own, and no more of it than
-its scope. The list is a file, so that it is at hand where neither database nor broker is; secrets are not in it."""
+its scope. The list is a file, so that it is at hand where neither database nor broker is. The only secrets in it are
+those by which webhooks are signed; it is for its owner's eyes alone."""
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import hashlib
 import os
@@ -14,15 +16,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 
-from rembuk.settings import CannotRun
+from rembuk.settings import PARTNERS, CannotRun
 from rembuk.streams import area_filter, subject_prefix
 
-SETTING = "REMBUK_PARTNERS"
-"""The absolute path of the file."""
+SETTING = PARTNERS
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,31}")
 _AREA = re.compile(r"\d{2}(\.\d{2}(\.\d{2})?)?")
@@ -71,14 +73,28 @@ class Scope(msgspec.Struct, frozen=True):
         )
 
 
+class Webhook(msgspec.Struct, frozen=True):
+    """Where a partner is sent its events, and the secret (Standard Webhooks: `whsec_...`) that signs them."""
+
+    url: str
+    secret: str
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadPartner(f"webhook {self.url!r}: must be an http or https URL")
+
+
 class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whom we know by the hash of a token (HTTP) and by the public half of an nkey (NATS)."""
+    """Whom we know by the hash of a token (HTTP) and by the public half of an nkey (NATS), and send to by its webhook,
+    if it has one."""
 
     name: str
     scope: Scope
     token_sha256: str
     added_at: datetime
     nkey: str = ""
+    webhook: Webhook | None = None
     revoked_at: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -89,6 +105,11 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
 def new_token() -> str:
     """A secret that its bearer is known by."""
     return _MARK + secrets.token_urlsafe(32)
+
+
+def new_secret() -> str:
+    """What a webhook's requests are signed by, in the form of Standard Webhooks: 32 bytes in base64."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def hashed(token: str) -> str:
@@ -107,11 +128,11 @@ class Partners:
     @classmethod
     def told(cls, environment: Mapping[str, str]) -> Partners | None:
         """Those that REMBUK_PARTNERS names; None without it. Raises BadPartnersFile."""
-        setting = environment.get(SETTING)
+        setting = environment.get(PARTNERS)
         if not setting:
             return None
         if not Path(setting).is_absolute():
-            raise BadPartnersFile(f"{SETTING} is to be the absolute path of a file, and is {setting}")
+            raise BadPartnersFile(f"{PARTNERS} is to be the absolute path of a file, and is {setting}")
         partners = cls(Path(setting))
         partners.read()
         return partners

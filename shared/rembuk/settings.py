@@ -9,6 +9,8 @@ import msgspec
 
 WITNESSED, WITNESSES = "REMBUK_WITNESSED_LOGS", "REMBUK_WITNESSES"
 """Whose tree heads we cosign, and who is asked to cosign ours: files (see `rembuk.witness`, `rembuk.cosigning`)."""
+PARTNERS = "REMBUK_PARTNERS"
+"""Who may read what we publish: the absolute path of a file (see `rembuk.partners`)."""
 
 
 class CannotRun(Exception):

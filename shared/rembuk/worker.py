@@ -30,6 +30,7 @@ from rembuk.partners import Partners
 from rembuk.relay import Relay
 from rembuk.settings import Settings
 from rembuk.signing import PAUSE_S, Signing
+from rembuk.webhooks import Webhooks
 
 GRACE_S = 5.0
 """How long a stopping follower finishes the batch in hand: what it leaves is done by the next start."""
@@ -137,6 +138,7 @@ class Worker:
         pause_s = float(settings.environment.get("REMBUK_TREE_HEAD_SECONDS", PAUSE_S))
         signer = signers(settings)[0]
         self._signing = Signing(settings.database_url, settings.region, settings.service, signer, pause_s)
+        self._webhooks = Webhooks.told(settings)
         self._cosigning = Cosigning.told(settings, pause_s)
 
     async def run(self) -> bool:
@@ -151,6 +153,8 @@ class Worker:
             side_by_side.keep(self._signing.run(), "signing")
             side_by_side.keep(Eraser(settings.database_url).run(), "eraser")
             side_by_side.keep(self._cosigning.run(), "cosigning")
+            if self._webhooks is not None:
+                side_by_side.keep(self._webhooks.run(), "webhooks")
             client = await connect(settings.nats_url, f"{settings.name} relay")
             relay = Relay(settings.database_url, client, settings.region, settings.service)
             side_by_side.keep(relay.run(), "relay")

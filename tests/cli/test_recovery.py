@@ -55,7 +55,9 @@ def refused(rembuk: Command, *arguments: str) -> str:
 def test_an_export_is_the_events_as_other_systems_read_them(lived: Command, tmp_path: Path) -> None:
     told = exported(lived, tmp_path / "all")
     assert (told["events"], told["read"]) == (head(lived), head(lived))
-    feed = httpx.get(lived.note()["urls"]["reports"] + "/v1/events", params={"limit": 500}).json()
+    partner = json.loads(lived("partner", "add", "reader", "--service", "reports", "--json").stdout)
+    bearer = {"Authorization": f"Bearer {partner['token']}"}
+    feed = httpx.get(partner["urls"]["reports"], headers=bearer, params={"limit": 500}).json()
     lines = (tmp_path / "all/part-000001.ndjson").read_text().splitlines()
     assert [json.loads(line) for line in lines[:500]] == feed
     exported(lived, tmp_path / "parquet", "--format", "parquet")

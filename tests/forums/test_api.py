@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from rembuk.testing.services import RunningRegion, eventually
+from rembuk.testing.services import PARTNER, RunningRegion, eventually
 
 FORUM = {"area": "35.78.08.1004", "model": "wilayah", "name": "FKPM Airlangga", "hall": "Balai RW 3"}
 MEMBER = {"pillar": "youth", "role": "member", "sex": "female", "name": "Sri Wahyuni"}
@@ -26,13 +26,13 @@ def region(start_region: Callable[..., RunningRegion]) -> RunningRegion:
 
 @pytest.fixture(scope="module")
 def forums(region: RunningRegion) -> httpx.Client:
-    return httpx.Client(base_url=region.url("forums"), timeout=10)
+    return httpx.Client(base_url=region.url("forums"), headers=PARTNER, timeout=10)
 
 
 @pytest.fixture
 def problem(region: RunningRegion, forums: httpx.Client) -> str:
     """A verified problem of which forums has heard."""
-    with httpx.Client(base_url=region.url("reports"), timeout=10) as reports:
+    with httpx.Client(base_url=region.url("reports"), headers=PARTNER, timeout=10) as reports:
         problem = str(reports.post("/v1/problems", json=REPORT).raise_for_status().json()["id"])
         verified = reports.post(f"/v1/problems/{problem}/verify", json={}).raise_for_status().json()
     at_least = {"at_least": verified["position"]}

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 import pytest
-from rembuk.testing.services import RunningRegion, eventually
+from rembuk.testing.services import PARTNER, RunningRegion, eventually
 
 VILLAGE, DISTRICT = "35.78.08.1004", "35.78.08"
 TOGETHER = [
@@ -30,8 +30,8 @@ class Story:
 
     def __init__(self, region: RunningRegion) -> None:
         self.region = region
-        self.reports = httpx.Client(base_url=region.url("reports"), timeout=10)
-        self.forums = httpx.Client(base_url=region.url("forums"), timeout=10)
+        self.reports = httpx.Client(base_url=region.url("reports"), headers=PARTNER, timeout=10)
+        self.forums = httpx.Client(base_url=region.url("forums"), headers=PARTNER, timeout=10)
 
     def reported(self, **other: Any) -> dict[str, Any]:
         report = {

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from rembuk.testing.services import RunningRegion, eventually
+from rembuk.testing.services import PARTNER, RunningRegion, eventually
 
 FORUM = {"area": "35.78.08.1004", "model": "wilayah", "name": "FKPM Airlangga"}
 MEMBER = {"pillar": "youth", "role": "member", "sex": "female", "name": "Sri Wahyuni"}
@@ -21,7 +21,7 @@ OPEN = {"fields": ["name"], "reason": "Undangan rapat", "by": "forum_chair:12"}
 
 @pytest.fixture(scope="module")
 def forums(start_region: Callable[..., RunningRegion]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=start_region("forums").url("forums"), timeout=10) as client:
+    with httpx.Client(base_url=start_region("forums").url("forums"), headers=PARTNER, timeout=10) as client:
         yield client
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from rembuk.testing.receivers import Mailbox, Posted, Sink, only, sink, smtp
-from rembuk.testing.services import RunningRegion, eventually
+from rembuk.testing.services import PARTNER, RunningRegion, eventually
 from standardwebhooks import Webhook
 
 __all__ = ["sink", "smtp"]
@@ -34,7 +34,7 @@ class House:
 
     def __init__(self, region: RunningRegion, mailbox: Mailbox, sink: Sink) -> None:
         self.region, self.mailbox, self.sink = region, mailbox, sink
-        self.http = httpx.Client(base_url=region.url("notifications"), timeout=10)
+        self.http = httpx.Client(base_url=region.url("notifications"), headers=PARTNER, timeout=10)
 
     def subscribe(self, contact: str, area: str = AREA, **more: Any) -> dict[str, Any]:
         channel = "email" if "@" in contact else "webhook"

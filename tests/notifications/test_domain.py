@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
 from notifications.channels import Message, Undelivered
-from notifications.channels.webhook import WebhookChannel, is_public
+from notifications.channels.webhook import WebhookChannel
 from notifications.commands import (
     ConfirmSubscription,
     Contact,
@@ -49,6 +49,7 @@ from rembuk.contracts.notifications import (
 from rembuk.contracts.privacy import PersonErased
 from rembuk.contracts.reports import ProblemReported, SolutionApplied
 from rembuk.event import Event, Metadata, Recorded
+from rembuk.posting import is_public
 from rembuk.settings import MissingSetting
 from rembuk.testing.scenario import Scenario
 

@@ -9,7 +9,7 @@ import httpx
 import jsonschema_rs
 import pytest
 from cloudevents.core.formats.json import JSONFormat
-from rembuk.testing.services import RunningRegion
+from rembuk.testing.services import PARTNER, RunningRegion
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 REPORT = {
@@ -41,7 +41,7 @@ LIFE: list[tuple[str, dict[str, object]]] = [
 
 @pytest.fixture(scope="module")
 def reports(start_region: Callable[..., RunningRegion]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=start_region("reports").url("reports"), timeout=10) as client:
+    with httpx.Client(base_url=start_region("reports").url("reports"), headers=PARTNER, timeout=10) as client:
         yield client
 
 

@@ -13,7 +13,7 @@ from rembuk.contracts.reports import CODEC
 from rembuk.event_log import EventLog
 from rembuk.region_key import RegionKeys
 from rembuk.settings import MissingSetting
-from rembuk.testing.services import RunningRegion, eventually
+from rembuk.testing.services import PARTNER, RunningRegion, eventually
 from rembuk.vault import Vault
 from reports import retention
 from reports.retention import SETTING, Retention, retention_days
@@ -83,7 +83,7 @@ def test_a_reporter_is_erased_so_many_days_after_the_end_and_not_before(running:
     assert read(running, over)["description"] == REPORT["description"]
     assert not read(running, still_open)["anonymous"]
     assert not read(running, again)["anonymous"]
-    events = httpx.get(f"{running.url('reports')}/v1/events", params={"limit": 500}).json()
+    events = httpx.get(f"{running.url('reports')}/v1/events", headers=PARTNER, params={"limit": 500}).json()
     [gone] = [event for event in events if event["type"] == "PersonErased"]
     assert (gone["data"]["ground"], gone["actor"], gone["area"]) == ("retention", "retention", REPORT["area"])
     assert sweep(running, 30, timedelta(days=31)) == 0

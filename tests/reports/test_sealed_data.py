@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from rembuk.testing.services import RunningRegion, eventually
+from rembuk.testing.services import PARTNER, RunningRegion, eventually
 
 REPORT = {
     "area": "35.78.08.1004",
@@ -28,7 +28,7 @@ def region(start_region: Callable[..., RunningRegion]) -> RunningRegion:
 
 @pytest.fixture(scope="module")
 def reports(region: RunningRegion) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=region.url("reports"), timeout=10) as client:
+    with httpx.Client(base_url=region.url("reports"), headers=PARTNER, timeout=10) as client:
         yield client
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from rembuk.provisioning import SERVICES
-from rembuk.testing.services import RunningRegion, eventually
+from rembuk.testing.services import PARTNER, RunningRegion, eventually
 from rembuk.testing.wire import Answer, asked, sent
 
 MIB = 1024 * 1024
@@ -98,8 +98,8 @@ def chunks(size: int) -> bytes:
     return each * (size // 65536) + b"0\r\n\r\n"
 
 
-def same(head: str) -> Callable[[Target], bytes]:
-    return lambda _: asked(head)
+def same(head: str, *headers: str) -> Callable[[Target], bytes]:
+    return lambda _: asked(head, *headers)
 
 
 def without(name: str) -> Callable[[Target], Any]:
@@ -187,8 +187,9 @@ PATHS = [
     Bad("another method", lambda t: asked(f"PUT {t.path}"), 405, "method-not-allowed"),
     Bad("TRACE", lambda t: asked(f"TRACE {t.path}"), 405, "method-not-allowed"),
 ]
+BEARER = [f"{name}: {value}" for name, value in PARTNER.items()]
 QUERIES = [
-    Bad(f"?{query}", same(f"GET {path}?{query}"), status, rule, query.partition("=")[0])
+    Bad(f"?{query}", same(f"GET {path}?{query}", *BEARER), status, rule, query.partition("=")[0])
     for path, queries in {
         "{list}": {
             "at_least=-1": 400,
@@ -330,7 +331,7 @@ def running(start_region: Callable[..., RunningRegion]) -> Iterator[RunningRegio
     region = start_region()
     yield region
     for service, target in TARGETS.items():
-        with httpx.Client(base_url=region.url(service), timeout=10) as client:
+        with httpx.Client(base_url=region.url(service), headers=PARTNER, timeout=10) as client:
             accepted = client.post(target.path, json=target.good).raise_for_status().json()
             positions = [event["position"] for event in _log(client)]
             assert positions == list(range(1, len(positions) + 1))
@@ -428,7 +429,7 @@ def test_a_bad_trace_is_neither_told_on_nor_a_reason_to_refuse(
     }  # fmt: skip
     position = json.loads(answer.body)["position"]
     (event,) = httpx.get(
-        f"{running.url(service)}/v1/events", params={"after": position - 1, "limit": 1}, timeout=10
+        f"{running.url(service)}/v1/events", headers=PARTNER, params={"after": position - 1, "limit": 1}
     ).json()
     assert event["correlationid"] in ("a", event["correlationid"].lower())
     assert len(event["correlationid"]) <= 36
@@ -442,9 +443,8 @@ def test_of_a_field_given_twice_the_last_holds(running: RunningRegion, service: 
     twice = json.dumps(target.good).encode()[:-1] + b', "area": "35.78"}'
     accepted = sent(running.url(service), posted(target, twice))
     assert accepted.status == 201
-    (event,) = httpx.get(
-        f"{running.url(service)}/v1/events", params={"after": json.loads(accepted.body)["position"] - 1}, timeout=10
-    ).json()[:1]
+    after = json.loads(accepted.body)["position"] - 1
+    event = httpx.get(f"{running.url(service)}/v1/events", headers=PARTNER, params={"after": after}).json()[0]
     assert event["area"] == "35.78"
 
 
@@ -460,13 +460,15 @@ def test_a_method_that_is_not_allowed_hears_which_are(running: RunningRegion, se
 
 def test_who_hangs_up_halfway_leaves_nothing(running: RunningRegion) -> None:
     address = urlsplit(running.url("reports"))
-    before = httpx.get(f"{running.url('reports')}/v1/events", params={"limit": 500}, timeout=10).json()
+    with httpx.Client(base_url=running.url("reports"), headers=PARTNER, timeout=10) as client:
+        before = list(_log(client))
     for _ in range(20):
         with socket.create_connection((address.hostname, address.port), timeout=10) as wire:
             wire.sendall(good(length="5000")(TARGETS["reports"]))
 
     def unchanged() -> None:
-        assert httpx.get(f"{running.url('reports')}/v1/events", params={"limit": 500}, timeout=10).json() == before
+        with httpx.Client(base_url=running.url("reports"), headers=PARTNER, timeout=10) as client:
+            assert list(_log(client)) == before
 
     eventually(unchanged)
 

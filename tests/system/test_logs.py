@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 from rembuk.testing.receivers import only
-from rembuk.testing.services import RunningRegion, eventually
+from rembuk.testing.services import PARTNER, RunningRegion, eventually
 
 NAME, PHONE = "Budi Rahasia", "+62 812 7777 8888"
 MAIL, HOST = "rahasia@warga.example", "rahasia-hook.example"
@@ -121,7 +121,7 @@ def test_no_line_tells_personal_data_whatever_was_wrong_with_it(region: RunningR
 
     def settled() -> None:
         """Every code that was to be sent has been tried, and given up."""
-        events = httpx.get(f"{region.url('notifications')}/v1/events", params={"limit": 500}).json()
+        events = httpx.get(f"{region.url('notifications')}/v1/events", headers=PARTNER, params={"limit": 500}).json()
         types = [event["type"] for event in events]
         assert types.count("SubscriptionRequested") == types.count("DeliveryGivenUp") > 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from rembuk.provisioning import SERVICES
-from rembuk.testing.services import RunningRegion
+from rembuk.testing.services import PARTNER, RunningRegion
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
@@ -32,6 +32,7 @@ def asked(
                     [
                         *(Path(sys.executable).with_name("schemathesis"), "--config-file", CONFIG),
                         *("run", f"{running.url(service)}/schema", "--no-color"),
+                        *("--header", f"Authorization: {PARTNER['Authorization']}"),
                     ],
                     cwd=tmp_path_factory.mktemp(service),
                     env=os.environ | {"SCHEMATHESIS_HOOKS": str(HOOKS)},

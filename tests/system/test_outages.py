@@ -13,6 +13,7 @@ import httpx
 import pytest
 from rembuk.provisioning import SERVICES
 from rembuk.testing.load import Clients
+from rembuk.testing.services import PARTNER
 from rembuk.testing.tallies import eventually
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def ask_everything(town: Town, http: httpx.AsyncClient) -> list[tuple[http
 
     async def one(method: str, url: str, body: object = None) -> tuple[httpx.Response, float]:
         begun = time.monotonic()
-        answer = await http.request(method, url, json=body)
+        answer = await http.request(method, url, json=body, headers=PARTNER)
         return answer, time.monotonic() - begun
 
     asked = []

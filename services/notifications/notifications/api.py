@@ -4,7 +4,6 @@ A subscription's id is made of 122 random bits and is all it takes to confirm (w
 was given it is its owner. No answer tells it to anybody else.
 """
 
-import base64
 import secrets
 from contextlib import suppress
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from rembuk.event import Recorded as RecordedEvent
 from rembuk.event_log import EventLog
 from rembuk.handling import handle
 from rembuk.ids import derive_id, event_id
+from rembuk.partners import new_secret
 from rembuk.region_key import Tampered
 from rembuk.vault import Erased, Vault
 from rembuk.web import sealed
@@ -93,7 +93,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
             raise Refused("invalid-contact", f"not a contact for the channel {data.channel}", field="contact")
         intent = Intent(request, data)
         subscription_id = derive_id("subscription", intent.key)
-        contact = Contact(data.contact, _new_code(), _new_secret() if data.channel == "webhook" else "")
+        contact = Contact(data.contact, _new_code(), new_secret() if data.channel == "webhook" else "")
         person = vault.new_key(subscription_id)
         to = person.seal(event_id(intent.key), msgspec.json.encode(contact))
         command = RequestSubscription(data.area, data.channel, to, data.categories, data.language)
@@ -245,8 +245,3 @@ _contact = msgspec.json.Decoder(Contact).decode
 
 def _new_code() -> str:
     return f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}d}"
-
-
-def _new_secret() -> str:
-    """A signing secret in the form of Standard Webhooks: 32 bytes in base64."""
-    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"

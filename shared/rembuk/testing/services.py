@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import IO, Any, TypeVar
 
 import asyncpg
 import pytest
 
 from rembuk.migrations import upgrade
+from rembuk.partners import Partner, Partners, Scope, Webhook, hashed, new_token
 from rembuk.provisioning import SERVICES
 from rembuk.region import PROCESSES, Region
+from rembuk.settings import PARTNERS
 from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
 
 T = TypeVar("T")
 TEST_KEY = "dGVzdCB0ZXN0IHRlc3QgdGVzdCB0ZXN0IHRlc3QgdGU="
+TOKEN = "rembuk_of-the-partner-who-sees-everything"
+PARTNER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def eventually(check: Callable[[], T], within: float = 40.0) -> T:
@@ -39,10 +48,13 @@ def eventually(check: Callable[[], T], within: float = 40.0) -> T:
 
 
 class RunningRegion:
-    """A region whose processes a test starts, kills and starts again. All of it ends with the test."""
+    """A region whose processes a test starts, kills and starts again. All of it ends with the test. One partner may see
+    everything: its requests have the headers `PARTNER`."""
 
     def __init__(self, postgres_url: str, nats_url: str, services: tuple[str, ...], extra: dict[str, str]) -> None:
         self.services = services
+        folder = mkdtemp(prefix="rembuk-partners-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.region = Region(
             name="t" + secrets.token_hex(5),
             postgres_url=postgres_url,
@@ -51,10 +63,18 @@ class RunningRegion:
             region_key=TEST_KEY,
             log_key=TEST_KEY,
             ports={service: free_ports() for service in {*SERVICES, *services}},
-            extra=extra,
+            extra={PARTNERS: f"{folder}/partners.json", **extra},
         )
+        self.partners = Partners(Path(folder, "partners.json"))
+        self.partner("everywhere", Scope(SERVICES), TOKEN)
         self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self.output: IO[Any] | None = None  # where the logs of all go
+
+    def partner(self, name: str, scope: Scope, token: str = "", webhook: Webhook | None = None) -> dict[str, str]:
+        """One more partner; the headers of its requests."""
+        token = token or new_token()
+        self.partners.add(Partner(name, scope, hashed(token), datetime.now(UTC), webhook=webhook))
+        return {"Authorization": f"Bearer {token}"}
 
     def prepare(self) -> None:
         """Databases and roles, brought to their newest shape by this process: it has loaded what that takes."""

@@ -13,15 +13,18 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from rembuk import logs, tracing
 from rembuk.event_log import EventLog
+from rembuk.partners import Partners
 from rembuk.proofs import Proofs
 from rembuk.settings import Settings
 from rembuk.web import problem_details
 from rembuk.web.event_schemas import asyncapi, event_schema
+from rembuk.web.event_stream import Streams, event_stream
 from rembuk.web.events_feed import events_feed
 from rembuk.web.log_proofs import log_proofs
 from rembuk.web.metrics import Gauge, Metrics, Outcomes
 from rembuk.web.openapi import Document
 from rembuk.web.parameters import require_plain_query
+from rembuk.web.partner_access import COMPONENTS, partners_only
 from rembuk.web.reading import queried
 from rembuk.web.requests import StrictRequest, correlation_id
 from rembuk.web.witnessing import witnessing
@@ -96,7 +99,9 @@ def build(
 ) -> Litestar:
     """The application of one service; the log is started first and stopped last. `queries` makes what its reads get
     under that name: of the live read model, or of the one as of a position; `gauges` and `outcomes` are for Prometheus.
-    It is a witness as well, where the settings name logs to be witnessed."""
+    It is a witness as well, where the settings name logs to be witnessed. Raises BadPartnersFile."""
+    partners = Partners.told(settings.environment)
+    guard, streams = partners_only(partners, settings.service), Streams(settings, log, partners)
     told = Metrics(settings, log.codec, gauges, outcomes)
     witness = Witness.told(settings)
 
@@ -117,7 +122,8 @@ def build(
     return Litestar(
         [
             *routes,
-            events_feed(log, settings.region, settings.service),
+            events_feed(log, settings.region, settings.service, guard),
+            event_stream(streams, guard),
             event_schema,
             asyncapi,
             *log_proofs(proofs, settings.region),
@@ -129,12 +135,13 @@ def build(
         dependencies={"queries": queried(queries)},
         exception_handlers=problem_details.HANDLERS,
         request_class=StrictRequest,
-        on_startup=[log.start, told.start, proofs.start, *([witness.start] if witness else ()), *start],
-        on_shutdown=[*stop, *([witness.stop] if witness else ()), proofs.stop, told.stop, log.stop],
+        on_startup=[log.start, streams.start, told.start, proofs.start, *([witness.start] if witness else ()), *start],
+        on_shutdown=[*stop, *([witness.stop] if witness else ()), proofs.stop, told.stop, streams.stop, log.stop],
         openapi_config=OpenAPIConfig(
             title=title,
             version="1.0.0",
             path="/schema",
+            components=COMPONENTS,
             render_plugins=[Document(path=["/", "/openapi.json"])],
         ),
         middleware=[answered_unread, *tracing.middlewares()],

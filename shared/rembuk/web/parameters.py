@@ -33,4 +33,8 @@ def _parameters(route_handler: Any) -> dict[str, bool]:
     for name in given.keys() & asked.keys():
         del asked[name]
         asked |= given[name].parsed_fn_signature.parameters
-    return {getattr(field.kwarg_definition, "query", None) or name: field.is_optional for name, field in asked.items()}
+    return {
+        getattr(field.kwarg_definition, "query", None) or name: field.is_optional
+        for name, field in asked.items()
+        if name != "request" and not getattr(field.kwarg_definition, "header", None)
+    }

@@ -91,7 +91,8 @@ def _field_error(request: Request[Any, Any, Any], one: dict[str, Any]) -> FieldE
 def _asked_as(request: Request[Any, Any, Any], name: str) -> str:
     """What a client calls the parameter that a route handler knows by this name."""
     field = request.route_handler.parsed_fn_signature.parameters.get(name)
-    return getattr(field.kwarg_definition, "query", None) or name if field else name
+    told = field.kwarg_definition if field else None
+    return getattr(told, "query", None) or getattr(told, "header", None) or name
 
 
 def _said(rule: str) -> str:
@@ -107,10 +108,13 @@ def _said(rule: str) -> str:
 _TOO_LARGE = (FieldError("body", "body-too-large"),)
 _HTTP_RULES = {
     400: "malformed-input",
+    401: "not-a-partner",
+    403: "outside-scope",
     404: "not-found",
     405: "method-not-allowed",
     413: "body-too-large",
     415: "json-expected",
+    429: "too-many-streams",
 }
 
 
@@ -196,11 +200,14 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
 
 _DESCRIPTIONS = {
     400: "The request is malformed or breaks a rule of the schema; `errors` names the field",
+    401: "No partner is known by this token, or it was revoked",
+    403: "The partner may read other services alone",
     404: "There is no such thing",
     409: "The domain refuses it in the present state, or a concurrent command won; with Retry-After: not yet",
     412: "If-Match names another version than the current one",
     413: "The body is larger than 1 MiB",
     415: "The body is not application/json",
     422: "A field breaks a rule of the domain, or the idempotency key was used for something else",
+    429: "The partner has as many streams open as it may",
     503: "The service cannot answer now; Retry-After says when to come back",
 }

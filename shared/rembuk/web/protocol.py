@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from rembuk.web.problem_details import ProblemDetails
+
+WIRE = "rembuk.wire"
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of a request line and headers that do not come in one read of the socket (256 KiB)."""
@@ -42,7 +45,17 @@ class _Gathering:
             self._transport.write(b"".join(parts))
 
 
-class Protocol(HttpToolsProtocol):
+class Wire(Protocol):
+    """What an application may ask of the connection that its scope has as the extension `WIRE`."""
+
+    def when_closing(self, call: Callable[[], None]) -> None:
+        """Have something done once the server stops: answers that go on for ever end then."""
+
+    def abort(self) -> None:
+        """End it at once, whatever was not taken yet."""
+
+
+class Connection(HttpToolsProtocol):
     """One connection."""
 
     _in_head = True
@@ -50,6 +63,19 @@ class Protocol(HttpToolsProtocol):
     _read = 0  # bytes of the read in hand
     _between = True  # the requests so far are complete
     _shared = False  # the read in hand has bytes of another request than the one that begins
+
+    _when_closing: Callable[[], None] | None = None
+
+    def when_closing(self, call: Callable[[], None]) -> None:
+        self._when_closing = call
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self._when_closing is not None:
+            self._when_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
@@ -71,6 +97,7 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = -self._read if self._shared else 0
         self._between, self._shared = False, True
         super().on_message_begin()
+        self.scope["extensions"] = {WIRE: self}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
         self._in_head = False

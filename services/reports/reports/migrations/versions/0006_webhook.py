@@ -1,0 +1,11 @@
+"""Up to where each partner's webhook was sent."""
+
+from alembic import op
+from rembuk.migrations import run_script
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    run_script(op, "webhook.sql")

@@ -1,0 +1,220 @@
+"""Partners' webhooks: every event in scope arrives signed and in order, whatever the receiver answers, and again when
+somebody sets the cursor back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from threading import Event
+from typing import Any
+
+import httpx
+import pytest
+from rembuk.partners import Scope, Webhook, new_secret
+from rembuk.testing.receivers import Posted, Sink, sink
+from rembuk.testing.services import RunningRegion, eventually
+from standardwebhooks import Webhook as Verifier
+
+__all__ = ["sink"]
+
+pytestmark = pytest.mark.timeout(180)
+REPORT = {"category": "theft", "title": "Motor hilang", "description": "Di depan rumah."}
+GUBENG, MALANG = "35.78.08.1004", "35.73.01.1001"
+CURSOR = "select position, attempts, failure, stopped from webhook where partner = $1"
+WAITING = """select 1 from pg_locks where locktype = 'advisory' and not granted
+             and objid = (hashtext('rembuk webhooks')::bigint & 4294967295)::oid"""
+BACK = """update webhook set position = {position}, due_at = now(), attempts = 0, failing_since = null, failure = '',
+          stopped = false where partner = '{name}';"""
+
+
+@pytest.fixture(scope="module")
+def running(start_region: Callable[..., RunningRegion]) -> RunningRegion:
+    return start_region("reports", extra={"REMBUK_WEBHOOK_PRIVATE": "allow"})
+
+
+@pytest.fixture(autouse=True)
+def open_sink(sink: Sink) -> Iterator[None]:
+    """Whatever a test had the sink hold back is let go."""
+    yield
+    if sink.hold is not None:
+        sink.hold.set()
+    sink.hold = None
+    sink.status.clear()
+
+
+class Receiver:
+    """A partner's end of a webhook."""
+
+    def __init__(self, running: RunningRegion, sink: Sink, name: str, scope: Scope, at: str = "") -> None:
+        self.running, self.sink, self.name, self.path = running, sink, name, f"/{name}"
+        self.hook = Webhook((at or sink.url) + self.path, new_secret())
+        running.partner(name, scope, webhook=self.hook)
+
+    @property
+    def requests(self) -> list[Posted]:
+        return [one for one in list(self.sink.posted) if one.path == self.path]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """All that came, in the order in which it did, each request verified as a receiver does."""
+        for one in self.requests:
+            assert one.headers["content-type"] == "application/cloudevents-batch+json"
+            Verifier(self.hook.secret).verify(one.body, one.headers)
+        return [event for one in self.requests for event in one.json]
+
+    def has(self, *positions: int) -> None:
+        """Exactly these came, in this order."""
+
+        def came() -> None:
+            assert [event["position"] for event in self.events] == list(positions)
+
+        eventually(came, 20)
+
+    @property
+    def cursor(self) -> dict[str, Any]:
+        rows = self.running.ask("reports", CURSOR, self.name)
+        assert len(rows) == 1
+        return dict(rows[0])
+
+
+def report(region: RunningRegion, area: str = GUBENG) -> int:
+    answer = httpx.post(f"{region.url('reports')}/v1/problems", json=REPORT | {"area": area})
+    position: int = answer.raise_for_status().json()["position"]
+    return position
+
+
+def only_there(name: str) -> Scope:
+    """Of an area in which no other test reports: the log is theirs all."""
+    return Scope(("reports",), areas=(name,))
+
+
+def test_what_is_in_scope_arrives_signed_and_in_order(running: RunningRegion, sink: Sink) -> None:
+    report(running)
+    seen = [report(running, MALANG) for _ in range(5)]
+    receiver = Receiver(running, sink, "malang", only_there("35.73"))
+    receiver.has(*seen)
+    assert receiver.events[0]["data"]["title"] == REPORT["title"]
+    report(running)
+    seen.append(report(running, MALANG))
+    receiver.has(*seen)
+
+
+def test_until_it_is_taken_a_batch_is_sent_again_and_nothing_overtakes_it(running: RunningRegion, sink: Sink) -> None:
+    sink.status["/blitar"] = 500
+    receiver = Receiver(running, sink, "blitar", only_there("35.05"))
+    first = report(running, "35.05.01")
+
+    def failing() -> None:
+        assert receiver.cursor["attempts"] >= 2
+        assert receiver.cursor["failure"] == "HTTP 500"
+
+    eventually(failing)
+    assert receiver.cursor["position"] < first
+    second = report(running, "35.05.01")
+    del sink.status["/blitar"]
+
+    def taken() -> None:
+        assert receiver.cursor["position"] >= second
+        assert (receiver.cursor["attempts"], receiver.cursor["failure"]) == (0, "")
+
+    eventually(taken)
+    assert [event["position"] for event in receiver.requests[-1].json] == [first, second]
+    assert {event["position"] for one in receiver.requests[:-1] for event in one.json} <= {first, second}
+
+
+def test_set_back_it_is_sent_again_what_follows(running: RunningRegion, sink: Sink) -> None:
+    receiver = Receiver(running, sink, "kediri", only_there("35.06"))
+    first, second = (report(running, "35.06.01") for _ in range(2))
+    eventually(lambda: _at_least(receiver, second))
+    before = len(receiver.events)
+    running.ask("reports", BACK.format(position=first, name="kediri"))
+
+    def again() -> None:
+        assert [event["position"] for event in receiver.events[before:]] == [second]
+
+    eventually(again, 10)
+
+
+def _at_least(receiver: Receiver, position: int) -> None:
+    assert receiver.cursor["position"] >= position
+
+
+def test_who_answers_410_is_sent_nothing_until_somebody_sets_it_back(running: RunningRegion, sink: Sink) -> None:
+    sink.status["/malang-gone"] = 410
+    receiver = Receiver(running, sink, "malang-gone", only_there("35.07"))
+    position = report(running, "35.07.01")
+    eventually(lambda: _stopped(receiver))
+    report(running, "35.07.01")
+    time.sleep(4)  # longer than its cursor is left unlooked at
+    assert len(receiver.requests) == 1
+    del sink.status["/malang-gone"]
+    running.ask("reports", BACK.format(position=position - 1, name="malang-gone"))
+    receiver.has(position, position, position + 1)
+
+
+def _stopped(receiver: Receiver) -> None:
+    assert receiver.cursor["stopped"]
+
+
+def test_who_hangs_hinders_neither_the_others_nor_the_service(running: RunningRegion, sink: Sink) -> None:
+    sink.hold = Event()
+    hanging = Receiver(running, sink, "hanging", only_there("35.08"))
+    report(running, "35.08.01")
+    eventually(lambda: _asked(hanging))
+    sink_of_others, sink.hold = sink.hold, None
+    other = Receiver(running, sink, "other", only_there("35.09"))
+    begun = time.monotonic()
+    position = report(running, "35.09.01")
+    other.has(position)
+    assert time.monotonic() - begun < 8
+    assert hanging.cursor["position"] == 0
+    sink_of_others.set()
+    eventually(lambda: _at_least(hanging, position - 1))
+
+
+def _asked(receiver: Receiver) -> None:
+    assert receiver.requests
+
+
+def test_a_killed_worker_loses_nothing_and_two_workers_send_once(running: RunningRegion, sink: Sink) -> None:
+    receiver = Receiver(running, sink, "jember", only_there("35.10"))
+    expected = [report(running, "35.10.01")]
+    receiver.has(*expected)
+    running.kill("reports", "worker")
+    expected += [report(running, "35.10.01") for _ in range(3)]
+    running.start("reports", "worker")
+    receiver.has(*expected)
+    second = running.region.spawn("reports", "worker")
+    try:
+        eventually(lambda: _waits(running))
+        expected += [report(running, "35.10.01") for _ in range(20)]
+        receiver.has(*expected)
+    finally:
+        second.terminate()
+        second.wait(20)
+
+
+def _waits(running: RunningRegion) -> None:
+    assert running.ask("reports", WAITING)
+
+
+def test_who_is_revoked_is_sent_nothing_more(running: RunningRegion, sink: Sink) -> None:
+    receiver = Receiver(running, sink, "revoked", only_there("35.11"))
+    first = report(running, "35.11.01")
+    receiver.has(first)
+    running.partners.revoke("revoked")
+    report(running, "35.11.01")
+    time.sleep(3)
+    receiver.has(first)
+
+
+def test_our_own_network_is_not_asked(start_region: Callable[..., RunningRegion], sink: Sink) -> None:
+    guarded = start_region("reports")
+    receiver = Receiver(guarded, sink, "inside", Scope(("reports",)))
+    report(guarded)
+
+    def refused() -> None:
+        assert receiver.cursor["failure"] == "HTTP: the address is not public"
+
+    eventually(refused)
+    assert receiver.requests == []
