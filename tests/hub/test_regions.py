@@ -45,8 +45,8 @@ async def test_an_id_means_something_within_its_region_alone(hub: Hub) -> None:
     one, other = hub.admitted(), hub.admitted()
     problem, event = reported()
     await hub.told(one, (problem, event))
-    await hub.told(other, (problem, event), (problem, ProblemClosed()))
     hub.comes_to(one, "level", 1)
+    await hub.told(other, (problem, event), (problem, ProblemClosed()))
     hub.comes_to(other, "level", 2)
     [first] = hub.get("/v1/problems", region=one)["items"]
     [second] = hub.get("/v1/problems", region=other)["items"]
@@ -132,6 +132,22 @@ async def test_a_region_that_rewrites_its_history_has_diverged_for_good(hub: Hub
     def found_out() -> None:
         stream = hub.stream(region)
         assert (stream["state"], stream["diverged_at"], stream["region_position"]) == ("diverged", 3, 5), stream
+
+    eventually(found_out, 30)
+
+
+async def test_a_history_that_is_rewritten_between_two_looks_is_found_out_too(hub: Hub) -> None:
+    region = hub.admitted()
+    await hub.told(region, reported(), reported())
+    hub.comes_to(region, "level", 2)
+    async with hub.federation.at_region(region) as jetstream:
+        await jetstream.delete_stream(stream_name(region, "reports"))
+        await jetstream.add_stream(stream_config(region, "reports"))
+        await publish(jetstream, region, "reports", *(reported() for _ in range(4)))
+
+    def found_out() -> None:
+        stream = hub.stream(region)
+        assert (stream["state"], stream["diverged_at"]) == ("diverged", 2), stream
 
     eventually(found_out, 30)
 
