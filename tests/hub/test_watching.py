@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from nats.js.api import StreamConfig
+from rembuk.hub_regions import account
 from rembuk.streams import stream_config, stream_name
 from rembuk.testing.federation import publish
 from rembuk.testing.services import eventually
@@ -127,6 +128,28 @@ async def test_a_worker_that_is_dead_leaves_nobody_level_and_goes_on_where_it_wa
     assert hub.events(region) == 20
     assert hub.service.stop("hub", "worker") == 0
     hub.service.start("hub", "worker")
+
+
+async def test_a_region_whose_account_was_not_there_for_a_while_is_read_again(hub: Hub) -> None:
+    region, _ = hub.admitted(), hub.admitted()  # a hub without any account lets everybody in
+    await hub.told(region, reported())
+    hub.comes_to(region, "level", 1)
+    server = hub.federation.hub
+    with_it = server.told
+    others = {name: one for name, one in with_it["accounts"].items() if name != account(region)}
+    server.told = {**with_it, "accounts": others}
+    server.reload()
+
+    def unwatched() -> None:
+        assert hub.stream(region)["state"] == "unwatched"
+
+    eventually(unwatched)
+    server.stop()  # where an account is there again by a reload, its JetStream does not answer (nats-server 2.15.1)
+    server.told = with_it
+    server.start()
+    await hub.told(region, reported())
+    hub.comes_to(region, "level", 2)
+    assert hub.events(region) == 2
 
 
 async def test_another_stream_in_the_place_of_a_mirror_is_left_as_it_is_and_said(hub: Hub) -> None:
