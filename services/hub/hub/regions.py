@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence, Set
 from contextlib import suppress
 from datetime import timedelta
@@ -30,6 +31,7 @@ from hub.watching import Watch
 
 STALLED_SETTING = "REMBUK_HUB_STALLED_SECONDS"
 ROSTER_S = 1.0
+GONE_S = 10.0
 AGAIN_S = 5.0
 """How long after a failure a region is begun anew; the others go on meanwhile."""
 
@@ -39,8 +41,9 @@ _KEEP = """insert into region (name, admitted_at, revoked_at) values ($1, $2, $3
 _log = structlog.get_logger(__name__)
 
 
-class _Closed(Exception):
-    """The connection to a region's account is gone for good, as nats-py has it: another one has to be made."""
+class _Gone(Exception):
+    """Another connection to a region's account has to be made: FastStream gives one up without a word when the account
+    is not there for a moment."""
 
 
 def projectors(settings: Settings, region: str) -> list[Projector]:
@@ -141,9 +144,12 @@ class _Region:
                 side_by_side.keep(watch.run(), f"watch of {handler.checkpoint.stream}")
                 followers.append(follower_of(faststream, handler, self._settings))
                 side_by_side.keep(followers[-1].start(), followers[-1].name)
-            while not client.is_closed:  # noqa: ASYNC110  # nats-py sets no event
+            connected_at = time.monotonic()
+            while time.monotonic() - connected_at < GONE_S:
+                if client.is_connected:
+                    connected_at = time.monotonic()
                 await asyncio.sleep(ROSTER_S)
-            raise _Closed(f"nats-py has given up the connection to the account of {self._name}")
+            raise _Gone(f"there is no connection to the account of {self._name}")
 
         faststream = broker(self._settings.nats_url, f"{self._settings.name} {self._name}", self._seed)
         handlers = projectors(self._settings, self._name)

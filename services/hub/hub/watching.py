@@ -48,7 +48,10 @@ class AnotherMirror(Exception):
 
 
 class Watch:
-    """Looks at one stream, and writes down how it stands. `client` is a connection to the region's account."""
+    """Looks at one stream, and writes down how it stands. `client` is a connection to the region's account.
+
+    A mirror that has stalled is told of and left alone: to update its configuration moved none (nats-server 2.15.1),
+    and to delete it would take what the region may have lost."""
 
     def __init__(
         self,
@@ -116,7 +119,9 @@ class Watch:
             info = await self._hub.add_stream(self._config)
             _log.info("mirror made", stream=self._stream)
         if _essence(info.config) != _essence(self._config):
-            raise AnotherMirror(f"{self._stream} at the hub is no mirror of the region's as it is to be: {info.config}")
+            raise AnotherMirror(
+                f"{self._stream} at the hub is not {_essence(self._config)}, but {_essence(info.config)}"
+            )
         return info
 
     async def _theirs(self) -> StreamInfo | None:
