@@ -27,7 +27,7 @@ ROOMS = {
 OWN_ROOMS = {
     "notifications": {"channels", "delivery", "phrases"},
     "reports": {"retention"},
-    "hub": {"regions", "watching"},
+    "hub": {"answering", "regions", "watching"},
 }
 UNUSED_ROOMS = {"hub": {"commands", "reactions"}}
 

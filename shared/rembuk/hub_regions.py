@@ -97,17 +97,17 @@ def operator_seed(key: bytes) -> str:
 
 def hub_server(regions: Iterable[Admitted], key: bytes, leaf: str, certificate: Path, private: Path) -> dict[str, Any]:
     """What the hub's nats-server is told besides what every one is: accounts, and who may be a leaf node on the address
-    `leaf`. The files are its TLS certificate and that one's private key."""
+    `leaf`. The files are its TLS certificate and that one's private key. A region that was turned away keeps its
+    account, with nobody of its own in it: one that a reload brings back has no JetStream (2.15.1)."""
     accounts: dict[str, Any] = {
         account(one.name): {
             "jetstream": "enabled",
             "users": [
                 {"nkey": public_key(reader_seed(key, one.name))},
-                {"nkey": one.nkey, "permissions": _of_leaf(one.name)},
+                *([] if one.revoked_at else [{"nkey": one.nkey, "permissions": _of_leaf(one.name)}]),
             ],
         }
-        for one in regions
-        if one.revoked_at is None
+        for one in {one.name: one for one in regions}.values()  # of each name the last
     }
     return {
         "accounts": accounts | {SYSTEM: {"users": [{"nkey": public_key(operator_seed(key))}]}},

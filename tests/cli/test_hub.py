@@ -83,7 +83,7 @@ def link(rembuk: Command, linked: bool) -> None:
     home.nats("jatim", rembuk.note()["ports"]["nats"], linked).reload()
 
 
-def test_the_hub_knows_of_a_region_what_it_reports_and_gets_what_it_missed_while_the_link_was_cut(
+def test_a_region_is_known_to_the_hub_cut_off_level_again_turned_away_and_admitted_anew(
     hub: HubCommand, invited: Path, rembuk: Command
 ) -> None:
     assert invited.stat().st_mode & 0o777 == 0o600
@@ -119,6 +119,13 @@ def test_the_hub_knows_of_a_region_what_it_reports_and_gets_what_it_missed_while
     eventually(lambda: assert_in("Authorization Violation", server_log.read_text()))
     assert report(rembuk) == last + 1
     assert [one["revoked_at"] is None for one in json.loads(hub("regions", "--json").stdout)][-1] is False
+
+    again = rembuk.data.parent / "again.json"
+    assert hub("admit", "jatim", "--to", str(again)).returncode == 0
+    rembuk("down")
+    joined = rembuk.up("--hub", str(again))
+    assert joined.returncode == 0, joined.stderr
+    eventually(lambda: level_at(last + 1), 90)
 
 
 def assert_in(what: str, text: str) -> None:

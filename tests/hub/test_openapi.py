@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rembuk.testing.services import PARTNER
 
 from tests.hub.conftest import Hub, reported
 
@@ -24,6 +25,7 @@ async def test_the_hub_answers_as_its_document_says(hub: Hub, tmp_path: Path) ->
         [
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", SYSTEM / "schemathesis.toml"),
             *("run", f"{hub.service.url('hub')}/schema", "--no-color"),
+            *("--header", f"Authorization: {PARTNER['Authorization']}"),
         ],
         cwd=tmp_path, env=os.environ | {"SCHEMATHESIS_HOOKS": str(SYSTEM / "schemathesis_hooks.py")},
         capture_output=True, text=True, check=False,

@@ -66,7 +66,7 @@ class RunningRegion:
             extra={PARTNERS: f"{folder}/partners.json", **extra},
         )
         self.partners = Partners(Path(folder, "partners.json"))
-        self.partner("everywhere", Scope(SERVICES), TOKEN)
+        self.partner("everywhere", Scope(tuple(dict.fromkeys((*SERVICES, *services)))), TOKEN)
         self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self.output: IO[Any] | None = None  # where the logs of all go
 
