@@ -17,6 +17,7 @@ from rembuk.embedded import HOST
 from rembuk.hub_regions import DOMAIN, Admitted, Invitation, account, new_seed, public_key
 from rembuk.key_setting import KEY
 from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
+from rembuk.signed_note import BadVerifierKey, Verifier
 from rich.markup import escape
 from rich.table import Table
 
@@ -98,9 +99,14 @@ def admit(
     to: Annotated[
         Path | None, typer.Option("--to", help="Where to write its invitation; <region>.hub.json here unless said.")
     ] = None,
+    log_keys: Annotated[
+        Path | None,
+        typer.Option("--log-keys", help="Be the witness of its logs, whose keys `receipt keys` tells."),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Admit a region: write the invitation by which it joins, for its operators alone. Whoever has it is that region.
+    One that is admitted already can be given keys of its logs, and keeps its invitation.
 
     Example: rembuk hub admit jatim --to jatim.hub.json
     """
@@ -111,6 +117,10 @@ def admit(
     seed = new_seed(secrets.token_bytes(KEY))
     try:
         require_name(region)
+        if log_keys is not None:
+            _witness(home, region, log_keys)
+            if any(one.name == region and one.revoked_at is None for one in home.regions.read()):
+                return
         with home.regions.changing() as regions:
             if any(one.name == region and one.revoked_at is None for one in regions):
                 cannot_run(
@@ -120,7 +130,7 @@ def admit(
             place = to or Path(f"{region}.hub.json")
             write_private(place, msgspec.json.format(msgspec.json.encode(invitation)) + b"\n")
             regions.append(Admitted(region, public_key(seed), datetime.now(UTC)))
-    except (BadRegionName, OSError) as error:
+    except (BadRegionName, BadVerifierKey, OSError, UnicodeDecodeError) as error:
         cannot_run(escape(str(error)))
     _apply(home)
     out.print(f"{region} is admitted; its operators join with: rembuk up --region {region} --hub {place}")
@@ -207,6 +217,21 @@ def status(data: Data = None, as_json: Json = False) -> None:
         out.print(table, soft_wrap=False)
     if any(one["state"] not in WELL or one["error"] for _, one in streams):
         raise typer.Exit(WRONG)
+
+
+def _witness(home: HubHome, region: str, log_keys: Path) -> None:
+    """Be the witness of these logs as well, which have to be the region's. Raises BadVerifierKey, OSError."""
+    lines = [line.partition("#")[0].strip() for line in log_keys.read_text().splitlines()]
+    keys = [Verifier.of(line) for line in lines if line]
+    for key in keys:
+        if not key.name.startswith(f"polmas/{region}/"):
+            cannot_run(f"{escape(str(log_keys))}: {escape(key.name)} is no log of {region}")
+    known = home.witnessed_logs.read_text().splitlines()
+    fresh = [str(key) for key in keys if str(key) not in known]
+    write_private(home.witnessed_logs, "".join(f"{line}\n" for line in [*known, *fresh]).encode())
+    running = home.running()
+    prefix = f"{running.urls[DOMAIN]}/v1/witness" if running else "<the hub's URL>/v1/witness"
+    out.print(f"{len(fresh)} logs of {region} are witnessed now, at {prefix}; the witness's key is at {prefix}/key")
 
 
 def _home(data: Path | None) -> HubHome:

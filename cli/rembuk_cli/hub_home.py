@@ -12,6 +12,7 @@ from rembuk.embedded import EmbeddedNats
 from rembuk.hub_regions import DOMAIN, Admitted
 from rembuk.region import Region
 from rembuk.roster import Roster
+from rembuk.settings import WITNESSED
 
 from rembuk_cli.home import Home, Plan
 from rembuk_cli.hub_certificate import HubCertificate
@@ -37,6 +38,7 @@ class HubHome(Home):
         self.key = self.data / "hub.key"
         self.certificate = HubCertificate(self.data / "tls")
         self.regions = Roster(self.data / "regions.json", Admitted)
+        self.witnessed_logs = self.data / "witnessed-logs"
         self._gate = self.data / "gate.json"
 
     def prepare(self) -> None:
@@ -44,6 +46,7 @@ class HubHome(Home):
         for key in (self.key, self.log_key, self.region_key, self.witness_key):
             if not key.exists():
                 key_setting.create(key)
+        self.witnessed_logs.touch()
 
     def open(self, gate: Gate) -> None:
         """Where regions are awaited from the next start on."""
@@ -94,6 +97,7 @@ class HubHome(Home):
             | {
                 hub_regions.SETTING: str(self.regions.path),
                 hub_regions.KEY_SETTING: str(self.key),
+                WITNESSED: str(self.witnessed_logs),
                 "REMBUK_WITNESS_KEY": str(self.witness_key),
             },
             services=(DOMAIN,),

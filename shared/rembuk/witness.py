@@ -9,6 +9,7 @@ region are different witnesses, none of which answers for what another has seen.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,7 @@ from rembuk.settings import WITNESSED, Settings
 from rembuk.signed_note import BadNote, TreeHead, Verifier, decoded, parts
 from rembuk.tlog_proof import MAX_HASHES
 from rembuk.tree import origin
-from rembuk.witness_settings import read_lines, verifier_in
+from rembuk.witness_settings import BadWitnessSetting, read_lines, verifier_in
 
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
 _BEGIN = "insert into witnessed (origin, size, root, note) values ($1, 0, $2, '') on conflict do nothing"
@@ -41,9 +42,9 @@ class NotCosigned(Exception):
 
 
 class Witness:
-    """Vouches for the logs whose verifier keys it is given."""
+    """Vouches for the logs whose verifier keys it is given, anew for each head."""
 
-    def __init__(self, database_url: str, cosigner: Cosigner, logs: list[Verifier]) -> None:
+    def __init__(self, database_url: str, cosigner: Cosigner, logs: Callable[[], list[Verifier]]) -> None:
         self.verifier, self._cosigner, self._logs = cosigner.verifier, cosigner, logs
         self._url = database_url
         self._pool: asyncpg.Pool[Any]
@@ -51,10 +52,14 @@ class Witness:
     @classmethod
     def told(cls, settings: Settings) -> Witness | None:
         """The one that the settings ask for: REMBUK_WITNESSED_LOGS names a file of the verifier keys of logs, one a
-        line, REMBUK_WITNESS_KEY a key. Raises BadKey, BadWitnessSetting."""
+        line, which may grow while it runs, REMBUK_WITNESS_KEY a key. Raises BadKey, BadWitnessSetting."""
         if not settings.environment.get(WITNESSED):
             return None
-        logs = [verifier_in(WITNESSED, line) for line in read_lines(settings, WITNESSED)]
+
+        def logs() -> list[Verifier]:
+            return [verifier_in(WITNESSED, line) for line in read_lines(settings, WITNESSED)]
+
+        logs()
         name = f"{origin(settings.region, settings.service)}/witness"
         [secret, *_] = read_keys(settings.environment.get("REMBUK_WITNESS_KEY", ""), "the witness's key")
         key = HKDF(SHA256(), KEY, salt=None, info=name.encode()).derive(secret)
@@ -85,13 +90,16 @@ class Witness:
         return str(self._cosigner.cosign(text, datetime.now(UTC)))
 
     def _trusted(self, note: str) -> tuple[str, TreeHead]:
-        """The text of a note, and the head that it is. Raises NotCosigned."""
+        """The text of a note, and the head that it is. Raises NotCosigned, Unavailable."""
         try:
             text, signatures = parts(note)
             head = TreeHead.of(text)
         except BadNote as error:
             raise NotCosigned(400, str(error)) from error
-        keys = [one for one in self._logs if one.name == head.origin]
+        try:
+            keys = [one for one in self._logs() if one.name == head.origin]
+        except BadWitnessSetting as error:
+            raise Unavailable(f"the witness cannot read whom it is to watch: {error}") from error
         if not keys:
             raise NotCosigned(404, f"{head.origin} is not witnessed here")
         made = [(one, signature) for signature in signatures for one in keys if one.made(signature)]

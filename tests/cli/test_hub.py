@@ -122,10 +122,19 @@ def test_a_region_is_known_to_the_hub_cut_off_level_again_turned_away_and_admitt
 
     again = rembuk.data.parent / "again.json"
     assert hub("admit", "jatim", "--to", str(again)).returncode == 0
+    (keys := rembuk.data / "keys").write_text(rembuk("receipt", "keys").stdout)
+    watched = hub("admit", "jatim", "--log-keys", str(keys))
+    assert (watched.returncode, watched.stdout.startswith("3 logs of jatim are witnessed now")) == (0, True)
+    refused = hub("admit", "jabar", "--log-keys", str(keys))
+    assert (refused.returncode, "polmas/jatim/reports is no log of jabar" in refused.stderr) == (2, True)
+    witness = f"http://{HOST}:{hub.base + 1}/v1/witness"
+    (witnesses := rembuk.data / "witnesses").write_text(f"{witness} {httpx.get(f'{witness}/key').text}")
     rembuk("down")
+    rembuk.environment["REMBUK_WITNESSES"] = str(witnesses)
     joined = rembuk.up("--hub", str(again))
     assert joined.returncode == 0, joined.stderr
     eventually(lambda: level_at(last + 1), 90)
+    eventually(lambda: assert_in("size", str(hub.stream("jatim")["cosigned"])))
 
 
 def assert_in(what: str, text: str) -> None:

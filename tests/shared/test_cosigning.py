@@ -55,7 +55,7 @@ async def witnessed(region: TallyRegion) -> AsyncIterator[Witnessed]:
 
 @pytest.fixture
 async def its_witness(other_region: TallyRegion, witnessed: Witnessed) -> AsyncIterator[tuple[Witness, str]]:
-    witness = Witness(other_region.url, Cosigner(NAME, secrets.token_bytes(32)), [witnessed.signer.verifier])
+    witness = Witness(other_region.url, Cosigner(NAME, secrets.token_bytes(32)), lambda: [witnessed.signer.verifier])
     await witness.start()
     async with served(witness) as prefix:
         yield witness, prefix

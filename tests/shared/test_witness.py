@@ -62,7 +62,7 @@ def one_log() -> Log:
 @pytest.fixture
 async def witness(other_region: TallyRegion, one_log: Log) -> AsyncIterator[Witness]:
     """It knows one log, and keeps what it has seen in a database of its own."""
-    witness = Witness(other_region.url, Cosigner(NAME, secrets.token_bytes(32)), [one_log.signer.verifier])
+    witness = Witness(other_region.url, Cosigner(NAME, secrets.token_bytes(32)), lambda: [one_log.signer.verifier])
     await witness.start()
     yield witness
     await witness.stop()
@@ -90,7 +90,7 @@ async def test_whatever_is_shown_in_whatever_order_what_is_vouched_for_only_grow
     other_region: TallyRegion, sizes: list[int]
 ) -> None:
     log, last = Log(), 0
-    witness = Witness(other_region.url, Cosigner(NAME, bytes(32)), [log.signer.verifier])
+    witness = Witness(other_region.url, Cosigner(NAME, bytes(32)), lambda: [log.signer.verifier])
     await witness.start()
     try:
         for size in sizes:
@@ -170,7 +170,7 @@ async def test_of_many_that_come_at_once_none_takes_another_back(
     witness: Witness, one_log: Log, other_region: TallyRegion
 ) -> None:
     """Asked of two processes, over and over, since a race is not lost each time."""
-    other = Witness(other_region.url, Cosigner(NAME, bytes(32)), [one_log.signer.verifier])
+    other = Witness(other_region.url, Cosigner(NAME, bytes(32)), lambda: [one_log.signer.verifier])
     await other.start()
     last = 0
     for _ in range(12):
@@ -190,7 +190,7 @@ async def test_of_many_that_come_at_once_none_takes_another_back(
 
 async def test_a_witness_that_starts_again_remembers(witness: Witness, one_log: Log, other_region: TallyRegion) -> None:
     await witness.add_checkpoint(one_log.request(0, 5))
-    again = Witness(other_region.url, Cosigner(NAME, bytes(32)), [one_log.signer.verifier])
+    again = Witness(other_region.url, Cosigner(NAME, bytes(32)), lambda: [one_log.signer.verifier])
     await again.start()
     assert await refused(again, one_log.request(0, 5)) == (409, 5)
     await again.stop()
