@@ -8,7 +8,18 @@ import importlib
 from bench import report
 from bench.work import Result, servers
 
-MEASURES = ("accepting", "appending", "streaming", "seeing", "idling", "growing", "rebuilding", "receipts", "newcomer")
+MEASURES = (
+    "accepting",
+    "appending",
+    "streaming",
+    "seeing",
+    "idling",
+    "growing",
+    "rebuilding",
+    "federating",
+    "receipts",
+    "newcomer",
+)
 
 
 def main() -> None:

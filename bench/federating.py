@@ -1,0 +1,133 @@
+"""A hub and three regions on one machine: how fast the hub takes in and shows what it missed while every link was cut,
+and what accepting in a region costs with the hub there and away."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import statistics
+import time
+import urllib.request
+from contextlib import ExitStack
+from typing import Any
+
+import asyncpg
+import msgspec
+import nats
+import uvloop
+from rembuk.streams import stream_name, tail_of
+from rembuk.testing.federation import Federation, federation
+from rembuk.testing.link import link_to
+from rembuk.testing.services import RunningRegion as Service
+
+from bench.growing import fill
+from bench.running import RunningRegion, wrk
+from bench.work import Figures, Result, Servers
+
+REGIONS, EVENTS, FEW = 3, 100_000, 1_000
+WITHIN_S = 120.0
+LOAD_S = 10
+
+
+def run(servers: Servers, runs: int) -> list[Result]:
+    """Each run cuts the links, has EVENTS recorded in the regions, and heals them."""
+    took, rate = Figures("level after the links are back", "s"), Figures("the hub, from the first event on", "events/s")
+    here, away = Figures("accepting, the hub there", "requests/s"), Figures("accepting, the hub away", "requests/s")
+    with federation() as joint, ExitStack() as stack:
+        url = _hub(servers, joint, stack)
+        links, regions = [], []
+        for _ in range(REGIONS):
+            links.append(link := stack.enter_context(link_to(joint.leaf_port)))
+            regions.append(_region(servers, joint, link.port, stack))
+        for one in regions:
+            uvloop.run(fill(one, FEW))
+        _until(url, {one.region.name: asyncio.run(_relayed(one)) for one in regions})
+        for number in range(1, runs + 1):
+            for link in links:
+                link.cut()
+            heads = {}
+            for one in regions:
+                uvloop.run(fill(one, FEW + number * EVENTS // REGIONS))
+                heads[one.region.name] = asyncio.run(_relayed(one))
+            before = sum(_shown(url).values())
+            for link in links:
+                link.heal()
+            first, end = _until(url, heads)
+            took.runs.append(end)
+            assert _shown(url) == heads, "each event once"
+            rate.runs.append((sum(heads.values()) - before) / (end - first))
+        p99: dict[str, list[float]] = {here.name: [], away.name: []}
+        for _ in range(max(runs, 3)):
+            for figures in (here, away):
+                if figures is away:
+                    joint.hub.stop()
+                load = wrk(regions[0].region.url("reports"), LOAD_S)
+                figures.runs.append(load.rate)
+                p99[figures.name].append(load.p99)
+            joint.hub.start()
+    missed = Result(f"hub: {EVENTS:,} events missed by cut links, {REGIONS} regions", took)
+    missed.under(60, max(took.runs), "s, the longest,")
+    ingest = Result(f"hub: taken in and shown, {REGIONS} regions", rate)
+    ingest.over(5_000)
+    accepting = Result("accepting in a region without its hub", away, [here])
+    ratio = statistics.median(p99[away.name]) / statistics.median(p99[here.name])
+    accepting.under(1.1, ratio, "p99 as against the hub there,")
+    return [missed, ingest, accepting]
+
+
+def _hub(servers: Servers, joint: Federation, stack: ExitStack) -> str:
+    """The hub's processes, ready; where its API is."""
+    extra = {
+        "REMBUK_HUB_REGIONS": str(joint.roster),
+        "REMBUK_HUB_KEY": base64.b64encode(joint.key).decode(),
+    }
+    hub = Service(servers.postgres_url, joint.hub.url, ("hub",), extra)
+    stack.callback(hub.stop_all)
+    with open("/dev/null", "wb") as hub.output:
+        hub.prepare()
+        hub.start_all()
+    return hub.url("hub")
+
+
+def _region(servers: Servers, joint: Federation, port: int, stack: ExitStack) -> RunningRegion:
+    """A region's reports, on a nats-server of its own that reaches the hub by this port."""
+    running = RunningRegion(servers, {"reports": ("api", "worker")})
+    joint.admit(running.region.name)
+    server = joint.start_region(running.region.name, port)
+    running.region = msgspec.structs.replace(running.region, nats_url=server.url)
+    stack.callback(running.stop)
+    running.start()
+    return running
+
+
+async def _relayed(one: RunningRegion) -> int:
+    """The last position of a region's reports, once its relay has published all."""
+    database = one.region.database("reports").service_url
+    log = await asyncpg.connect(database)
+    head: int = await log.fetchval("select position from log.head")
+    await log.close()
+    client = await nats.connect(one.region.nats_url)
+    while await tail_of(client.jetstream(), stream_name(one.region.name, "reports")) < head:
+        await asyncio.sleep(0.2)
+    await client.close()
+    return head
+
+
+def _until(url: str, heads: dict[str, int]) -> tuple[float, float]:
+    """When the hub first showed something new, and when it showed all up to these positions, in seconds from now."""
+    began, before, first = time.perf_counter(), _shown(url), 0.0
+    while True:
+        shown, passed = _shown(url), time.perf_counter() - began
+        first = first or (passed if shown != before else 0.0)
+        if all(shown.get(name, -1) >= head for name, head in heads.items()):
+            return first, passed
+        assert passed < WITHIN_S, (shown, heads)
+        time.sleep(0.05)
+
+
+def _shown(url: str) -> dict[str, int]:
+    """How many events of reports the hub has projected, by region."""
+    with urllib.request.urlopen(f"{url}/v1/activity?by=region", timeout=10) as answer:
+        told: list[dict[str, Any]] = json.load(answer)
+    return {one["key"]: one["events"] for one in told}
