@@ -83,6 +83,7 @@ def link(rembuk: Command, linked: bool) -> None:
     home.nats("jatim", rembuk.note()["ports"]["nats"], linked).reload()
 
 
+@pytest.mark.drills
 def test_a_region_is_known_to_the_hub_cut_off_level_again_turned_away_and_admitted_anew(
     hub: HubCommand, invited: Path, rembuk: Command
 ) -> None:

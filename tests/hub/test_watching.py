@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import pytest
 from nats.js.api import StreamConfig
 from rembuk.hub_regions import account
 from rembuk.streams import stream_config, stream_name
@@ -12,6 +13,8 @@ from rembuk.testing.federation import publish
 from rembuk.testing.services import eventually
 
 from tests.hub.conftest import STALLED_S, Hub, reported
+
+pytestmark = pytest.mark.drills
 
 
 async def test_a_region_that_is_away_is_cut_off_and_level_again_when_it_is_back(hub: Hub) -> None:
