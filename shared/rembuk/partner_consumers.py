@@ -10,7 +10,8 @@ import structlog
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from rembuk.partners import BadPartnersFile, Partner, Partners
+from rembuk.partners import Partner, Partners
+from rembuk.roster import BadRoster
 from rembuk.streams import stream_name
 
 UNACKNOWLEDGED, PULLS = 1_000, 32
@@ -50,12 +51,12 @@ class Consumers:
                 await self.keep()
             except nats.js.errors.NotFoundError:
                 pass  # the relay has not made the stream yet
-            except (nats.errors.Error, BadPartnersFile) as error:
+            except (nats.errors.Error, BadRoster) as error:
                 _log.warning("partners' consumers are not kept", stream=self._stream, error=repr(error))
             await asyncio.sleep(PAUSE_S)
 
     async def keep(self) -> None:
-        """Once. Raises nats.errors.Error, BadPartnersFile."""
+        """Once. Raises nats.errors.Error, BadRoster."""
         known = self._partners.read()
         if not known:
             return

@@ -5,26 +5,20 @@ those by which webhooks are signed; it is for its owner's eyes alone."""
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
-import os
 import re
 import secrets
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 
-from rembuk.settings import PARTNERS, CannotRun
+from rembuk.roster import BadRoster, Roster, absolute
+from rembuk.settings import PARTNERS
 from rembuk.streams import area_filter, subject_prefix
-
-SETTING = PARTNERS
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,31}")
 _AREA = re.compile(r"\d{2}(\.\d{2}(\.\d{2})?)?")
@@ -35,10 +29,6 @@ _log = structlog.get_logger(__name__)
 
 class BadPartner(ValueError):
     """What was said about a partner breaks a rule; names field and rule."""
-
-
-class BadPartnersFile(CannotRun):
-    """The file of partners cannot be read, or is not one."""
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -117,45 +107,24 @@ def hashed(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-class Partners:
-    """The file, read again whenever it was replaced: whom it revokes is revoked from then on."""
+class Partners(Roster[Partner]):
+    """The file of everybody, the revoked too: whom it revokes is revoked from then on."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._seen: tuple[int, int, int] | None = None
-        self._known: list[Partner] = []
+        super().__init__(path, Partner)
 
     @classmethod
-    def told(cls, environment: Mapping[str, str]) -> Partners | None:
-        """Those that REMBUK_PARTNERS names; None without it. Raises BadPartnersFile."""
+    def named(cls, environment: Mapping[str, str]) -> Partners | None:
+        """Those that REMBUK_PARTNERS names; None without it. Raises BadRoster."""
         setting = environment.get(PARTNERS)
         if not setting:
             return None
-        if not Path(setting).is_absolute():
-            raise BadPartnersFile(f"{PARTNERS} is to be the absolute path of a file, and is {setting}")
-        partners = cls(Path(setting))
+        partners = cls(absolute(PARTNERS, setting))
         partners.read()
         return partners
 
-    @cached_property
-    def _decoder(self) -> msgspec.json.Decoder[list[Partner]]:
-        return msgspec.json.Decoder(list[Partner])
-
-    def read(self) -> list[Partner]:
-        """Everybody in the file, the revoked too; nobody where there is no file yet. Raises BadPartnersFile."""
-        try:
-            status = self.path.stat()
-            now = (status.st_mtime_ns, status.st_size, status.st_ino)
-            if now != self._seen:
-                self._known, self._seen = self._decoder.decode(self.path.read_bytes()), now
-        except FileNotFoundError:
-            self._known, self._seen = [], None
-        except (OSError, msgspec.MsgspecError, BadPartner) as error:
-            raise BadPartnersFile(f"the partners in {self.path} cannot be read: {error}") from error
-        return self._known
-
     def active(self) -> list[Partner]:
-        """Whoever is not revoked. Raises BadPartnersFile."""
+        """Whoever is not revoked. Raises BadRoster."""
         return [one for one in self.read() if one.revoked_at is None]
 
     def bearing(self, token: str) -> Partner | None:
@@ -163,36 +132,22 @@ class Partners:
         wanted = hashed(token)
         try:
             return next((one for one in self.active() if secrets.compare_digest(one.token_sha256, wanted)), None)
-        except BadPartnersFile as error:
+        except BadRoster as error:
             _log.critical("partners cannot be told apart", why=str(error))
             return None
 
     def add(self, partner: Partner) -> None:
-        """Raises BadPartner where the name is taken; BadPartnersFile, OSError."""
-        with self._changing() as known:
+        """Raises BadPartner where the name is taken; BadRoster, OSError."""
+        with self.changing() as known:
             if any(one.name == partner.name for one in known):
                 raise BadPartner(f"name {partner.name!r}: is taken; names are not used again, not even of the revoked")
             known.append(partner)
 
     def revoke(self, name: str) -> Partner:
-        """Raises BadPartner where there is none of this name, or no longer; BadPartnersFile, OSError."""
-        with self._changing() as known:
+        """Raises BadPartner where there is none of this name, or no longer; BadRoster, OSError."""
+        with self.changing() as known:
             for number, one in enumerate(known):
                 if one.name == name and one.revoked_at is None:
                     known[number] = msgspec.structs.replace(one, revoked_at=datetime.now(UTC))
                     return known[number]
             raise BadPartner(f"name {name!r}: no partner of this name is active")
-
-    @contextmanager
-    def _changing(self) -> Iterator[list[Partner]]:
-        """The list to be changed, one process at a time; replaced as a whole where nothing is raised."""
-        with self.path.with_name(f".{self.path.name}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            known = list(self.read())
-            yield known
-            descriptor, beside = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(known)) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self.path)

@@ -59,11 +59,12 @@ class RegionNats(EmbeddedNats):
     def _known(self) -> list[Partner]:
         if not self._partners.exists():
             return []
-        from rembuk.partners import BadPartnersFile, Partners  # not for a supervisor without partners
+        from rembuk.partners import Partners  # not for a supervisor without partners
+        from rembuk.roster import BadRoster
 
         try:
             return Partners(self._partners).read()
-        except BadPartnersFile as error:
+        except BadRoster as error:
             raise EmbeddedError(str(error)) from error
 
     def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:

@@ -21,6 +21,13 @@ class BadRoster(CannotRun):
     """The file cannot be read, or is not such a list."""
 
 
+def absolute(name: str, setting: str) -> Path:
+    """The path that the setting of this name is to be. Raises BadRoster."""
+    if not Path(setting).is_absolute():
+        raise BadRoster(f"{name} is to be the absolute path of a file, and is {setting}")
+    return Path(setting)
+
+
 class Roster(Generic[T]):
     """The entries of one type in a file of JSON; none where there is no file yet."""
 
@@ -33,9 +40,7 @@ class Roster(Generic[T]):
     @classmethod
     def told(cls, name: str, setting: str, entry: type[T]) -> Roster[T]:
         """The one at the absolute path that the setting of this name is. Raises BadRoster."""
-        if not Path(setting).is_absolute():
-            raise BadRoster(f"{name} is to be the absolute path of a file, and is {setting}")
-        roster = cls(Path(setting), entry)
+        roster = cls(absolute(name, setting), entry)
         roster.read()
         return roster
 

@@ -18,7 +18,8 @@ from rembuk import scoped
 from rembuk.cancelling import cancel
 from rembuk.cloud_events import published
 from rembuk.database import AGAIN_S, AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection, borrowed, close_pool, open_pool
-from rembuk.partners import BadPartnersFile, Partner, Partners
+from rembuk.partners import Partner, Partners
+from rembuk.roster import BadRoster
 from rembuk.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class Webhooks:
 
     @classmethod
     def told(cls, settings: Settings) -> Webhooks | None:
-        """Those of the partners that the settings name; None without them. Raises BadPartnersFile."""
-        partners = Partners.told(settings.environment)
+        """Those of the partners that the settings name; None without them. Raises BadRoster."""
+        partners = Partners.named(settings.environment)
         return None if partners is None else cls(settings, partners)
 
     async def run(self) -> None:
@@ -119,7 +120,7 @@ class Webhooks:
         """By name, who is to be sent events of this service now; nobody while the file cannot be read."""
         try:
             active = self._partners.active()
-        except BadPartnersFile as error:
+        except BadRoster as error:
             _log.critical("partners cannot be told apart: none is sent anything", why=str(error))
             return {}
         return {one.name: one for one in active if one.webhook and self._of[1] in one.scope.services}

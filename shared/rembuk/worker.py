@@ -158,7 +158,7 @@ class Worker:
             client = await connect(settings.nats_url, f"{settings.name} relay")
             relay = Relay(settings.database_url, client, settings.region, settings.service)
             side_by_side.keep(relay.run(), "relay")
-            if (partners := Partners.told(settings.environment)) is not None:
+            if (partners := Partners.named(settings.environment)) is not None:
                 consumers = Consumers(client, settings.region, settings.service, partners)
                 side_by_side.keep(consumers.run(), "partners' consumers")
             nats_wire.quicken(await faststream.connect())

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rembuk import scoped
 from rembuk.event_log import EventLog
-from rembuk.partners import BadPartner, BadPartnersFile, Partner, Partners, Scope, hashed, new_token
+from rembuk.partners import BadPartner, Partner, Partners, Scope, hashed, new_token
+from rembuk.roster import BadRoster
 from rembuk.streams import subject, subject_prefix
 from rembuk.testing.tallies import Counted, TallyOpened, TallyRegion, count_up
 
@@ -99,19 +100,19 @@ def test_while_the_file_is_damaged_nobody_is_a_partner_and_nothing_is_overwritte
     whole = path.read_text()
     path.write_text(whole[:-10])
     assert partners.bearing("rembuk_x") is None
-    with pytest.raises(BadPartnersFile):
+    with pytest.raises(BadRoster):
         partners.add(partner("other"))
     assert path.read_text() == whole[:-10]
-    with pytest.raises(BadPartnersFile):
-        Partners.told({"REMBUK_PARTNERS": str(path)})
+    with pytest.raises(BadRoster):
+        Partners.named({"REMBUK_PARTNERS": str(path)})
     path.write_text(whole)
     assert partners.bearing("rembuk_x") is not None
 
 
 def test_a_relative_path_is_refused_and_without_one_there_are_no_partners() -> None:
-    with pytest.raises(BadPartnersFile, match="absolute"):
-        Partners.told({"REMBUK_PARTNERS": "partners.json"})
-    assert Partners.told({}) is None
+    with pytest.raises(BadRoster, match="absolute"):
+        Partners.named({"REMBUK_PARTNERS": "partners.json"})
+    assert Partners.named({}) is None
 
 
 @pytest.mark.parametrize("name", ["", "a", "Dinas", "1a", "a b", "a" * 33, "dinas\n"])

@@ -25,7 +25,8 @@ from rembuk.cancelling import cancel
 from rembuk.cloud_events import published
 from rembuk.database import AGAIN_S, Unavailable
 from rembuk.event_log import EventLog
-from rembuk.partners import BadPartnersFile, Partner, Partners
+from rembuk.partners import Partner, Partners
+from rembuk.roster import BadRoster
 from rembuk.settings import Settings
 from rembuk.tailing import CHUNK_BYTES, Tail, Told
 from rembuk.web.events_feed import After
@@ -115,7 +116,7 @@ class Streams:
                 continue
             try:
                 active = self._partners.active()
-            except BadPartnersFile as error:
+            except BadRoster as error:
                 _log.critical("partners cannot be told apart: their streams end", why=str(error))
                 active = []
             for over, partner in self._open.items():
