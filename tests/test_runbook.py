@@ -47,7 +47,7 @@ class OnCall:
 
     def __init__(self, folder: Path, sink: Sink) -> None:
         self.folder, self.sink = folder, sink
-        self.base = free_ports(10)
+        self.base, self.hub, self.leaf = free_ports(10), free_ports(10), free_ports()
         self.home = Home(folder / ".rembuk/jatim")
         self.aggregate = self.problem = ""
         self.erased: list[Any] = []
@@ -55,7 +55,8 @@ class OnCall:
     def type(self, command: str) -> str:
         """What it says on both streams, once it has ended well."""
         done = run(self.folder, command, self.base, REMBUK_WEBHOOK_PRIVATE="allow", AGGREGATE=self.aggregate,
-                   PROBLEM=self.problem)  # fmt: skip
+                   PROBLEM=self.problem, REMBUK_HUB_PORT_BASE=str(self.hub),
+                   REMBUK_HUB_LISTEN=f"127.0.0.1:{self.leaf}")  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout + done.stderr
 
@@ -397,6 +398,26 @@ def test_others_are_watched_over_and_watch_over_us(on_call: OnCall) -> None:
     assert "polmas/jatim/reports/witness" in on_call.type(".venv/bin/rembuk status")
     on_call.type(".venv/bin/rembuk down")
     on_call.type(".venv/bin/rembuk up --detach")
+
+
+def test_a_region_whose_invitation_was_seen_is_turned_away_and_admitted_anew(on_call: OnCall) -> None:
+    away, anew = RUNBOOK["The hub, and a region that is cut off"]
+    on_call.type(".venv/bin/rembuk hub up --detach; .venv/bin/rembuk hub admit jatim --to seen.json")
+    on_call.type(".venv/bin/rembuk down; .venv/bin/rembuk up --hub seen.json --detach")
+    on_call.report_and_be_told()
+    on_call.type(away)
+    turned_away = run(on_call.folder, ".venv/bin/rembuk status", on_call.base)
+    assert (turned_away.returncode, "does not answer" in turned_away.stdout) == (1, True)
+    on_call.type(anew)
+    last = on_call.report_and_be_told()
+
+    def known() -> None:
+        told = httpx.get(f"http://127.0.0.1:{on_call.hub + 1}/v1/regions").json()
+        [shown] = [one["shown"] for one in told[0]["streams"] if one["service"] == "reports"]
+        assert shown == last
+
+    eventually(known, 90)
+    on_call.type(".venv/bin/rembuk down; .venv/bin/rembuk up --hub none --detach; .venv/bin/rembuk hub down")
 
 
 def test_a_region_key_that_is_lost_for_good_is_replaced(on_call: OnCall) -> None:

@@ -45,12 +45,20 @@ def up(
     port_base: Annotated[
         int,
         typer.Option(
-            "--port-base", min=1024, max=65_000, help="Take P+1 for the hub, P+4 for NATS, P+5 for PostgreSQL."
+            "--port-base",
+            min=1024,
+            max=65_000,
+            envvar="REMBUK_HUB_PORT_BASE",
+            help="Take P+1 for the hub, P+4 for NATS, P+5 for PostgreSQL.",
         ),
     ] = PORT_BASE,
     listen: Annotated[
         str | None,
-        typer.Option("--listen", help=f"Where regions' nats-servers are awaited; {HOST}:{LEAF_PORT} at first."),
+        typer.Option(
+            "--listen",
+            envvar="REMBUK_HUB_LISTEN",
+            help=f"Where regions' nats-servers are awaited; {HOST}:{LEAF_PORT} at first.",
+        ),
     ] = None,
     host: Annotated[
         list[str] | None,
