@@ -150,6 +150,13 @@ def test_where_nothing_runs_down_is_harmless_and_status_cannot_run(rembuk: Comma
     assert rembuk("events").returncode == 2
 
 
+def lives(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # at any moment
+        return False
+
+
 def test_a_killed_supervisor_takes_all_with_it_and_up_starts_anew_with_the_same_data(rembuk: Command) -> None:
     assert rembuk.up().returncode == 0
     assert rembuk("simulate", "--problems", "5").returncode == 0
@@ -159,8 +166,7 @@ def test_a_killed_supervisor_takes_all_with_it_and_up_starts_anew_with_the_same_
     if sys.platform == "linux":
 
         def gone() -> None:
-            alive = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-            assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+            assert not [pid for pid in pids if lives(pid)]
 
         eventually(gone, 60)
     assert rembuk.up().returncode == 0
