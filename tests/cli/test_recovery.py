@@ -18,7 +18,7 @@ from rembuk.testing.services import eventually
 if TYPE_CHECKING:
     from conftest import Command
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.drills, pytest.mark.timeout(300)]
 REPORT = {"area": "35.78.08.1004", "category": "theft", "title": "Motor hilang", "description": "Di depan rumah."}
 
 

@@ -18,7 +18,7 @@ from rembuk_cli.home import Home
 if TYPE_CHECKING:
     from conftest import Command
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.drills, pytest.mark.timeout(300)]
 REPORT = {
     "area": "35.78.08.1004",
     "category": "theft",
