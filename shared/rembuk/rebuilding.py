@@ -7,8 +7,6 @@ it is interrupted, and gone on with.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -28,9 +26,6 @@ from rembuk.sources import Ending, ahead
 BATCH = 2_000
 NEAR = 500
 """So few events from level with the live model, the rest is projected within the transaction that compares."""
-BUSY = 50.0
-"""Events a second that the log grows by while people use the service: then a rebuild rests after each batch for as long
-as that took, so that half of what it would take is left to them."""
 SCHEMA = "rebuild"
 COMPARISON = "comparison"
 """Where a model is built that is only compared: a rebuild that was interrupted stays as it is."""
@@ -41,7 +36,6 @@ _AT = "select coalesce(max(position), 0) from log.event where recorded_at <= $1"
 _BESIDE = (
     r"select nspname from pg_namespace where nspname = any($1) or nspname ~ '^(building_)?as_of_\d+$' order by nspname"
 )
-_HEAD = "select position from log.head"
 _WHEN = "select recorded_at from log.event where position = $1"
 
 
@@ -144,7 +138,7 @@ class Rebuild:
                 if position := int(await connection.fetchval(_AT, when)):
                     return position, when
                 raise CannotRebuild(f"nothing had been recorded by {when.isoformat()}")
-            head = int(await connection.fetchval(_HEAD))
+            head = int(await connection.fetchval("select position from log.head"))
             moment = await connection.fetchval(_WHEN, when) if when <= head else None
             if moment is None:
                 raise CannotRebuild(f"there is no position {when}: the log ends at {head}")
@@ -202,7 +196,6 @@ class _Beside:
     ) -> None:
         self.connection, self.side = connection, side
         self._projectors, self._sources = projectors, sources
-        self._head, self._looked_at = 0, 0.0
 
     async def build_and_compare(self) -> AsyncIterator[Step]:
         """Come near the live model while it moves on, then to its very position, and tell the differences there."""
@@ -258,20 +251,9 @@ class _Beside:
         follower, stream = projector.checkpoint.key
         position, _ = await self.side.positions(follower, stream)
         async for messages in ahead(self._sources[stream], position, target, BATCH):
-            began = time.monotonic()
             due = messages if moment is None else [one for one in messages if streams.recorded_at(one) <= moment]
             with tracing.batch("rebuild", stream, map(streams.about, due), follower=follower):
                 await projector.process(due)
             if len(due) < len(messages):
                 return
             yield Progress(follower, stream, streams.sequence(messages[-1]), target)
-            if streams.sequence(messages[-1]) < target:
-                await self._give_way(time.monotonic() - began)
-
-    async def _give_way(self, took: float) -> None:
-        """Rest after a batch that took so long, if the service's log has been growing."""
-        head, now = int(await self.connection.fetchval(_HEAD)), time.monotonic()
-        grown, since = head - self._head, now - self._looked_at
-        known, self._head, self._looked_at = self._looked_at > 0, head, now
-        if known and grown > BUSY * since:
-            await asyncio.sleep(took)

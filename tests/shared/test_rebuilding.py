@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +15,6 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk import quarantine
-from rembuk import rebuilding as rebuilding_module
 from rembuk.bulk import Change
 from rembuk.checkpoints import Checkpoint
 from rembuk.event import Recorded
@@ -220,24 +218,6 @@ async def test_a_vacuum_is_waited_for_in_nobodys_way(log: EventLog, live: TallyR
             await shown(live, log)
         assert (await swap)[-1] == Swapped(0)
     assert await rows(live) == rows_of(await everything(log))
-
-
-@pytest.mark.parametrize("busy", [True, False])
-async def test_it_gives_way_to_people_who_use_the_service_and_to_nobody_else(
-    busy: bool, log: EventLog, live: TallyRegion, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rests = []
-
-    async def resting(seconds: float) -> None:
-        rests.append(seconds)
-
-    monkeypatch.setattr(rebuilding_module, "BATCH", 50)
-    monkeypatch.setattr(rebuilding_module, "asyncio", SimpleNamespace(sleep=resting))
-    async with rebuilding(live) as (rebuild, _):
-        async for step in rebuild.compare():
-            if busy and isinstance(step, Progress):
-                await count_up(log, 40, tallies=4)
-    assert bool(rests) == busy
 
 
 async def test_an_interrupted_one_is_gone_on_with_by_the_same_code_only(log: EventLog, live: TallyRegion) -> None:
