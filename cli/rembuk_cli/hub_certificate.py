@@ -3,7 +3,6 @@ it signs and renews."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -13,6 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from rembuk_cli.home import write_private
 
 AUTHORITY_LASTS = timedelta(days=3650)
 LASTS, RENEWED_BEFORE = timedelta(days=365), timedelta(days=60)
@@ -50,8 +51,8 @@ class HubCertificate:
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .sign(key, hashes.SHA256())
         )
-        _write(self._authority_key, _private(key))
-        _write(self.authority, certificate.public_bytes(serialization.Encoding.PEM))
+        write_private(self._authority_key, _private(key))
+        write_private(self.authority, certificate.public_bytes(serialization.Encoding.PEM))
 
     def _sign(self, hosts: Sequence[str]) -> None:
         authority = x509.load_pem_x509_certificate(self.authority.read_bytes())
@@ -66,8 +67,8 @@ class HubCertificate:
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .sign(signer, hashes.SHA256())
         )
-        _write(self.key, _private(key))
-        _write(self.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+        write_private(self.key, _private(key))
+        write_private(self.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _unsigned(
@@ -100,12 +101,3 @@ def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Mode 0600, whole or not at all."""
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    fresh.replace(path)

@@ -3,12 +3,9 @@ TLS that `rembuk.hub_regions` gives them."""
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
-import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -48,33 +45,14 @@ from rembuk.worker import connect
 
 
 class WiredNats(DisposableNats):
-    """A nats-server with a JetStream domain, told more than every one is."""
+    """A nats-server with a JetStream domain, told more than every one is; `told` may be replaced before a reload."""
 
-    domain: str = ""
-    told: dict[str, Any] = {}  # noqa: RUF012  # replaced, never changed
+    def __init__(self, domain: str, told: dict[str, Any], data: Path, port: int) -> None:
+        super().__init__(data, port)
+        self.domain, self.told = domain, told
 
-    def reload(self) -> None:
-        """Have the running server heed what it is told now."""
-        self._write_settings()
-        assert self.pid is not None
-        os.kill(self.pid, signal.SIGHUP)
-
-    def _prepare(self, lock: int) -> Any:
-        prepared = super()._prepare(lock)
-        self._write_settings()
-        return prepared
-
-    def _write_settings(self) -> None:
-        settings = json.loads(self._identifying_argument.read_text())
-        settings["jetstream"]["domain"] = self.domain
-        settings["server_name"] = self.domain
-        self._identifying_argument.write_text(json.dumps(settings | self.told))
-
-
-def wired(domain: str, told: dict[str, Any], data: Path, port: int) -> WiredNats:
-    server = WiredNats(data, port)
-    server.domain, server.told = domain, told
-    return server
+    def _own_settings(self) -> Mapping[str, Any]:
+        return {"server_name": self.domain, "jetstream": {"domain": self.domain}, **self.told}
 
 
 class Federation:
@@ -93,7 +71,7 @@ class Federation:
 
     def start_hub(self) -> None:
         self._write()
-        self.hub = self._stack.enter_context(_running(partial(wired, DOMAIN, self._hub_settings())))
+        self.hub = self._stack.enter_context(_running(partial(WiredNats, DOMAIN, self._hub_settings())))
 
     def admit(self, name: str) -> None:
         """The hub's nats-server reads what it is told anew; nobody else's link is touched."""
@@ -118,7 +96,7 @@ class Federation:
         [remote] = told["leafnodes"]["remotes"]
         for which, subjects in denied.items():
             remote[which] = [*remote.get(which, ()), *subjects]
-        self.regions[name] = self._stack.enter_context(_running(partial(wired, name, told)))
+        self.regions[name] = self._stack.enter_context(_running(partial(WiredNats, name, told)))
         return self.regions[name]
 
     def seed(self, region: str) -> str:
