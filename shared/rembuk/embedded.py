@@ -41,9 +41,6 @@ POSTGRES_SETTINGS = {
     "shared_buffers": "64MB",
     "effective_cache_size": "256MB",
     "maintenance_work_mem": "32MB",
-    "wal_compression": "on",
-    "max_wal_size": "256MB",
-    "min_wal_size": "32MB",
     "io_method": "sync",  # the default keeps three more processes for reading ahead
     "max_parallel_workers_per_gather": "0",
     "autovacuum_max_workers": "2",
