@@ -100,8 +100,8 @@ def _errand(running: RunningRegion, errand: str) -> float:
 
 
 class HalfLoad(threading.Thread):
-    """wrk at a little more than half the full rate, in pieces of five seconds, until it is left. A connection waits for its answer before
-    it asks again, so what has been missing so far is made up for by a shorter pause in the next piece."""
+    """wrk at a little more than half the full rate, in pieces of five seconds, until it is left. A connection waits for
+    its answer before it asks again, so what has been missing is made up for by a shorter pause in the next piece."""
 
     def __init__(self, running: RunningRegion, full: float) -> None:
         super().__init__(daemon=True)
