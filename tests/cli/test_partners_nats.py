@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import nats
 import pytest
+from nats.js.api import ConsumerInfo
 from rembuk.nats_accounts import new_credentials
 from rembuk.partners import Partner, Partners, Scope
 from rembuk.testing.services import eventually
@@ -119,7 +120,7 @@ def test_a_program_of_the_page_reads_everything_once_in_order_though_it_is_kille
     report(running, MANY)
     program.admit()
     (program.folder / "partner.seed").open("a").write("\n")  # as an editor leaves it
-    eventually(lambda: _is_idle(running, program.name))
+    eventually(lambda: _is_there(running, program.name))
     process = program.begin(heard=False)
     try:
         eventually(program.is_amid)
@@ -130,6 +131,13 @@ def test_a_program_of_the_page_reads_everything_once_in_order_though_it_is_kille
         process = program.begin()
         eventually(lambda: _same(program, reported(running)))
         _deliver_again(running, program.name)
+        report(running, 5)
+        eventually(lambda: _same(program, reported(running)))
+        process.kill()
+        process.wait()
+        process = program.begin()
+        eventually(lambda: _is_asked(running, program.name))
+        _deliver_again(running, program.name)  # counted from 1, as what the program waits for
         report(running, 5)
         eventually(lambda: _same(program, reported(running)))
         program.revoke()
@@ -145,16 +153,20 @@ def _same(program: Program, expected: list[int]) -> None:
     assert program.positions() == expected, "".join(program.lines[-20:])
 
 
-def _unacknowledged(rembuk: Command) -> dict[str, int]:
-    """How many messages each consumer has handed out that were not acknowledged."""
+def _consumers(rembuk: Command) -> dict[str, ConsumerInfo]:
+    """By name."""
 
-    async def ask() -> dict[str, int]:
+    async def ask() -> dict[str, ConsumerInfo]:
         client = await nats.connect(rembuk.region().nats_url)
         standing = await client.jetstream().consumers_info("JATIM_REPORTS")
         await client.close()
-        return {one.name: one.num_ack_pending or 0 for one in standing}
+        return {one.name: one for one in standing}
 
     return asyncio.run(ask())
+
+
+def _is_asked(rembuk: Command, name: str) -> None:
+    assert _consumers(rembuk)[name].num_waiting
 
 
 def _deliver_again(rembuk: Command, name: str) -> None:
@@ -168,10 +180,10 @@ def _deliver_again(rembuk: Command, name: str) -> None:
     asyncio.run(reset())
 
 
-def _is_idle(rembuk: Command, name: str) -> None:
-    assert _unacknowledged(rembuk).get(name) == 0
+def _is_there(rembuk: Command, name: str) -> None:
+    assert name in _consumers(rembuk)
 
 
 def _is_gone(rembuk: Command, name: str) -> None:
-    assert name not in _unacknowledged(rembuk)
+    assert name not in _consumers(rembuk)
     assert "authentication error" in (rembuk.data / "nats" / "nats-server.log").read_text()
