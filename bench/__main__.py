@@ -17,6 +17,7 @@ MEASURES = (
     "growing",
     "rebuilding",
     "federating",
+    "partnering",
     "receipts",
     "newcomer",
 )

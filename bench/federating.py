@@ -16,9 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
-import nats
 import uvloop
 from rembuk.streams import stream_name, tail_of
 from rembuk.testing.federation import Federation, federation
@@ -26,7 +24,7 @@ from rembuk.testing.link import Link, link_to
 from rembuk.testing.services import RunningRegion as Service
 
 from bench.growing import fill
-from bench.running import RunningRegion, wrk
+from bench.running import RunningRegion, relayed, wrk
 from bench.work import Figures, Result, Servers
 
 REGIONS, EVENTS, FEW = 3, 100_000, 1_000
@@ -53,7 +51,7 @@ def run(servers: Servers, runs: int) -> list[Result]:
             regions.append(_region(servers, joint, link.port, stack))
         for one in regions:
             uvloop.run(fill(one, FEW))
-        _until(partial(_shown, url), {one.region.name: asyncio.run(_relayed(one)) for one in regions})
+        _until(partial(_shown, url), {one.region.name: asyncio.run(relayed(one)) for one in regions})
         for number in range(1, runs + 1):
             end, a_second = _missed(links, regions, FEW + number * EVENTS // REGIONS, partial(_shown, url))
             took.runs.append(end)
@@ -91,7 +89,7 @@ def _missed(links: list[Link], regions: list[RunningRegion], events: int, known:
     heads = {}
     for one in regions:
         uvloop.run(fill(one, events))
-        heads[one.region.name] = asyncio.run(_relayed(one))
+        heads[one.region.name] = asyncio.run(relayed(one))
     before = sum(known().values())
     for link in links:
         link.heal()
@@ -121,19 +119,6 @@ def _region(servers: Servers, joint: Federation, port: int, stack: ExitStack) ->
     stack.callback(running.stop)
     running.start()
     return running
-
-
-async def _relayed(one: RunningRegion) -> int:
-    """The last position of a region's reports, once its relay has published all."""
-    database = one.region.database("reports").service_url
-    log = await asyncpg.connect(database)
-    head: int = await log.fetchval("select position from log.head")
-    await log.close()
-    client = await nats.connect(one.region.nats_url)
-    while await tail_of(client.jetstream(), stream_name(one.region.name, "reports")) < head:
-        await asyncio.sleep(0.2)
-    await client.close()
-    return head
 
 
 def _until(known: Known, heads: dict[str, int]) -> tuple[float, float]:

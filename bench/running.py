@@ -17,8 +17,10 @@ from uuid import uuid4
 
 import asyncpg
 import msgspec
+import nats
 from rembuk.provisioning import SERVICES
 from rembuk.region import PROCESSES, Region
+from rembuk.streams import stream_name, tail_of
 from rembuk.testing.ports import free_ports
 
 from bench.work import REPORT, Servers
@@ -92,14 +94,17 @@ def wait_until_answers(url: str, within: float = 60, by: subprocess.Popen[bytes]
         time.sleep(0.02)
 
 
-def wrk(url: str, seconds: float, delay_ms: int = 0) -> Load:
-    """Load POST /v1/problems at `url` through 64 connections; with `delay_ms` each pauses so long between requests."""
+def wrk(url: str, seconds: float, delay_ms: int = 0, areas: Sequence[str] = (REPORT["area"],)) -> Load:
+    """Load POST /v1/problems at `url` through 64 connections, about these areas in turn; with `delay_ms` each pauses so
+    long between requests."""
     program = shutil.which("wrk")
     if program is None:
         raise SystemExit("make bench needs wrk (apt-get install wrk): a load generator light enough to share two cores")
-    body = msgspec.json.encode({**REPORT, "title": "TITLE"}).decode().replace("TITLE", "Motor hilang ' .. n .. '")
+    body = msgspec.json.encode({**REPORT, "title": "TITLE", "area": "AREA"}).decode()
+    body = body.replace("TITLE", "Motor hilang ' .. n .. '").replace("AREA", "' .. areas[n % #areas + 1] .. '")
     script = (
         'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nlocal n = 0\n'
+        f"local areas = {{{', '.join(map(repr, areas))}}}\n"
         f"request = function() n = n + 1; return wrk.format(nil, nil, nil, '{body}') end\n"
     )
     if delay_ms:
@@ -189,3 +194,16 @@ async def level(region: Region, within: float = 120, services: Sequence[str] = S
             await asyncio.sleep(0.1)
         await database.close()
         await log.close()
+
+
+async def relayed(one: RunningRegion) -> int:
+    """The last position of a region's reports, once its relay has published all."""
+    database = one.region.database("reports").service_url
+    log = await asyncpg.connect(database)
+    head: int = await log.fetchval("select position from log.head")
+    await log.close()
+    client = await nats.connect(one.region.nats_url)
+    while await tail_of(client.jetstream(), stream_name(one.region.name, "reports")) < head:
+        await asyncio.sleep(0.2)
+    await client.close()
+    return head

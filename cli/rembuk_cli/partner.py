@@ -43,6 +43,13 @@ class Sent(msgspec.Struct, frozen=True):
     stopped: bool = False
 
 
+class Nats(msgspec.Struct, frozen=True):
+    """The address of the region's NATS, and the streams on which a partner has consumers of its name."""
+
+    url: str
+    streams: tuple[str, ...]
+
+
 class Listed(msgspec.Struct, frozen=True, omit_defaults=True):
     """A partner without its secrets; `sent` by service, of one that has a webhook, while the region runs."""
 
@@ -100,16 +107,18 @@ def add(
         cannot_run(escape(str(error)))
     _admit(home)
     credentials = {"token": token, "nats_seed": seed} | ({"webhook_secret": hook.secret} if hook else {})
-    urls = _urls(home, services)
+    urls, nats = _urls(home, services), _nats(home, services)
     if as_json:
         listed = msgspec.to_builtins(_listed(partner))
-        print(msgspec.json.format(msgspec.json.encode(listed | credentials | {"urls": urls})).decode())
+        print(msgspec.json.format(msgspec.json.encode(listed | credentials | {"urls": urls, "nats": nats})).decode())
         return
     out.print(f"[bold]{name}[/] may read {_scope(_listed(partner))}; this is shown once:")
     for what, secret in credentials.items():
         out.print(f"  {what.replace('_', ' ')}: {secret}")
     for url in urls.values():
         out.print(f"  curl -H 'Authorization: Bearer {token}' {url}")
+    if nats is not None:
+        out.print(f"  nats: {nats.url}, consumer {name} on {', '.join(nats.streams)}")
     err.print("What it can do with that: docs/integrate.md")
 
 
@@ -239,6 +248,16 @@ def _urls(home: Home, services: Sequence[str]) -> dict[str, str]:
     """Where its events are, as far as the region was ever started."""
     noted = home.noted()
     return {one: f"{noted.urls[one]}/v1/events" for one in services} if noted is not None else {}
+
+
+def _nats(home: Home, services: Sequence[str]) -> Nats | None:
+    """Where it reads them by NATS, as far as the region was ever started."""
+    from rembuk.streams import stream_name
+
+    noted = home.noted()
+    if noted is None:
+        return None
+    return Nats(noted.nats_url, tuple(stream_name(noted.region, one) for one in services))
 
 
 def _listed(partner: Partner, sent: dict[str, Sent] | None = None) -> Listed:

@@ -17,6 +17,8 @@ REGION, USER = "REGION", "region"
 DOMAIN = "polmas"
 """The JetStream domain, as a client calls it, under which a partner finds its consumers: an account's own `$JS.API` is
 answered by the server, which says there that JetStream is not enabled."""
+ASKED = ("MSG.NEXT", "RESET", "INFO")
+"""Of the server's API, about the partner's own consumers alone."""
 LIMITS = {"max_connections": 8, "max_subscriptions": 100, "max_payload": 4096}
 """Of a partner's account; the payload is for requests, which are small."""
 
@@ -88,14 +90,15 @@ def _account(region: str, partner: Partner) -> dict[str, Any]:
 
 
 def _subjects(region: str, partner: Partner) -> list[str]:
-    """What is asked of a partner's consumers: the next messages, how they stand, and acknowledgements."""
+    """What is asked of a partner's consumers: the next messages, to go on from a position, how they stand, and
+    acknowledgements."""
     from rembuk.streams import stream_name  # loads NATS, which whoever has no partners need not
 
     return [
         subject
         for service in partner.scope.services
         for at in [f"{stream_name(region, service)}.{partner.name}"]
-        for subject in (f"$JS.API.CONSUMER.MSG.NEXT.{at}", f"$JS.API.CONSUMER.INFO.{at}", f"$JS.ACK.{at}.>")
+        for subject in (*(f"$JS.API.CONSUMER.{asked}.{at}" for asked in ASKED), f"$JS.ACK.{at}.>")
     ]
 
 

@@ -62,6 +62,9 @@ def test_what_a_partner_is_told_lets_it_begin(running: Command) -> None:
     [curl] = [line.strip() for line in said.stdout.splitlines() if "curl" in line]
     token, url = curl.split("Bearer ")[1].split("' ")
     assert httpx.get(url, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert f"nats: {running.note()['nats_url']}, consumer beginner on JATIM_FORUMS\n" in said.stdout
+    told = added(running, "programmed", "--service", "forums")
+    assert told["nats"] == {"url": running.note()["nats_url"], "streams": ["JATIM_FORUMS"]}
 
 
 @pytest.mark.parametrize(("arguments", "named"), [

@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk import streams
 from rembuk.embedded import EmbeddedNats, is_free, nats_binary
-from rembuk.nats_accounts import DOMAIN, LIMITS, new_credentials, to_include
+from rembuk.nats_accounts import ASKED, DOMAIN, LIMITS, new_credentials, to_include
 from rembuk.partner_consumers import PULLS, Consumers
 from rembuk.partners import Partner, Partners, Scope
 from rembuk.region_nats import RegionNats
@@ -157,7 +157,32 @@ async def test_a_partner_goes_on_where_it_acknowledged_whenever_it_comes_back(gi
     assert positions(await pulled(await given.enter("polda"), "polda")) == [7]
 
 
+async def test_a_partner_goes_on_from_a_position_in_order_whatever_was_in_its_hands_when_it_was_lost(
+    given: Given,
+) -> None:
+    await given.partner("bappeda", areas=("35.78",))
+    lost = await given.enter("bappeda")
+    pull = await lost.jetstream(domain=DOMAIN).pull_subscribe_bind(consumer="bappeda", stream=STREAM)
+    first, *unacknowledged = await pull.fetch(3)
+    assert positions([first, *unacknowledged]) == [1, 3, 4]
+    await first.ack_sync()
+    await lost.close()
+    client = await given.enter("bappeda")
+    jetstream = client.jetstream(domain=DOMAIN)
+    await jetstream.reset_consumer(STREAM, "bappeda", seq=2)
+    messages = await pulled(client, "bappeda")
+    assert positions(messages) == [3, 4, 6]
+    assert [message.metadata.sequence.consumer for message in messages] == [1, 2, 3]  # so a gap would be seen
+    await jetstream.reset_consumer(STREAM, "bappeda", seq=1)
+    assert positions(await pulled(client, "bappeda")) == [1, 3, 4, 6]
+    await jetstream.reset_consumer(STREAM, "bappeda", seq=8)  # what it has, and the stream is not yet filled with again
+    for subject in (SURABAYA, MALANG, SURABAYA):
+        await given.publish(subject)
+    assert positions(await pulled(client, "bappeda")) == [9]
+
+
 FORBIDDEN = [
+    f"$JS.{DOMAIN}.API.CONSUMER.RESET.{STREAM}.polda",
     SURABAYA,
     "polmas.jateng.reports.ProblemReported.33.74.01",
     f"$JS.API.STREAM.PURGE.{STREAM}",
@@ -223,7 +248,8 @@ async def test_no_answer_to_a_partner_goes_to_a_subject_of_the_region(given: Giv
     await given.partner("polda")
     await given.partner("bappeda")
     client = await given.enter("bappeda")
-    for question in (f"{PULL}.bappeda", f"$JS.{DOMAIN}.API.CONSUMER.INFO.{STREAM}.bappeda"):
+    for asked in ASKED:
+        question = f"$JS.{DOMAIN}.API.CONSUMER.{asked}.{STREAM}.bappeda"
         await client.publish(question, b"", reply=reply)
     await client.flush()
     assert len(await pulled(client, "bappeda")) >= 5  # which it was asked after those

@@ -28,7 +28,8 @@ _ABOUT = """What a region's services publish on NATS JetStream, for other system
 not name is `_`. Villages are in the header `ce-area` alone.
 
 **Complete and in order.** `ce-position` counts 1, 2, 3 ... over a service's log without a hole and is the stream's
-sequence: who had 41 and gets 43 has missed one. `ce-version` does the same within an aggregate, `ce-subject`.
+sequence: who had 41 and gets 43 has missed one. `ce-version` does the same within an aggregate, `ce-subject`. A partner
+whose scope is narrower sees gaps; its consumer's count of deliveries has none.
 
 **At least once.** Acknowledge what you have kept; what comes again has the same position, and the same `ce-id` and
 `Nats-Msg-Id`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -44,17 +44,6 @@ from rembuk.testing.servers import DisposableNats, _running
 from rembuk.worker import connect
 
 
-class WiredNats(DisposableNats):
-    """A nats-server with a JetStream domain, told more than every one is; `told` may be replaced before a reload."""
-
-    def __init__(self, domain: str, told: dict[str, Any], data: Path, port: int) -> None:
-        super().__init__(data, port)
-        self.domain, self.told = domain, told
-
-    def _own_settings(self) -> Mapping[str, Any]:
-        return {"server_name": self.domain, "jetstream": {"domain": self.domain}, **self.told}
-
-
 class Federation:
     """A hub's nats-server and those of regions; `roster` is the list that the hub's service reads."""
 
@@ -65,13 +54,14 @@ class Federation:
         self.leaf_port = free_ports()
         self.certificate, self.private = certificate(folder)
         self.admitted: list[Admitted] = []
-        self.hub: WiredNats
-        self.regions: dict[str, WiredNats] = {}
+        self.hub: DisposableNats
+        self.regions: dict[str, DisposableNats] = {}
         self._seeds: dict[str, str] = {}
+        self._told = _wired(DOMAIN, self._hub_settings())  # read anew by the hub's nats-server when it is reloaded
 
     def start_hub(self) -> None:
         self._write()
-        self.hub = self._stack.enter_context(_running(partial(WiredNats, DOMAIN, self._hub_settings())))
+        self.hub = self._stack.enter_context(_running(partial(DisposableNats, settings=self._told)))
 
     def admit(self, name: str) -> None:
         """The hub's nats-server reads what it is told anew; nobody else's link is touched."""
@@ -86,7 +76,7 @@ class Federation:
         ]
         self._changed()
 
-    def start_region(self, name: str, port: int = 0, **denied: list[str]) -> WiredNats:
+    def start_region(self, name: str, port: int = 0, **denied: list[str]) -> DisposableNats:
         """The nats-server of an admitted region, which reaches the hub by `port` where one is named; `deny_imports` and
         `deny_exports` of its link are more than usual."""
         invitation = Invitation(
@@ -96,7 +86,7 @@ class Federation:
         [remote] = told["leafnodes"]["remotes"]
         for which, subjects in denied.items():
             remote[which] = [*remote.get(which, ()), *subjects]
-        self.regions[name] = self._stack.enter_context(_running(partial(WiredNats, name, told)))
+        self.regions[name] = self._stack.enter_context(_running(partial(DisposableNats, settings=_wired(name, told))))
         return self.regions[name]
 
     def seed(self, region: str) -> str:
@@ -120,7 +110,7 @@ class Federation:
         return hub_server(self.admitted, self.key, f"{HOST}:{self.leaf_port}", self.certificate, self.private)
 
     def _changed(self) -> None:
-        self.hub.told = self._hub_settings()
+        self._told |= self._hub_settings()
         self.hub.reload()
         self._write()
 
@@ -128,6 +118,11 @@ class Federation:
         beside = self.roster.with_suffix(".new")
         beside.write_bytes(msgspec.json.encode(self.admitted))
         beside.replace(self.roster)
+
+
+def _wired(domain: str, told: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a nats-server with a JetStream domain, told more than every one is."""
+    return {"server_name": domain, "jetstream": {"domain": domain}, **told}
 
 
 async def publish(
