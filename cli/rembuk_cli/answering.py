@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
 from typing import Any
 
 from rembuk.settings import CannotRun
@@ -16,6 +18,8 @@ class Answering(TyperGroup):
     """All commands of `rembuk`."""
 
     def invoke(self, ctx: Any) -> Any:
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no arrow gets \u2192
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # whoever read our answer has enough of it

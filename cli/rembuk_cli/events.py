@@ -114,9 +114,9 @@ def moment(when: str, option: str) -> datetime | None:
     """A time in ISO 8601 (of this machine's zone, unless it names one), or how long ago; None for ""."""
     if not when:
         return None
-    if ago := _AGO.fullmatch(when):
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago := _AGO.fullmatch(when):
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         return datetime.fromisoformat(when).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter: before the year 1, or after 9999
         cannot_run(f"{option} {escape(when)}: neither a time like 2026-01-31T08:00 nor 10m, 2h or 3d")

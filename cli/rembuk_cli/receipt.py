@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 PATIENCE_S = 30.0
 """How long a receipt is waited for: tree heads are signed every few seconds."""
 
+LONGEST = 2**24
+"""Bytes of a file that are read: no receipt, no key and no event is longer."""
+
 JUST_MADE_S = 3.0
 """How long it may take until the read model shows a report."""
 
@@ -131,7 +134,8 @@ def _keys(text: str) -> list[Verifier]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(LONGEST)
     except OSError as error:
         cannot_run(escape(f"{path} cannot be read: {error.strerror}"))
 

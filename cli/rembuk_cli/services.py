@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rembuk.provisioning import SERVICES
 from rich.markup import escape
@@ -61,14 +61,23 @@ def told_by(region: Region, service: str, process: str, *arguments: str) -> Iter
     """The lines that `python -m <service> <process> <arguments>` writes. Raises Unable where that fails."""
     running = region.spawn(service, process, subprocess.PIPE, arguments=arguments, errors=subprocess.PIPE)
     assert running.stdout is not None
+    assert running.stderr is not None
+    why: list[str] = []
+    complaining = Thread(target=lambda errors: why.extend(_complaints(errors)), args=[running.stderr], daemon=True)
+    complaining.start()
     for line in running.stdout:
         yield line.decode()
-    _, complaints = running.communicate()
-    if running.returncode:
-        why = [line for line in complaints.decode(errors="replace").splitlines() if not line.startswith("{")]  # its log
+    complaining.join()
+    if running.wait():
         if any(line.startswith("Traceback") for line in why):
             why = why[-1:]  # which error it was; where it was raised helps nobody here
         raise Unable(f"{service} could not {process}: {chr(10).join(why).strip()}")
+
+
+def _complaints(errors: IO[bytes]) -> Iterator[str]:
+    """What a process says on stderr, read as it comes, lest it wait for us; but for the lines of its log."""
+    lines = (line.decode(errors="replace").rstrip("\n") for line in errors)
+    return (line for line in lines if not line.startswith("{"))
 
 
 def side_by_side(*sources: Iterator[str]) -> Iterator[str]:

@@ -6,10 +6,11 @@ was interrupted goes on behind the last part, and what was cut short, mixed up o
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from rembuk.sources import Source, ahead
 from rembuk.streams import stream_name
 
 MANIFEST = "_manifest.json"  # readers of Parquet pass over what begins so
+LOCK = ".lock"
 PART = 20_000
 """Events in a part, but for the last one of a run."""
 
@@ -92,7 +94,7 @@ class Export:
         try:
             return msgspec.json.decode(path.read_bytes(), type=Manifest)
         except (FileNotFoundError, NotADirectoryError):
-            if not self.directory.exists() or (self.directory.is_dir() and not any(self.directory.iterdir())):
+            if not self.directory.exists() or (self.directory.is_dir() and set(os.listdir(self.directory)) <= {LOCK}):
                 return None
             raise BadExport(f"{self.directory} holds something else than an export: {MANIFEST} is missing") from None
         except msgspec.MsgspecError as error:
@@ -115,28 +117,42 @@ class Export:
 
     async def write(self, manifest: Manifest, source: Source, after: int, target: int) -> AsyncIterator[Written]:
         """Add what is selected of the log's positions `after` to `target` behind what the manifest has; memory is that
-        of one page. Raises what `source` does, and OSError."""
+        of one page. Raises what `source` does, BadExport and OSError."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._keep(manifest)
-        part: _Open | None = None
-        try:
-            async for messages in ahead(source, max(after, manifest.read), target, PAGE):
-                chosen = [one for one in messages if _about(manifest.selection.area, one)]
-                position = streams.sequence(messages[-1])
-                if chosen:
-                    part = part or _Open(self.directory, manifest)
-                    part.add([cloud_events.structured(message) for message in chosen])
-                if part is not None and (part.events >= PART or position == target):
-                    manifest = msgspec.structs.replace(manifest, parts=(*manifest.parts, part.close()))
-                    part = None
-                if part is None:
-                    manifest = msgspec.structs.replace(manifest, read=position, complete=position == target)
-                    self._keep(manifest)
-                yield Written(position, target, manifest.events + (part.events if part else 0))
-        finally:
-            if part is not None:
-                part.discard()
-        self._keep(msgspec.structs.replace(manifest, complete=True))
+        with self._alone(manifest):
+            self._keep(manifest)
+            part: _Open | None = None
+            try:
+                async for messages in ahead(source, max(after, manifest.read), target, PAGE):
+                    chosen = [one for one in messages if _about(manifest.selection.area, one)]
+                    position = streams.sequence(messages[-1])
+                    if chosen:
+                        part = part or _Open(self.directory, manifest)
+                        part.add([cloud_events.structured(message) for message in chosen])
+                    if part is not None and (part.events >= PART or position == target):
+                        manifest = msgspec.structs.replace(manifest, parts=(*manifest.parts, part.close()))
+                        part = None
+                    if part is None:
+                        manifest = msgspec.structs.replace(manifest, read=position, complete=position == target)
+                        self._keep(manifest)
+                    yield Written(position, target, manifest.events + (part.events if part else 0))
+            finally:
+                if part is not None:
+                    part.discard()
+            self._keep(msgspec.structs.replace(manifest, complete=True))
+
+    @contextmanager
+    def _alone(self, manifest: Manifest) -> Iterator[None]:
+        """Nobody else writes there meanwhile, or has since the manifest was read: two would write into one file."""
+        with (self.directory / LOCK).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = self.manifest() in (None, manifest)
+            except BlockingIOError:
+                alone = False
+            if not alone:
+                raise BadExport(f"another export into {self.directory} is under way")
+            yield
 
     def check(self, region: str, service: str, interrupted_too: bool = False) -> Manifest:
         """The manifest of an export of all events, each part as it was written. Raises BadExport."""

@@ -24,6 +24,9 @@ from rembuk.rows import COLUMNS, recorded
 SHOWN = 20
 """Rows of one table that are told; of an alert's thousands of deliveries the first will do."""
 
+LAST = 2**63 - 1
+"""No log has a position beyond that."""
+
 _EVENTS = f"""select {COLUMNS} from log.event
               where stream_id = $1 and ($2::bigint is null or position <= $2)
                 and ($3::timestamptz is null or recorded_at <= $3)
@@ -50,7 +53,7 @@ async def replay(
 
     Raises Undecodable, what `project` raises, and what `rembuk.database.UNREACHABLE` lists.
     """
-    position = as_of if isinstance(as_of, int) else None
+    position = min(as_of, LAST) if isinstance(as_of, int) else None
     moment = as_of if isinstance(as_of, datetime) else None
     connection = await connect(owner_url, "replay")
     try:

@@ -118,6 +118,16 @@ def test_whoever_has_read_enough_is_left_alone(running: Command) -> None:
     assert (said.stdout.count("\n"), said.stderr) == (1, "")
 
 
+def test_a_terminal_of_few_letters_gets_the_others_spelt_out(running: Command, problem: str) -> None:
+    url = f"{running.note()['urls']['reports']}/v1/problems/{problem}"
+    httpx.post(f"{url}/verify", json={}, timeout=10).raise_for_status()
+    running.environment["PYTHONIOENCODING"] = "latin-1"
+    said = running("replay", problem)
+    del running.environment["PYTHONIOENCODING"]
+    assert (said.returncode, said.stderr) == (0, "")
+    assert r"status reported \u2192 verified" in said.stdout
+
+
 def test_a_dead_nats_is_told_within_seconds(running: Command) -> None:
     following = running.begin("events", "--follow")
     time.sleep(3)  # until it follows

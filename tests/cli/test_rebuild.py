@@ -87,6 +87,17 @@ def test_a_row_that_was_altered_is_named_and_put_right(region: Command) -> None:
     assert "no difference" in region("rebuild", "reports", "--compare").stdout
 
 
+def test_however_much_it_cannot_take_it_ends(region: Command) -> None:
+    assert region("simulate", "--problems", "200", "--seed", "6").returncode == 0
+    eventually(lambda: _level(region), 60)
+    region.ask_owner("reports", "alter table problem add constraint none check (title is null) not valid")
+    try:
+        compared = rebuilt(region, "reports", "--compare", code=1)
+    finally:
+        region.ask_owner("reports", "alter table problem drop constraint none")
+    assert any(one["kind"] == "compared" and one["only_live"] >= 200 for one in compared)
+
+
 def test_reads_can_be_asked_as_of_a_moment_that_is_past(region: Command) -> None:
     reported = _post(region, "reports", "/v1/problems", REPORT)
     path = f"/v1/problems/{reported['id']}"

@@ -118,6 +118,11 @@ def test_what_proves_nothing_is_found_wrong_and_says_why(reporter: Reporter, tmp
         assert why in " ".join(said.stdout.split())
 
 
+def test_of_a_file_without_end_no_more_is_read_than_a_receipt_may_hold(reporter: Reporter) -> None:
+    said = verify("/dev/zero", "--key", reporter.key)
+    assert (said.returncode, "/dev/zero proves nothing" in said.stdout) == (1, True)
+
+
 def test_what_cannot_be_read_is_no_verdict(reporter: Reporter, tmp_path: Path) -> None:
     for arguments, why in (
         ([tmp_path / "missing"], "cannot be read"),

@@ -61,6 +61,7 @@ def test_as_of_a_position_or_a_time_it_stands_as_it_stood_then(
     before = running("replay", problem["id"], "--as-of", str(first["position"] - 1))
     assert (before.returncode, before.stdout) == (0, "")
     assert "nothing had happened" in before.stderr
+    assert replayed(running, problem["id"], "--as-of", str(2**63)) == steps
 
 
 def test_people_read_what_each_event_changed_and_never_a_name(running: Command) -> None:
@@ -87,7 +88,9 @@ def test_what_nobody_knows_and_what_is_no_time_is_told(running: Command) -> None
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "no service of jatim knows" in unknown.stderr
     assert running("replay", "x").returncode == 2
-    assert running("replay", str(uuid4()), "--as-of", "yesterday").returncode == 2
+    for no_time in ("yesterday", "9999999d", "0001-01-01T00:00+14:00"):
+        refused = running("replay", str(uuid4()), "--as-of", no_time)
+        assert (refused.returncode, f"--as-of {no_time}: neither a time" in refused.stderr) == (2, True)
 
 
 def test_events_are_narrowed_by_actor_correlation_and_time(running: Command, problems: list[dict[str, Any]]) -> None:

@@ -111,8 +111,27 @@ async def test_an_interrupted_export_goes_on_where_it_was_and_a_finished_one_wit
     source = ExportSource(Export(tmp_path), Export(tmp_path).check(region.name, SERVICE))
     assert [told(one) for one in await source.after(0, 500)] == await published(region)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "_manifest.json", *(f"part-{number:06}.{format_name}" for number in range(1, 5)),
+        ".lock", "_manifest.json", *(f"part-{number:06}.{format_name}" for number in range(1, 5)),
     ]  # fmt: skip
+
+
+async def test_of_two_exports_into_one_place_at_once_the_second_is_refused(
+    log: EventLog, region: TallyRegion, export_of: Exporting, tmp_path: Path, small_parts: None
+) -> None:
+    await count_up(log, 100)
+    connection = await asyncpg.connect(region.url)
+    export = Export(tmp_path)
+    begun = [export.begin(region.name, SERVICE, "ndjson", Selection()) for _ in range(2)]
+    first, second = (export.write(one, LogSource(connection, region.name, SERVICE), 0, 100) for one in begun)
+    await anext(first)
+    with pytest.raises(BadExport, match="another export into"):
+        await anext(second)
+    assert [written.position async for written in first][-1] == 100
+    late = export.write(begun[1], LogSource(connection, region.name, SERVICE), 0, 100)
+    with pytest.raises(BadExport, match="under way"):  # what it would go on from is no longer so
+        await anext(late)
+    assert export.check(region.name, SERVICE).events == 100
+    await connection.close()
 
 
 async def test_an_export_by_area_holds_what_lies_in_it_and_is_no_log(
