@@ -239,7 +239,8 @@ class Home:
             password=self._password(),
             region_key="",
             log_key="",
-            ports={service: running.ports[service] for service in SERVICES},
+            ports={service: running.ports[service] for service in running.urls},
+            services=tuple(running.urls),
         )
 
     def note(self, running: Running) -> None:

@@ -14,7 +14,7 @@ from rembuk.region import Region
 from rembuk.roster import Roster
 from rembuk.settings import WITNESSED
 
-from rembuk_cli.home import Home, Plan
+from rembuk_cli.home import Home, Plan, Running
 from rembuk_cli.hub_certificate import HubCertificate
 
 
@@ -94,11 +94,15 @@ class HubHome(Home):
             log_key=str(self.log_key),
             ports={DOMAIN: plan.ports[DOMAIN]},
             extra=plan.extra
-            | {
-                hub_regions.SETTING: str(self.regions.path),
-                hub_regions.KEY_SETTING: str(self.key),
-                WITNESSED: str(self.witnessed_logs),
-                "REMBUK_WITNESS_KEY": str(self.witness_key),
-            },
+            | self._told
+            | {WITNESSED: str(self.witnessed_logs), "REMBUK_WITNESS_KEY": str(self.witness_key)},
             services=(DOMAIN,),
         )
+
+    def running_region(self, running: Running) -> Region:
+        return msgspec.structs.replace(super().running_region(running), extra=self._told)
+
+    @property
+    def _told(self) -> dict[str, str]:
+        """Where its processes find the regions, and the key by which they read them."""
+        return {hub_regions.SETTING: str(self.regions.path), hub_regions.KEY_SETTING: str(self.key)}
