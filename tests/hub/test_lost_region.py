@@ -98,6 +98,7 @@ async def test_a_region_that_asks_can_neither_reach_the_hubs_jetstream_nor_anoth
     for one in (region, other):
         await hub.told(one, reported(), reported())
         hub.comes_to(one, "level", 2)
+    before = [await mirror(hub, one) for one in (region, other)]
     own = stream_name(region, "reports")
     wanted = msgspec.json.encode(Wanted("reports", 5, 1))  # what is beyond the end is answered without any data
     async with hub.federation.asking(region) as client:
@@ -111,11 +112,14 @@ async def test_a_region_that_asks_can_neither_reach_the_hubs_jetstream_nor_anoth
         assert await source.end() == 2  # what was asked before has been dealt with
         with pytest.raises(HubSilent):
             await HubSource(client, other, f"../{stream_name(other, 'reports')}").end()
-    for one in (region, other):
-        hub.comes_to(one, "level", 2)
-        async with hub.federation.at_hub(one) as jetstream:
-            info: Any = await jetstream.stream_info(stream_name(one, "reports"))
-            assert (info.state.messages, info.state.first_seq) == (2, 1)
+    assert [await mirror(hub, one) for one in (region, other)] == before
+
+
+async def mirror(hub: Hub, region: str) -> tuple[Any, ...]:
+    """When it was made, and what it holds: the hub makes one anew that is not there."""
+    async with hub.federation.at_hub(region) as jetstream:
+        info: Any = await jetstream.stream_info(stream_name(region, "reports"))
+        return info.created, info.state.first_seq, info.state.last_seq, info.state.messages, info.state.consumer_count
 
 
 async def test_without_a_hub_a_region_is_told_so(hub: Hub) -> None:
