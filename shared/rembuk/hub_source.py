@@ -6,6 +6,9 @@ hub's JetStream. It asks the hub's worker, which has the hub's nats-server send 
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import msgspec
 import nats.errors
 from nats.aio.client import Client
@@ -16,6 +19,8 @@ from rembuk.hub_regions import MIRROR, Wanted
 
 ANSWER_S = 5.0
 AT_MOST = 500
+LINK_S = 30.0
+"""How long the link to the hub may take to be there after the region's nats-server has started."""
 
 
 class HubSilent(Exception):
@@ -25,8 +30,8 @@ class HubSilent(Exception):
 class HubSource:
     """A stream as the hub holds it. `client` is in the region's account, its inboxes begin with `hub_regions.INBOX`."""
 
-    def __init__(self, client: Client, region: str, service: str) -> None:
-        self._client, self._service = client, service
+    def __init__(self, client: Client, region: str, service: str, link_s: float = LINK_S) -> None:
+        self._client, self._service, self._link_s = client, service, link_s
         self._stream = streams.stream_name(region, service)
 
     async def after(self, position: int, limit: int) -> list[Msg]:
@@ -36,7 +41,15 @@ class HubSource:
 
     async def end(self) -> int:
         """The last position; 0 where the hub holds nothing. Raises HubSilent, nats.errors.Error."""
-        messages, left = await self._ask(0, 1)
+        deadline = time.monotonic() + self._link_s
+        while True:
+            try:
+                messages, left = await self._ask(0, 1)
+                break
+            except HubSilent:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
         return streams.sequence(messages[0]) + left if messages else 0
 
     async def _ask(self, after: int, limit: int) -> tuple[list[Msg], int]:
