@@ -107,6 +107,8 @@ async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> A
     from rembuk.rebuilding import CannotRebuild, Rebuild
 
     projectors = [handler for handler in _handlers(settings, _log(settings)) if isinstance(handler, Projector)]
+    if not projectors:
+        raise CannotRun(f"{settings.service} shows nothing yet")
     tables = import_module(f"{settings.service}.tables").metadata.sorted_tables
     streams = [projector.checkpoint.stream for projector in projectors]
     try:
