@@ -90,7 +90,7 @@ class Watch:
         clock is that of the hub's database, by which others judge how long ago it was.
         Raises AnotherMirror, nats.errors.Error, and what `UNREACHABLE` lists."""
         async with borrowed(self._pool) as connection:
-            shown, now = await connection.fetchrow(_SHOWN, *self._checkpoint.key)
+            [[shown, now]] = await connection.fetch(_SHOWN, *self._checkpoint.key)
         position = (await self.mirror()).state.last_seq
         region_position, error = None, ""
         diverged_at = self._last.diverged_at if self._last else None
