@@ -4,7 +4,7 @@ BIN := .venv/bin
 PACKAGES := shared services/reports services/forums services/notifications services/hub cli
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help setup lock areas demo up stop test test-drills test-soak test-containers check bench docs format
+.PHONY: help setup lock areas demo up stop test test-drills test-soak test-partitions test-containers check bench docs format
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -49,6 +49,12 @@ test-soak: setup  ## kill every process under load, ten times in a row
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \
 	  echo "round $$round of 10"; \
 	  $(BIN)/pytest -m drills -n 2 --dist load tests/system/test_crashes.py tests/system/test_outages.py || exit 1; \
+	done
+
+test-partitions: setup  ## cut, stall, slow down or kill what joins regions to their hub, ten times in a row
+	@for round in 1 2 3 4 5 6 7 8 9 10; do \
+	  echo "round $$round of 10"; \
+	  $(BIN)/pytest -m drills tests/hub/test_partitions.py || exit 1; \
 	done
 
 test-containers: setup  ## run the kernel's suite and one journey against PostgreSQL and NATS in containers

@@ -27,7 +27,7 @@ ROOMS = {
 OWN_ROOMS = {
     "notifications": {"channels", "delivery", "phrases"},
     "reports": {"retention"},
-    "hub": {"answering", "regions", "watching"},
+    "hub": {"answering", "mirrors", "regions", "watching"},
 }
 UNUSED_ROOMS = {"hub": {"commands", "reactions"}}
 

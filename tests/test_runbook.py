@@ -130,6 +130,17 @@ class OnCall:
             event[4] == "ProblemReported" for event in self.logs()["reports"]
         )
 
+    def known_to_hub(self, last: int) -> None:
+        """The hub comes to have and show every report, and to be level with the other services."""
+
+        def known() -> None:
+            told = httpx.get(f"http://127.0.0.1:{self.hub + 1}/v1/regions").raise_for_status().json()
+            assert {one["state"] for one in told[0]["streams"]} == {"level"}, told
+            [shown] = [one["shown"] for one in told[0]["streams"] if one["service"] == "reports"]
+            assert shown == last
+
+        eventually(known, 90)
+
     def persons(self) -> list[Any]:
         """Whose keys there are of the problem."""
         query = "select person from vault_key where person in (select texts_of from problem where id = $1)"
@@ -325,6 +336,20 @@ def test_both_disks_come_back_from_an_export(on_call: OnCall) -> None:
     on_call.has_all_of(before)
 
 
+def test_both_disks_come_back_from_the_hub_and_it_goes_on_with_the_region(on_call: OnCall) -> None:
+    on_call.type(".venv/bin/rembuk hub up --detach; .venv/bin/rembuk hub admit jatim")
+    on_call.type(".venv/bin/rembuk down; .venv/bin/rembuk up --hub jatim.hub.json --detach")
+    last = on_call.report_and_be_told()
+    before = on_call.logs()
+    on_call.known_to_hub(last)
+    on_call.follow("Both disks are gone, and there is a hub")
+    on_call.has_all_of(before)
+    on_call.known_to_hub(last + 1)
+    on_call.type(".venv/bin/rembuk hub status")
+    on_call.type(".venv/bin/rembuk down; .venv/bin/rembuk up --hub none --detach")
+    on_call.type(".venv/bin/rembuk hub revoke jatim; .venv/bin/rembuk hub down")
+
+
 def test_the_region_key_is_changed_while_people_report(on_call: OnCall) -> None:
     before, old = on_call.logs(), on_call.home.region_key.read_text()
     told = on_call.follow("The region's key is to be changed")[0]
@@ -411,12 +436,7 @@ def test_a_region_whose_invitation_was_seen_is_turned_away_and_admitted_anew(on_
     on_call.type(anew)
     last = on_call.report_and_be_told()
 
-    def known() -> None:
-        told = httpx.get(f"http://127.0.0.1:{on_call.hub + 1}/v1/regions").json()
-        [shown] = [one["shown"] for one in told[0]["streams"] if one["service"] == "reports"]
-        assert shown == last
-
-    eventually(known, 90)
+    on_call.known_to_hub(last)
     on_call.type(".venv/bin/rembuk down; .venv/bin/rembuk up --hub none --detach; .venv/bin/rembuk hub down")
 
 

@@ -125,7 +125,7 @@ class Home:
         self.data = data.expanduser().resolve()
         self.logs = self.data / "logs"
         self._region_json = self.data / "region.json"
-        self._invitation, self._hub_authority = self.data / "hub.json", self.data / "hub-ca.pem"
+        self._invitation, self.hub_authority = self.data / "hub.json", self.data / "hub-ca.pem"
         self._begun: dict[str, int] = {}  # how large each log was when this process first opened it
 
     def options(self, region: str) -> str:
@@ -138,7 +138,7 @@ class Home:
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.logs.mkdir(mode=0o700, exist_ok=True)
         _write_once(self.data / "password", secrets.token_urlsafe(24))
-        _write_once(self._nats_password, secrets.token_urlsafe(24))
+        self.password_of_nats()
 
     @property
     def region_key(self) -> Path:
@@ -178,6 +178,11 @@ class Home:
         settings = self.nats_settings(region, linked)
         return RegionNats(self.data / "nats", port, region, self._nats_password, self.partners, settings)
 
+    def password_of_nats(self) -> str:
+        """What the region's services say to NATS; made where it is not there yet."""
+        _write_once(self._nats_password, secrets.token_urlsafe(24))
+        return self._nats_password.read_text()
+
     def admit_partners(self) -> bool:
         """Have the region's NATS admit whoever is a partner now, and cut off who is none any more. Whether that was for
         us to do: a NATS that is not embedded is its operator's, one that does not run admits them when it starts.
@@ -193,7 +198,7 @@ class Home:
         where it is to be `linked`."""
         own = {"server_name": region, "jetstream": {"domain": region}}
         invitation = self.invitation()
-        return own | (region_server(invitation, self._hub_authority, linked) if invitation else {})
+        return own | (region_server(invitation, self.hub_authority, linked) if invitation else {})
 
     def invitation(self) -> Invitation | None:
         """By which the region joins its hub; None without a hub."""
@@ -203,7 +208,7 @@ class Home:
 
     def accept(self, invitation: Invitation) -> None:
         """Join this hub from the next start on."""
-        self._hub_authority.write_text(invitation.ca)
+        self.hub_authority.write_text(invitation.ca)
         write_private(self._invitation, msgspec.json.format(msgspec.json.encode(invitation)) + b"\n")
 
     def decline(self) -> None:
@@ -239,7 +244,8 @@ class Home:
             password=self._password(),
             region_key="",
             log_key="",
-            ports={service: running.ports[service] for service in SERVICES},
+            ports={service: running.ports[service] for service in running.urls},
+            services=tuple(running.urls),
         )
 
     def note(self, running: Running) -> None:

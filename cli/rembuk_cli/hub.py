@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rembuk.embedded import HOST
-from rembuk.hub_regions import DOMAIN, Admitted, Invitation, account, new_seed, public_key
-from rembuk.key_setting import KEY
+from rembuk.hub_regions import DOMAIN, account
 from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
 from rembuk.signed_note import BadVerifierKey, Verifier
 from rich.markup import escape
@@ -24,11 +22,14 @@ from rich.table import Table
 from rembuk_cli.down import stop
 from rembuk_cli.home import Plan, Running, passed_on, usual_place, write_private
 from rembuk_cli.hub_home import Gate, HubHome
+from rembuk_cli.hub_nats import nats
 from rembuk_cli.options import WRONG, Data, Json, cannot_run, err, out, require_running, suggested
 from rembuk_cli.servers import broker
 from rembuk_cli.up import CannotStart, already, start, stay, tell
 
 app = typer.Typer(help="The hub: where the streams of all regions come together.", no_args_is_help=True)
+
+app.command()(nats)
 
 PORT_BASE, LEAF_PORT = 8100, 7422
 WELL = ("level", "behind")
@@ -119,10 +120,8 @@ def admit(
     Example: rembuk hub admit jatim --to jatim.hub.json
     """
     home = _home(data)
-    gate = home.gate()
-    if gate is None:
+    if home.gate() is None:
         cannot_run(f"there is no hub in {home.data}; start one with: {suggested('hub up')}")
-    seed = new_seed(secrets.token_bytes(KEY))
     try:
         require_name(region)
         if log_keys is not None:
@@ -134,10 +133,9 @@ def admit(
                 cannot_run(
                     f"{region} is admitted already; if its invitation is lost: {suggested(f'hub revoke {region}')}"
                 )
-            invitation = Invitation(region, gate.url, home.certificate.authority.read_text(), seed)
+            invitation = home.invite(regions, region)
             place = to or Path(f"{region}.hub.json")
             write_private(place, msgspec.json.format(msgspec.json.encode(invitation)) + b"\n")
-            regions.append(Admitted(region, public_key(seed), datetime.now(UTC)))
     except (BadRegionName, BadVerifierKey, OSError, UnicodeDecodeError) as error:
         cannot_run(escape(str(error)))
     _apply(home)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from rembuk import hub_regions, key_setting
 from rembuk.embedded import EmbeddedNats
-from rembuk.hub_regions import DOMAIN, Admitted
-from rembuk.region import Region
+from rembuk.hub_regions import DOMAIN, Admitted, Invitation, new_seed
+from rembuk.region import Region, require_name
 from rembuk.roster import Roster
 from rembuk.settings import WITNESSED
 
-from rembuk_cli.home import Home, Plan
+from rembuk_cli.home import Home, Plan, Running
 from rembuk_cli.hub_certificate import HubCertificate
 
 
@@ -53,6 +55,14 @@ class HubHome(Home):
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._gate.write_bytes(msgspec.json.encode(gate))
 
+    def invite(self, regions: list[Admitted], name: str) -> Invitation:
+        """Add a region to the list, as it is being changed; what it joins by. Raises BadRegionName."""
+        require_name(name)
+        gate, seed = self.gate(), new_seed(secrets.token_bytes(key_setting.KEY))
+        assert gate is not None
+        regions.append(Admitted(name, hub_regions.public_key(seed), datetime.now(UTC)))
+        return Invitation(name, gate.url, self.certificate.authority.read_text(), seed)
+
     def gate(self) -> Gate | None:
         """None before the first start."""
         with suppress(FileNotFoundError):
@@ -62,10 +72,10 @@ class HubHome(Home):
     @property
     def operator_seed(self) -> str:
         """By which the hub's nats-server knows us."""
-        return hub_regions.operator_seed(self._secret)
+        return hub_regions.operator_seed(self.secret)
 
     @property
-    def _secret(self) -> bytes:
+    def secret(self) -> bytes:
         [key, *_] = key_setting.read_keys(str(self.key), "the hub's key")
         return key
 
@@ -79,7 +89,7 @@ class HubHome(Home):
         self.certificate.prepare(gate.hosts)
         certificate = self.certificate
         told = hub_regions.hub_server(
-            self.regions.read(), self._secret, gate.listen, certificate.certificate, certificate.key
+            self.regions.read(), self.secret, gate.listen, certificate.certificate, certificate.key
         )
         return {"server_name": DOMAIN, "jetstream": {"domain": DOMAIN}, **told}
 
@@ -94,11 +104,15 @@ class HubHome(Home):
             log_key=str(self.log_key),
             ports={DOMAIN: plan.ports[DOMAIN]},
             extra=plan.extra
-            | {
-                hub_regions.SETTING: str(self.regions.path),
-                hub_regions.KEY_SETTING: str(self.key),
-                WITNESSED: str(self.witnessed_logs),
-                "REMBUK_WITNESS_KEY": str(self.witness_key),
-            },
+            | self._told
+            | {WITNESSED: str(self.witnessed_logs), "REMBUK_WITNESS_KEY": str(self.witness_key)},
             services=(DOMAIN,),
         )
+
+    def running_region(self, running: Running) -> Region:
+        return msgspec.structs.replace(super().running_region(running), extra=self._told)
+
+    @property
+    def _told(self) -> dict[str, str]:
+        """Where its processes find the regions, and the key by which they read them."""
+        return {hub_regions.SETTING: str(self.regions.path), hub_regions.KEY_SETTING: str(self.key)}

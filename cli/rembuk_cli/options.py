@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from rembuk.hub_regions import DOMAIN
 from rich.console import Console
 
 from rembuk_cli.home import Home, Running, usual_place
@@ -63,9 +64,22 @@ def suggested(command: str) -> str:
 
 
 def home_of(region: str, data: Path | None) -> Home:
-    """Where a region is; what is suggested from now on is about it."""
-    home = Home(data if data is not None else usual_place(region))
-    _options.set(home.options(region))
+    """Where a region is; what is suggested from now on is about it. Ends the command for the hub, which is none."""
+    if region == DOMAIN:
+        cannot_run(f"'{DOMAIN}' is what the hub of all regions is called; see: {program()} hub --help")
+    return region_or_hub(region, data)
+
+
+def region_or_hub(name: str, data: Path | None) -> Home:
+    """Where a region is, or the hub by its name."""
+    place = data if data is not None else usual_place(name)
+    if name == DOMAIN:
+        from rembuk_cli.hub_home import HubHome  # its libraries are nothing to who asks about a region
+
+        home: Home = HubHome(place)
+    else:
+        home = Home(place)
+    _options.set(home.options(name))
     return home
 
 
@@ -73,7 +87,8 @@ def require_running(home: Home) -> Running:
     """What runs there; ends the command when nothing does."""
     running = home.running()
     if running is None:
-        cannot_run(f"no region runs in {home.data}; start one with: {suggested('up')}")
+        start = suggested("up").replace(f"up --region {DOMAIN}", "hub up")
+        cannot_run(f"nothing runs in {home.data}; start it with: {start}")
     return running
 
 

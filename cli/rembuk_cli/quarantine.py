@@ -12,7 +12,7 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, out, region_or_hub, require_running
 from rembuk_cli.servers import database
 from rembuk_cli.services import ask_each, told_by
 
@@ -57,7 +57,7 @@ class Held(msgspec.Struct, frozen=True):
 
 @app.command(name="list")
 def list_(region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
-    """What is held back, by whom, since when and why; exit code 1 when anything is.
+    """What is held back, by whom, since when and why; exit code 1 when anything is. `--region hub`: at the hub.
 
     Example: rembuk quarantine list --json
     """
@@ -151,7 +151,7 @@ def skip(
 
 
 def _region(region: str, data: Any) -> Region:
-    home = home_of(region, data)
+    home = region_or_hub(region, data)
     return home.running_region(require_running(home))
 
 

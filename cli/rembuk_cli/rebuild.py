@@ -6,15 +6,27 @@ import json
 from typing import Annotated
 
 import typer
+from rembuk.hub_regions import DOMAIN
 from rich.markup import escape
 
-from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, out, require_running, suggested
+from rembuk_cli.options import (
+    WRONG,
+    Data,
+    Json,
+    RegionName,
+    cannot_run,
+    home_of,
+    out,
+    region_or_hub,
+    require_running,
+    suggested,
+)
 from rembuk_cli.replay import AsOf, changes, position_or_time
 from rembuk_cli.services import Step, require_service, told_by, watched
 
 
 def rebuild(
-    service: Annotated[str, typer.Argument(help="reports, forums or notifications.")],
+    service: Annotated[str, typer.Argument(help="reports, forums or notifications; or hub, where it runs.")],
     as_of: AsOf = "",
     compare: Annotated[bool, typer.Option("--compare", help="Tell the differences, and change nothing.")] = False,
     discard: Annotated[bool, typer.Option("--discard", help="Give up what stands beside the live model.")] = False,
@@ -32,8 +44,13 @@ def rebuild(
     """
     if sum((bool(as_of), compare, discard)) > 1:
         cannot_run("--as-of, --compare and --discard: one of them at most")
-    require_service(service)
-    home = home_of(region, data)
+    if service != DOMAIN:
+        require_service(service)
+        home = home_of(region, data)
+    elif as_of:
+        cannot_run("--as-of: the hub has no log of its own whose position would be meant; ask the region")
+    else:
+        home = region_or_hub(DOMAIN, data)
     seen = home.running_region(require_running(home))
     if discard:
         [schemas] = map(json.loads, told_by(seen, service, "rebuild", "discard"))

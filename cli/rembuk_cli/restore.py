@@ -1,4 +1,4 @@
-"""`rembuk restore`: a lost log comes back, from its stream or from an export."""
+"""`rembuk restore`: a lost log comes back, from its stream, from the hub or from an export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEEN = "select coalesce(max(position), 0) as position from checkpoint where str
 
 def restore(
     service: Annotated[str, typer.Argument(help="reports, forums or notifications.")],
-    origin: Annotated[str, typer.Option("--from", help="stream, or the directory of an export.")],
+    origin: Annotated[str, typer.Option("--from", help="stream, hub, or the directory of an export.")],
     interrupted_too: Annotated[
         bool, typer.Option("--interrupted-too", help="Take an interrupted export as far as it goes.")
     ] = False,
@@ -28,7 +28,7 @@ def restore(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Bring a log that is empty, or older than what was published, to where its stream or an export ends.
+    """Bring a log that is empty, or older than what was published, to where its stream, the hub or an export ends.
 
     All of it, or nothing. Have only the servers run meanwhile (rembuk up --servers-only). Events keep their ids and
     positions; nothing is sent or reacted to again; read models follow by themselves. What was recorded and not yet
@@ -41,7 +41,7 @@ def restore(
     running = home.running_region(require_running(home))
     stream = stream_name(region, service)
     seen = max(rows[0]["position"] for _, rows in ask_each(running, _SEEN, stream))
-    place = origin if origin == "stream" else str(Path(origin).absolute())
+    place = origin if origin in ("stream", "hub") else str(Path(origin).absolute())
     arguments = [place, "0" if accept_loss else str(seen), *(["interrupted-too"] if interrupted_too else [])]
     for step in watched(told_by(running, service, "restore", *arguments), lambda _: f"restoring {service}"):
         astray = set_back(running, stream, step["position"]) if accept_loss else []

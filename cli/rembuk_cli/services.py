@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Any
 
+from rembuk.hub_regions import DOMAIN
 from rembuk.provisioning import SERVICES
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -25,16 +26,17 @@ Step = dict[str, Any]
 
 
 def ask_each(
-    region: Region, query: str, *arguments: Any, services: Sequence[str] = SERVICES
+    region: Region, query: str, *arguments: Any, services: Sequence[str] = ()
 ) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The same question to the database of each of some services: its name, and the rows it answers. Raises Unable."""
+    """The same question to the database of each service, or of those that are named: its name, and the rows it answers.
+    Raises Unable."""
 
     async def ask(service: str) -> list[dict[str, Any]]:
         async with database(region, service) as connection:
             return [dict(row) for row in await connection.fetch(query, *arguments)]
 
     async def ask_all() -> list[tuple[str, list[dict[str, Any]]]]:
-        return [(service, await ask(service)) for service in services]
+        return [(service, await ask(service)) for service in services or region.services]
 
     return asyncio.run(ask_all())
 
@@ -53,6 +55,8 @@ def set_back(region: Region, stream: str, position: int) -> list[str]:
 
 def require_service(name: str) -> None:
     """Ends the command where there is no such service."""
+    if name == DOMAIN:
+        cannot_run("the hub records nothing of its own: the log is the region's; run this there")
     if name not in SERVICES:
         cannot_run(f"there is no service {escape(name)}; there are {', '.join(SERVICES)}")
 

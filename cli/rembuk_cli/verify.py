@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rembuk.hub_regions import DOMAIN
 from rembuk.provisioning import SERVICES
 from rich.markup import escape
 
@@ -21,6 +22,7 @@ from rembuk_cli.options import (
     err,
     home_of,
     out,
+    region_or_hub,
     require_running,
     suggested,
 )
@@ -32,7 +34,9 @@ RUNBOOK = "docs/runbook.md, “Was anything altered?”"
 
 
 def verify(
-    service: Annotated[str, typer.Argument(help="reports, forums or notifications; all of them without.")] = "",
+    service: Annotated[
+        str, typer.Argument(help="reports, forums or notifications, all of them without; or hub, where it runs.")
+    ] = "",
     keys: Annotated[
         Path | None,
         typer.Option("--keys", help="The logs' verifier keys, a line each, instead of those of the region's log.key."),
@@ -43,18 +47,20 @@ def verify(
 ) -> None:
     """Hold each log, event by event, against its signed tree heads and its stream, each read model against a replay.
 
-    Harmless while the region runs. Events that somebody had a follower skip are listed with his reason. Exit code 1
+    At the hub, each mirror against the last tree head of its log that the hub has cosigned.
+
+    Harmless while all of it runs. Events that somebody had a follower skip are listed with his reason. Exit code 1
     when something is not as it was recorded, and where; 2 when a service could not be looked at, and nothing was found.
 
     Example: rembuk verify reports
     """
-    if service:
+    if service not in ("", DOMAIN):
         require_service(service)
-    home = home_of(region, data)
+    home = region_or_hub(DOMAIN, data) if service == DOMAIN else home_of(region, data)
     seen = home.running_region(require_running(home))
     wrong, unseen = 0, False
     for one in [service] if service else SERVICES:
-        verifiers = _verifiers(keys, home, region, one)
+        verifiers = [] if service == DOMAIN else _verifiers(keys, home, region, one)
         try:
             for step in watched(
                 side_by_side(told_by(seen, one, "verify", *verifiers), told_by(seen, one, "rebuild", "compare")),
@@ -119,6 +125,9 @@ def _show(service: str, step: Step) -> None:
                 f"[bold]{service}[/]: {events:,} events, none missing; {signed:,} signed ({heads:,} heads), "
                 f"{published:,} in the stream: [green]unaltered[/]"
             )
+        case {"kind": "held", "stream": stream, "events": events, "cosigned": cosigned}:
+            covers = "no head of it was cosigned" if cosigned is None else f"{cosigned:,} of them cosigned"
+            out.print(f"[bold]{stream}[/]: {events:,} events, {covers}")
         case _:
             show_comparison(step)
             if step["kind"] == "compared" and step["only_live"] + step["only_new"] + step["changed"]:

@@ -377,26 +377,17 @@ class EmbeddedNats(_Server):
 
     def _configure(self) -> None:
         """Write the configuration, whole or not at all; there are secrets in it."""
-        settings = self._own_settings()
-        own = {
-            "listen": f"{HOST}:{self.port}",
-            "server_name": "rembuk",
+        files = {
             "pid_file": str(self._pid_file),
             "log_file": str(self.log),
             "logfile_size_limit": LOG_BYTES,
             "logfile_max_num": 2,
-            "max_payload": 1 << 20,
         }
-        jetstream = {
-            "store_dir": str(self.data),  # the server adds /jetstream
-            "sync_interval": "always",  # an acknowledged message is on the disk
-            "max_memory_store": 16 << 20,
-            **settings.get("jetstream", {}),
-        }
+        told = nats_configuration(f"{HOST}:{self.port}", self.data, {**files, **self._own_settings()})
         conf = self._identifying_argument
         fresh = conf.with_suffix(".new")
         fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps({**own, **settings, "jetstream": jetstream}, indent=2))
+        fresh.write_text(json.dumps(told, indent=2))
         self._own_by_directory_owner(fresh)
         fresh.replace(conf)
 
@@ -408,6 +399,17 @@ class EmbeddedNats(_Server):
             greeting = connection.makefile("rb").readline()
             return greeting.startswith(b"INFO ") and json.loads(greeting[5:]).get("jetstream") is True
         return False
+
+
+def nats_configuration(listen: str, store: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What every nats-server of ours is told, embedded or not, and `settings` besides."""
+    jetstream = {
+        "store_dir": str(store),  # the server adds /jetstream
+        "sync_interval": "always",  # an acknowledged message is on the disk
+        "max_memory_store": 16 << 20,
+        **settings.get("jetstream", {}),
+    }
+    return {"listen": listen, "server_name": "rembuk", "max_payload": 1 << 20, **settings, "jetstream": jetstream}
 
 
 def require_free_port(port: int) -> None:

@@ -35,7 +35,7 @@ USAGE = {
     "erase": "ID request | retention | other",
     "verify": "[VERIFIER-KEY ...]",
     "export": "FORMAT DIRECTORY AREA SINCE UNTIL",
-    "restore": "stream | DIRECTORY, SEEN [interrupted-too]",
+    "restore": "stream | hub | DIRECTORY, SEEN [interrupted-too]",
     "reconcile": "[sound | anew]",
 }
 
@@ -107,10 +107,12 @@ async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> A
     from rembuk.rebuilding import CannotRebuild, Rebuild
 
     projectors = [handler for handler in _handlers(settings, _log(settings)) if isinstance(handler, Projector)]
+    if not projectors:
+        raise CannotRun(f"{settings.service} shows nothing yet")
     tables = import_module(f"{settings.service}.tables").metadata.sorted_tables
     streams = [projector.checkpoint.stream for projector in projectors]
     try:
-        async with _sources(settings, streams) as sources:
+        async with (_of_its_own(settings, "sources") or _sources)(settings, streams) as sources:
             rebuild = Rebuild(settings.owner_url, settings.name, tables, projectors, sources, _code(settings.service))
             match what:
                 case "discard":
@@ -136,10 +138,12 @@ async def _verify(settings: Settings, keys: Sequence[str]) -> AsyncIterator[Any]
     from rembuk.verifying import verify
 
     try:
-        verifiers = [Verifier.of(key) for key in keys] or [signer.verifier for signer in signers(settings)]
-        async for step in verify(
-            settings.database_url, settings.nats_url, settings.region, settings.service, verifiers
-        ):
+        if own := _of_its_own(settings, "verify"):
+            steps = own(settings)
+        else:
+            verifiers = [Verifier.of(key) for key in keys] or [signer.verifier for signer in signers(settings)]
+            steps = verify(settings.database_url, settings.nats_url, settings.region, settings.service, verifiers)
+        async for step in steps:
             yield step
     except BadVerifierKey as error:
         raise CannotRun(str(error)) from error
@@ -166,6 +170,11 @@ async def _sources(settings: Settings, streams: Sequence[str]) -> AsyncIterator[
         reader.terminate()
         if broker is not None:
             await broker.close()
+
+
+def _of_its_own(settings: Settings, name: str) -> Any:
+    """What a service without a log of its own does in the place of what all do; None for the others."""
+    return getattr(import_module(f"{settings.service}.worker"), name, None)
 
 
 def _log(settings: Settings) -> EventLog:

@@ -25,6 +25,8 @@ INBOX = "_HUB"
 """What answers to the hub's questions, and to questions to the hub, are sent to: those within a region stay there."""
 STANDING = "rembuk.hub.standing"
 """Where a region asks how far the hub knows it; the answer is a list of Known in JSON."""
+MIRROR = "rembuk.hub.mirror"
+"""Where a region asks for what the hub holds of a stream of its own (a Wanted); see `rembuk.hub_source`."""
 SYSTEM = "HUB-SYSTEM"
 """The account in which the hub's nats-server tells about itself and is told whom to cut off; no region's can be so."""
 FORBIDDEN = (
@@ -61,6 +63,14 @@ class Known(msgspec.Struct, frozen=True):
     position: int
     state: str
     looked_at: datetime
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """So many events of a service's, after a position."""
+
+    service: str
+    after: int
+    limit: int
 
 
 def account(region: str) -> str:
@@ -117,9 +127,10 @@ def hub_server(regions: Iterable[Admitted], key: bytes, leaf: str, certificate: 
 
 
 def _of_leaf(region: str) -> Mapping[str, Any]:
-    """A region delivers to mirrors, answers questions about its JetStream, and asks how far the hub knows it."""
+    """A region delivers to mirrors, answers questions about its JetStream, and asks how far the hub knows it and what
+    the hub holds of it."""
     return {
-        "publish": {"allow": ["$JS.M.>", "$JSC.R.>", f"{INBOX}.>", STANDING]},
+        "publish": {"allow": ["$JS.M.>", "$JSC.R.>", f"{INBOX}.>", STANDING, MIRROR]},
         "subscribe": {"allow": [f"$JS.{region}.API.>", "$JS.FC.>", f"{INBOX}.>"]},
     }
 

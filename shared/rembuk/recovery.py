@@ -14,12 +14,15 @@ import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from rembuk.checkpoints import Checkpoint
 from rembuk.database import UNREACHABLE, connect
 from rembuk.event_log import EventLog
 from rembuk.export_formats import FormatMissing
-from rembuk.exporting import BadExport, Export, ExportSource, Manifest, Selection
+from rembuk.exporting import BadExport, Export, ExportSource, Selection
+from rembuk.hub_regions import INBOX
+from rembuk.hub_source import HubSilent, HubSource
 from rembuk.raw_stream import RawStream
 from rembuk.reconciling import CannotReconcile, Reconciliation
 from rembuk.restoring import CannotRestore, end_of_stream, restore
@@ -27,7 +30,7 @@ from rembuk.settings import CannotRun, Settings
 from rembuk.sources import LogSource, Source, StreamSource
 from rembuk.streams import stream_name, tail_of
 
-_WRONG = (BadExport, FormatMissing, CannotRestore, CannotReconcile)
+_WRONG = (BadExport, FormatMissing, CannotRestore, CannotReconcile, HubSilent)
 _AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
 
 _RANGE = """select coalesce(min(position), 1) - 1 as after, coalesce(max(position), 0) as target from log.event
@@ -102,15 +105,20 @@ async def _restore(settings: Settings, origin: str, seen: int, interrupted_too: 
     from rembuk.reactions import Reactor
 
     stream = stream_name(settings.region, settings.service)
-    async with _broker(settings) as broker:
-        if origin == "stream":
-            source: Source = StreamSource(broker, stream)
-            last = await end_of_stream(broker, stream)
-        else:
-            export = Export(Path(origin))
-            manifest = export.check(settings.region, settings.service, interrupted_too)
-            source, last = ExportSource(export, manifest), manifest.read
-            await _holds_the_stream(broker, stream, export, manifest)
+    async with _broker(settings) as broker, _broker(settings, INBOX) as to_hub:
+        source: Source
+        match origin:
+            case "stream":
+                source, last = StreamSource(broker, stream), await end_of_stream(broker, stream)
+            case "hub":
+                source = HubSource(to_hub, settings.region, settings.service)
+                last = await source.end()
+                await _holds_the_stream(broker, stream, source, last, "hub")
+            case _:
+                export = Export(Path(origin))
+                manifest = export.check(settings.region, settings.service, interrupted_too)
+                source, last = ExportSource(export, manifest), manifest.read
+                await _holds_the_stream(broker, stream, source, last, "export")
         if last < seen:
             raise CannotRestore(
                 f"it ends at position {last}, but other services have followed {stream} to {seen}: take a newer export "
@@ -123,23 +131,23 @@ async def _restore(settings: Settings, origin: str, seen: int, interrupted_too: 
             yield step
 
 
-async def _holds_the_stream(broker: Client, stream: str, export: Export, manifest: Manifest) -> None:
-    """Raises CannotRestore where the stream has what the export has not."""
+async def _holds_the_stream(broker: Client, stream: str, source: Source, last: int, what: str) -> None:
+    """Raises CannotRestore where the stream has what the source, which ends at `last`, has not."""
     if (tail := await tail_of(broker.jetstream(), stream)) == 0:
         return
-    if tail > manifest.read:
+    if tail > last:
+        raise CannotRestore(f"{stream} goes on to position {tail}, the {what} ends at {last}: restore from the stream")
+    published = await StreamSource(broker, stream).after(tail - 1, 1)
+    held = await source.after(tail - 1, 1)
+    if [_id(one) for one in published] != [_id(one) for one in held]:
         raise CannotRestore(
-            f"{stream} goes on to position {tail}, the export ends at {manifest.read}: restore from the stream"
-        )
-    published, [exported] = (
-        await StreamSource(broker, stream).after(tail - 1, 1),
-        await ExportSource(export, manifest).after(tail - 1, 1),
-    )
-    if not published or (published[0].headers or {}).get("Nats-Msg-Id") != (exported.headers or {})["Nats-Msg-Id"]:
-        raise CannotRestore(
-            f"{stream} at position {tail} is another event than in the export: one of them is of another log. Find out "
+            f"{stream} at position {tail} is another event than in the {what}: one of them is of another log. Find out "
             "which is right before anything is restored"
         )
+
+
+def _id(message: Msg) -> str | None:
+    return (message.headers or {}).get("Nats-Msg-Id")
 
 
 async def _reconcile(settings: Settings, anew: bool) -> AsyncIterator[Any]:
@@ -158,10 +166,13 @@ def _reconciliation(settings: Settings, broker: RawStream) -> Reconciliation:
 
 
 @asynccontextmanager
-async def _broker(settings: Settings) -> AsyncIterator[RawStream]:
+async def _broker(settings: Settings, inbox: str = "_INBOX") -> AsyncIterator[RawStream]:
+    """`inbox` is what answers are sent to."""
     broker = RawStream()
     try:
-        await broker.connect(settings.nats_url, name="rembuk errand", connect_timeout=5, max_reconnect_attempts=3)
+        await broker.connect(
+            settings.nats_url, name="rembuk errand", connect_timeout=5, max_reconnect_attempts=3, inbox_prefix=inbox
+        )
     except _AWAY as error:
         raise CannotRun("NATS does not answer: start it first") from error
     try:

@@ -21,6 +21,13 @@ RELOADS = 2
 """nats-server 2.15.1 connects the imports of an account that a reload brought with the next reload only."""
 
 
+def linked_within(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, with the way to a hub, if there is one, beginning in the region's account."""
+    if not (leaf := settings.get("leafnodes")):
+        return dict(settings)
+    return {**settings, "leafnodes": {**leaf, "remotes": [{**one, "account": REGION} for one in leaf["remotes"]]}}
+
+
 class RegionNats(EmbeddedNats):
     """An EmbeddedNats with accounts. `password` is the file of what the region's services say; `settings` are as
     EmbeddedNats takes them."""
@@ -50,11 +57,8 @@ class RegionNats(EmbeddedNats):
                 self._wait_until_taken(said)
 
     def _own_settings(self) -> Mapping[str, Any]:
-        settings = super()._own_settings()
         own = accounts(self._region, self._password.read_text(), self._known())
-        leaf = settings.get("leafnodes", {})
-        remotes = [{**remote, "account": REGION} for remote in leaf.get("remotes", [])]
-        return {**settings, "accounts": own, **({"leafnodes": {**leaf, "remotes": remotes}} if remotes else {})}
+        return {**linked_within(super()._own_settings()), "accounts": own}
 
     def _known(self) -> list[Partner]:
         if not self._partners.exists():

@@ -1,4 +1,5 @@
-"""Restore: a log that is lost, or older than what was published, is brought to where its stream or an export ends.
+"""Restore: a log that is lost, or older than what was published, is brought to where a copy of it ends: its stream, the
+hub's mirror, or an export.
 
 Every event keeps its id, position, version and time, so streams, checkpoints and receipts go on as they were. It is
 one transaction: all of it, or nothing. What was never published is not in it: see docs/decisions/0012.

@@ -33,8 +33,12 @@ class HubCommand:
         self.data, self.base, self.leaf = data, free_ports(10), free_ports()
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.rembuk("hub", *arguments)
+
+    def rembuk(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command that regions have, too."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")}
-        command = [sys.executable, "-m", "rembuk_cli", "hub", *arguments, "--data", str(self.data)]
+        command = [sys.executable, "-m", "rembuk_cli", *arguments, "--data", str(self.data)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
     def up(self, *more: str) -> subprocess.CompletedProcess[str]:
@@ -174,6 +178,37 @@ def test_a_region_that_cannot_join_is_not_started_and_told_why(invited: Path, re
         refused = rembuk.up(*told)
         assert (refused.returncode, why in refused.stderr) == (2, True), refused.stderr
         assert not (rembuk.data / "region.json").exists()
+
+
+def test_what_the_hub_shows_is_rebuilt_verified_and_retried_by_the_commands_that_regions_have(
+    hub: HubCommand, invited: Path
+) -> None:
+    def rebuilt() -> None:  # once the mirrors were made
+        said = hub.rembuk("rebuild", "hub", "--json")
+        assert (said.returncode, json.loads(said.stdout.splitlines()[-1])["kind"]) == (0, "swapped"), said.stderr
+
+    eventually(rebuilt)
+    verified = hub.rembuk("verify", "hub")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "JATIM_REPORTS: 0 events, no head of it was cosigned" in verified.stdout
+    assert "problem: 0 rows, no difference" in verified.stdout
+    listed = hub.rembuk("quarantine", "list", "--region", "hub")
+    assert (listed.returncode, "nothing is in quarantine" in listed.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (["rebuild", "hub", "--as-of", "1"], "the hub has no log of its own"),
+        (["export", "hub"], "the hub records nothing of its own"),
+        (["reconcile", "hub"], "the hub records nothing of its own"),
+        (["restore", "hub", "--from", "stream"], "the hub records nothing of its own"),
+        (["status", "--region", "hub"], "'hub' is what the hub of all regions is called"),
+    ],
+)
+def test_what_the_hub_has_not_is_refused_and_said(hub: HubCommand, said: list[str], why: str) -> None:
+    answer = hub.rembuk(*said)
+    assert (answer.returncode, why in answer.stderr) == (2, True), answer.stderr
 
 
 def names_of(certificate: HubCertificate) -> list[str]:

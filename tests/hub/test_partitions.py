@@ -30,10 +30,10 @@ MORE = 150
 class Joined:
     """A region whose processes run, and whose nats-server reaches the hub through a link that can be cut."""
 
-    def __init__(self, hub: Hub, postgres_url: str) -> None:
+    def __init__(self, hub: Hub, postgres_url: str, extra: dict[str, str] | None = None) -> None:
         self.hub, self.federation = hub, hub.federation
         self.link = Link(hub.federation.leaf_port)
-        self.running = RunningRegion(postgres_url, "", ("reports",), {})
+        self.running = RunningRegion(postgres_url, "", ("reports",), extra or {})
         self.name = self.running.region.name
         self.federation.admit(self.name)
         self.nats = self.federation.start_region(self.name, self.link.port)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -163,7 +163,7 @@ class HubQueries:
         heads = {row.origin: Cosigned(row.size, row.cosigned_at) for row in await self._all(select(witnessed))}
         set_aside = select(quarantine.c.stream, func.count().label("events")).group_by(quarantine.c.stream)
         aside = {row.stream: row.events for row in await self._all(set_aside)}
-        now = datetime.now(UTC)
+        [[now]] = await self._all(select(func.now()))  # the clock by which the worker has looked
         for row in await self._all(select(region_stream).order_by(region_stream.c.service)):
             if row.region in found:
                 quarantined = aside.get(stream_name(row.region, row.service), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -29,7 +29,7 @@ ANSWER_S = 2.0
 """How long a region may take to answer."""
 LAST_LOOK = "select * from region_stream where region = $1 and service = $2"
 
-_SHOWN = "select coalesce(max(position), 0) from checkpoint where follower = $1 and stream = $2"
+_SHOWN = "select coalesce(max(position), 0), now() from checkpoint where follower = $1 and stream = $2"
 _KEYS = ("region", "service")
 _COLUMNS = tuple(region_stream.columns.keys())
 _ADD = insert_into(region_stream, *_COLUMNS)
@@ -86,10 +86,11 @@ class Watch:
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
-        """One look, written down. What is behind is read first, so that who is level does not seem to be ahead.
+        """One look, written down. What is behind is read first, so that who is level does not seem to be ahead. The
+        clock is that of the hub's database, by which others judge how long ago it was.
         Raises AnotherMirror, nats.errors.Error, and what `UNREACHABLE` lists."""
         async with borrowed(self._pool) as connection:
-            shown = await connection.fetchval(_SHOWN, *self._checkpoint.key)
+            [[shown, now]] = await connection.fetch(_SHOWN, *self._checkpoint.key)
         position = (await self.mirror()).state.last_seq
         region_position, error = None, ""
         diverged_at = self._last.diverged_at if self._last else None
@@ -102,14 +103,14 @@ class Watch:
             try:
                 if theirs is not None:
                     diverged_at = await self._compare(theirs, position)
-                await self._find_missing(min(shown, position), position, region_position)
+                await self._find_missing(min(shown, position), position, region_position, now)
             except (TimeoutError, nats.errors.Error) as failure:
                 error = f"{self._key[0]} lets none of its events be read: {failure!r}"
-        look = Look(datetime.now(UTC), position, shown, region_position, diverged_at)
-        now = standing(self._last, look, self._stalled_after)
-        self._tell(now)
-        self._last = now
-        await self._keep(now, error)
+        look = Look(now, position, shown, region_position, diverged_at)
+        stands = standing(self._last, look, self._stalled_after)
+        self._tell(stands)
+        self._last = stands
+        await self._keep(stands, error)
 
     async def mirror(self) -> StreamInfo:
         """The hub's own stream, made where it is not there. Raises AnotherMirror, nats.errors.Error."""
@@ -147,8 +148,9 @@ class Watch:
         self._compared = theirs.created
         return None
 
-    async def _find_missing(self, held: int, position: int, region_position: int) -> None:
-        """Note when the first event was recorded that the region has and we do not show."""
+    async def _find_missing(self, held: int, position: int, region_position: int, now: datetime) -> None:
+        """Note when the first event was recorded that the region has and we do not show: by the region's clock, but not
+        later than we heard of it."""
         if region_position <= held:
             self._missing = 0, None
         elif self._missing[0] != held + 1:
@@ -159,7 +161,7 @@ class Watch:
                 headers = await _read(self._region_api, self._stream, held + 1)
             moment = None
             with suppress(KeyError, ValueError):  # no event of Rembuk's: the projection will say so
-                moment = datetime.fromisoformat(headers["ce-time"])
+                moment = min(now, datetime.fromisoformat(headers["ce-time"]))
             self._missing = held + 1, moment
 
     def _tell(self, now: Standing) -> None:

@@ -5,7 +5,10 @@ from rembuk.event_log import EventLog
 from rembuk.settings import Settings
 from rembuk.worker import Handler, SideBySide
 
+from hub.mirrors import sources, verify
 from hub.regions import Regions, projectors, roster_of
+
+__all__ = ["build", "handlers", "sources", "verify"]
 
 _log = structlog.get_logger(__name__)
 

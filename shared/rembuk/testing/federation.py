@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
+import nats
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,6 +29,7 @@ from rembuk.embedded import HOST
 from rembuk.event import Event
 from rembuk.hub_regions import (
     DOMAIN,
+    INBOX,
     Admitted,
     Invitation,
     hub_server,
@@ -105,6 +107,15 @@ class Federation:
             for service in SERVICES:
                 await client.jetstream().add_stream(stream_config(name, service))
             yield client.jetstream()
+
+    @asynccontextmanager
+    async def asking(self, name: str) -> AsyncIterator[Client]:
+        """As whoever asks the hub from within a region."""
+        client = await nats.connect(self.regions[name].url, inbox_prefix=INBOX)
+        try:
+            yield client
+        finally:
+            await client.close()
 
     def _hub_settings(self) -> dict[str, Any]:
         return hub_server(self.admitted, self.key, f"{HOST}:{self.leaf_port}", self.certificate, self.private)

@@ -1,0 +1,93 @@
+"""The mirrors as an operator's errand reads them: to rebuild what is shown of them, and to hold them against the tree
+heads that the hub has cosigned."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+import msgspec
+import nats
+from rembuk import streams
+from rembuk.database import connect
+from rembuk.hub_regions import INBOX, KEY_SETTING, reader_seed
+from rembuk.key_setting import read_keys
+from rembuk.leaves import published_leaf
+from rembuk.merkle import Frontier, leaf_hash
+from rembuk.settings import Settings
+from rembuk.sources import PULL, Ending, StreamSource, ahead
+from rembuk.tree import origin
+from rembuk.verdicts import Verifying, Wrong
+
+from hub.projection import CODECS
+from hub.regions import roster_of
+
+_HEADS = "select origin, size, root from witnessed where size > 0"
+
+
+class Held(msgspec.Struct, frozen=True, tag_field="kind", tag="held"):
+    """A mirror has so many events, and the last tree head that the hub has cosigned covers so many of them (None: it
+    has cosigned none)."""
+
+    stream: str
+    events: int
+    cosigned: int | None
+
+
+@asynccontextmanager
+async def sources(settings: Settings, _wanted: Sequence[str] = ()) -> AsyncIterator[dict[str, Ending]]:
+    """Each mirror by its name, read in the account of its region. Raises nats.errors.Error, OSError, BadKey."""
+    key, *_ = read_keys(settings.environment.get(KEY_SETTING, ""), "the hub's key")
+    async with AsyncExitStack() as stack:
+        found: dict[str, Ending] = {}
+        for region in _regions(settings):
+            client = await nats.connect(
+                settings.nats_url, connect_timeout=5, max_reconnect_attempts=3, inbox_prefix=INBOX,
+                nkeys_seed_str=reader_seed(key, region),
+            )  # fmt: skip
+            stack.push_async_callback(client.close)
+            names = [streams.stream_name(region, service) for service in CODECS]
+            found |= {name: StreamSource(client, name) for name in names}
+        yield found
+
+
+async def verify(settings: Settings) -> AsyncIterator[Verifying | Wrong | Held]:
+    """Whether each mirror has every event, and those that the region had signed. Raises what `sources` does, and what
+    `rembuk.database.UNREACHABLE` lists."""
+    connection = await connect(settings.database_url, "verify")
+    try:
+        heads = {row["origin"]: row for row in await connection.fetch(_HEADS)}
+    finally:
+        connection.terminate()
+    async with sources(settings) as mirrors:
+        for region in _regions(settings):
+            for service in CODECS:
+                stream = streams.stream_name(region, service)
+                async for step in _against(mirrors[stream], stream, heads.get(origin(region, service))):
+                    yield step
+
+
+async def _against(mirror: Ending, stream: str, head: asyncpg.Record | None) -> AsyncIterator[Verifying | Wrong | Held]:
+    """A mirror against the head that was cosigned of its log."""
+    end, tree = await mirror.end(), Frontier()
+    root = None
+    async for messages in ahead(mirror, 0, end, PULL):
+        for message in messages:
+            if (position := streams.sequence(message)) != tree.size + 1:
+                yield Wrong("stream", f"{stream} goes on at {position} there: something is missing", tree.size + 1)
+                return
+            tree.append(leaf_hash(published_leaf(message)))
+            if head is not None and tree.size == head["size"]:
+                root = tree.root
+        yield Verifying(tree.size, end)
+    if head is not None and end < head["size"]:
+        yield Wrong("stream", f"{stream} ends there, and a head of {head['size']} events was cosigned", end + 1)
+    elif head is not None and root != head["root"]:
+        yield Wrong("stream", f"{stream} up to there is not what was signed and cosigned", head["size"])
+    yield Held(stream, end, head["size"] if head is not None else None)
+
+
+def _regions(settings: Settings) -> list[str]:
+    """Every one that is admitted or was."""
+    return list(dict.fromkeys(one.name for one in roster_of(settings).read()))
