@@ -28,12 +28,20 @@ from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpene
 from rembuk.contracts.reports import (
     ProblemAnalysed,
     ProblemClosed,
-    ProblemEvent,
+    ProblemHandedOver,
     ProblemPrioritised,
+    ProblemReferred,
     ProblemRejected,
     ProblemReopened,
     ProblemReported,
     ProblemVerified,
+    ReferralAccepted,
+    ReferralDeclined,
+    ReferralOffered,
+    ReferralReturned,
+    ReferralWithdrawn,
+    RegionIntroduced,
+    ReportsEvent,
     SolutionApplied,
     SolutionAssessed,
     SolutionProposed,
@@ -159,7 +167,7 @@ def project(fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent | Privacy
             assert_never(event)
 
 
-def project_open_problems(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
+def project_open_problems(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     """What a problem's event, as reports tells it, changes in what forums may put on their agenda."""
     match fact.event:
         case ProblemReported() as event:
@@ -201,6 +209,10 @@ def project_open_problems(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequen
             return _status(fact, "closed", is_open=False)
         case ProblemReopened():
             return _status(fact, "reopened", is_open=True)
+        case ProblemReferred() | ReferralWithdrawn() | ProblemHandedOver() | ReferralReturned():
+            return ()
+        case ReferralOffered() | ReferralAccepted() | ReferralDeclined() | RegionIntroduced():
+            return ()
         case PersonErased() | SealedDataOpened():
             return ()  # nothing of what is sealed is here
         case event:
@@ -212,7 +224,7 @@ def _for_forums(event: ProblemReported) -> bool:
     return event.disclosure in ("public", "forum") and not CATEGORIES[event.category].sensitive
 
 
-def _status(fact: Recorded[ProblemEvent | PrivacyEvent], status: str, *, is_open: bool) -> Sequence[Change]:
+def _status(fact: Recorded[ReportsEvent], status: str, *, is_open: bool) -> Sequence[Change]:
     return (change(PROBLEM_STATUS, id=fact.stream_id, status=status, open=is_open),)
 
 

@@ -26,12 +26,20 @@ from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpene
 from rembuk.contracts.reports import (
     ProblemAnalysed,
     ProblemClosed,
-    ProblemEvent,
+    ProblemHandedOver,
     ProblemPrioritised,
+    ProblemReferred,
     ProblemRejected,
     ProblemReopened,
     ProblemReported,
     ProblemVerified,
+    ReferralAccepted,
+    ReferralDeclined,
+    ReferralOffered,
+    ReferralReturned,
+    ReferralWithdrawn,
+    RegionIntroduced,
+    ReportsEvent,
     SolutionApplied,
     SolutionAssessed,
     SolutionProposed,
@@ -75,7 +83,7 @@ def _project(region: str, service: str, fact: Recorded[Any]) -> Sequence[Change]
             return counted
 
 
-def _of_problem(region: str, fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
+def _of_problem(region: str, fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     row = {"region": region, "id": fact.stream_id, "changed_at": fact.recorded_at}
     match fact.event:
         case ProblemReported() as event:
@@ -97,6 +105,10 @@ def _of_problem(region: str, fact: Recorded[ProblemEvent | PrivacyEvent]) -> Seq
             return (change(STATUS, **row, status="closed"),)
         case ProblemReopened():
             return (change(STATUS, **row, status="reopened"),)
+        case ProblemReferred() | ReferralWithdrawn() | ProblemHandedOver() | ReferralReturned():
+            return ()
+        case ReferralOffered() | ReferralAccepted() | ReferralDeclined() | RegionIntroduced():
+            return ()
         case PersonErased() | SealedDataOpened():
             return ()
         case event:

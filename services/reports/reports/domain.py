@@ -12,11 +12,18 @@ from rembuk.contracts.reports import (
     ProblemAnalysed,
     ProblemClosed,
     ProblemEvent,
+    ProblemHandedOver,
     ProblemPrioritised,
+    ProblemReferred,
     ProblemRejected,
     ProblemReopened,
     ProblemReported,
     ProblemVerified,
+    ReferralAccepted,
+    ReferralDeclined,
+    ReferralOffered,
+    ReferralReturned,
+    ReferralWithdrawn,
     SolutionApplied,
     SolutionAssessed,
     SolutionProposed,
@@ -283,6 +290,10 @@ def evolve(state: State, event: ProblemEvent) -> State:
             return Solved(state.problem) if event.effective else Open(state.problem)
         case ProblemClosed():
             return Closed(state.problem)
+        case ProblemReferred() | ReferralWithdrawn() | ProblemHandedOver() | ReferralReturned():
+            return state
+        case ReferralOffered() | ReferralAccepted() | ReferralDeclined():
+            return state
         case _:
             assert_never(event)
 

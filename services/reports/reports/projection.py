@@ -6,16 +6,24 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from rembuk.bulk import Change, change, insert_into, update
-from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpened
+from rembuk.contracts.privacy import PersonErased, SealedDataOpened
 from rembuk.contracts.reports import (
     ProblemAnalysed,
     ProblemClosed,
-    ProblemEvent,
+    ProblemHandedOver,
     ProblemPrioritised,
+    ProblemReferred,
     ProblemRejected,
     ProblemReopened,
     ProblemReported,
     ProblemVerified,
+    ReferralAccepted,
+    ReferralDeclined,
+    ReferralOffered,
+    ReferralReturned,
+    ReferralWithdrawn,
+    RegionIntroduced,
+    ReportsEvent,
     SolutionApplied,
     SolutionAssessed,
     SolutionProposed,
@@ -37,7 +45,7 @@ PRIORITISED = update(problem, "version", "priority", "changed_at")
 PROPOSED = update(problem, "version", "status", "proposal", "changed_at")
 
 
-def project(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
+def project(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     """What a problem's event changes in its row, and an erasure among the erased."""
     row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
     match fact.event:
@@ -84,6 +92,10 @@ def project(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
             return (change(STATUS, **row, status="closed"),)
         case ProblemReopened():
             return (change(STATUS, **row, status="reopened"),)
+        case ProblemReferred() | ReferralWithdrawn() | ProblemHandedOver() | ReferralReturned():
+            return ()
+        case ReferralOffered() | ReferralAccepted() | ReferralDeclined() | RegionIntroduced():
+            return ()
         case PersonErased() | SealedDataOpened():
             return project_privacy(fact)
         case event:
