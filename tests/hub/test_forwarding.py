@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from nats.errors import NoRespondersError, TimeoutError  # noqa: A004 - the client's own
+from nats.errors import NoRespondersError, TimeoutError
 from rembuk.contracts.reports import (
     ProblemClosed,
     ProblemReferred,

@@ -161,7 +161,9 @@ class HubQueries:
             for row in await self._all(select(region).order_by(region.c.name))
         }
         heads = {row.origin: Cosigned(row.size, row.cosigned_at) for row in await self._all(select(witnessed))}
-        set_aside = select(quarantine.c.stream, func.count().label("events")).group_by(quarantine.c.stream)
+        set_aside = select(quarantine.c.stream, func.count(quarantine.c.position.distinct()).label("events")).group_by(
+            quarantine.c.stream
+        )
         aside = {row.stream: row.events for row in await self._all(set_aside)}
         now = datetime.now(UTC)
         for row in await self._all(select(region_stream).order_by(region_stream.c.service)):
