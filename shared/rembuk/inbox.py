@@ -43,9 +43,11 @@ class Letter(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True):
-    """Letters behind the position that was asked about, not all perhaps; `last` is the last position there is."""
+    """Letters behind the position that was asked about, not all perhaps; `last` is the last position there is, and
+    `event_id` that of the letter at the position itself, "" for none."""
 
     last: int
+    event_id: str
     letters: list[Letter]
 
 
@@ -104,8 +106,9 @@ class Inbox:
         position = await self._position(jetstream)
         answer = await client.request(ADDRESSED, str(position).encode(), timeout=ANSWER_S)
         page = _decode(Page).decode(answer.data)
-        if page.last < position:
-            self._say(f"the hub has lost letters: its last is {page.last}, and {position} came from it", critical=True)
+        if page.last != position and page.event_id != await self._event_id(jetstream, position):
+            why = f"the hub's letters are not those that came from it up to {position}: nothing is fetched"
+            self._say(why, critical=True)
             return False
         self._say("")
         for letter in page.letters:
@@ -120,6 +123,12 @@ class Inbox:
             info = await jetstream.add_stream(self._config)
             _log.info("inbox made", stream=self._config.name)
         return info.state.last_seq
+
+    async def _event_id(self, jetstream: JetStreamContext, position: int) -> str:
+        if not position:
+            return ""
+        message = await jetstream.get_msg(self._config.name or "", seq=position)
+        return (message.headers or {}).get("ce-id", "")
 
     async def _keep(self, jetstream: JetStreamContext, letter: Letter) -> None:
         """Raises nats.errors.Error where another letter has that place already."""

@@ -45,7 +45,8 @@ class Kept:
 
     async def tell(self, question: Msg) -> None:
         after = int(question.data)
-        page = Page(len(self.letters), self.letters[after : after + 2])
+        event_id = self.letters[after - 1].headers["ce-id"] if 0 < after <= len(self.letters) else ""
+        page = Page(len(self.letters), event_id, self.letters[after : after + 2])
         await question.respond(msgspec.msgpack.encode(page))
 
 
@@ -102,21 +103,24 @@ async def test_what_a_region_said_a_day_ago_is_reacted_to_after_what_another_say
     await log.stop()
 
 
-async def test_without_the_hub_it_waits_and_a_hub_that_lost_letters_is_called_so(
-    broker: Client, nats_url: str, region: TallyRegion
-) -> None:
-    inbox, kept = Inbox(nats_url, region.name), Kept()
+async def test_without_the_hub_it_waits(broker: Client, nats_url: str, region: TallyRegion) -> None:
     with pytest.raises(NoRespondersError):
-        await inbox.fetch(broker)
-    subscription = await broker.subscribe(ADDRESSED, cb=kept.tell)
-    kept.letters = [letter(1, "jabar", 7, uuid4()), letter(2, "jabar", 8, uuid4())]
+        await Inbox(nats_url, region.name).fetch(broker)
+
+
+@pytest.mark.parametrize("others", [1, 3], ids=["fewer", "more"])
+async def test_of_a_hub_whose_letters_are_others_now_nothing_is_taken_and_it_is_said_once(
+    hub: Kept, broker: Client, nats_url: str, region: TallyRegion, others: int
+) -> None:
+    inbox = Inbox(nats_url, region.name)
+    hub.letters = [letter(1, "jabar", 7, uuid4()), letter(2, "jabar", 8, uuid4())]
     assert await inbox.fetch(broker)
     assert not await inbox.fetch(broker)
-    kept.letters = kept.letters[:1]
+    hub.letters = [letter(n, "jabar", n, uuid4()) for n in range(1, others + 1)]
     with capture_logs() as said:
         assert not await inbox.fetch(broker)
         assert not await inbox.fetch(broker)
     assert [(one["log_level"], one["event"]) for one in said] == [
-        ("critical", "the hub has lost letters: its last is 1, and 2 came from it")
+        ("critical", "the hub's letters are not those that came from it up to 2: nothing is fetched")
     ]
-    await subscription.unsubscribe()
+    assert len(await messages(broker, inbox_name(region.name))) == 2

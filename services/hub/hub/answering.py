@@ -22,6 +22,7 @@ _KNOWN = "select service, position, state, looked_at from region_stream where re
 _INTRODUCED = """select introduced.region as name, public_key from introduced
                  join region on region.name = introduced.region where revoked_at is null order by introduced.region"""
 _LAST = "select coalesce(max(position), 0) from inbox where region = $1"
+_EVENT_ID = "select headers::json ->> 'ce-id' from inbox where region = $1 and position = $2"
 _LETTERS = "select position, headers, data from inbox where region = $1 and position > $2 order by position limit $3"
 _READ = """insert into inbox_read (region, position, asked_at) values ($1, $2, now())
            on conflict (region) do update set position = excluded.position, asked_at = now()
@@ -67,4 +68,4 @@ async def _page(connection: asyncpg.Connection[Any], region: str, after: int) ->
             break
         letters.append(Letter(row["position"], msgspec.json.decode(row["headers"]), row["data"]))
         size += len(row["data"]) + len(row["headers"])
-    return Page(last, letters)
+    return Page(last, await connection.fetchval(_EVENT_ID, region, after) or "", letters)
