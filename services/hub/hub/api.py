@@ -7,7 +7,7 @@ from litestar.params import Parameter
 from rembuk.web.commands import known_area, known_category
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, CategoryFilter, Cursor, Limit, Since, moment
-from rembuk.wording import pattern
+from rembuk.wording import REGION_NAME
 
 from hub.queries import (
     Count,
@@ -22,7 +22,6 @@ from hub.queries import (
     Status,
 )
 
-REGION_NAME = pattern(r"^[a-z][a-z0-9]{1,15}(?!\n)$", "not a region's name such as jatim")
 RegionFilter = Annotated[str | None, Parameter(query="region", pattern=REGION_NAME)]
 
 

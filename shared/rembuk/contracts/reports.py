@@ -191,8 +191,8 @@ class Brief(msgspec.Struct, frozen=True):
 
 
 class ReferralOffered(Event, frozen=True):
-    """Another region offers us a problem under the id that it has there. Sealed are description, location and note, as
-    of a report, under a key of this event's own. It was found to be so where it comes from."""
+    """Another region, `origin`, offers this one, `to`, a problem under the id that it has there. It was found to be so
+    where it comes from. Sealed are description, location and note, as of a report, under a key of this event's own."""
 
     origin: Code
     area: Code
@@ -205,6 +205,7 @@ class ReferralOffered(Event, frozen=True):
     note: Sealed = ""
     root_cause: Public = ""
     history: tuple[Earlier, ...] = ()
+    to: Code = ""
 
 
 class ReferralAccepted(Event, frozen=True):
