@@ -150,7 +150,7 @@ class Reactor:
                     if case.error or not case.fact:
                         raise case.error or Undecodable()
                     for wish in case.wishes:
-                        reacted.outcomes.append(await self._grant(case.fact, wish))
+                        reacted.outcomes.append(await self._grant(case.fact, wish, streams.sequence(case.message)))
                 except Exception as error:
                     if isinstance(error, VersionConflict) or is_unreachable(error):
                         raise  # contended, or away: it passes
@@ -198,13 +198,13 @@ class Reactor:
     def _name(self) -> str:
         return self.checkpoint.follower
 
-    async def _grant(self, fact: Recorded[Any], wish: Wish) -> tuple[str, UUID, str, str, str]:
-        """Handle one command; its line for the ledger."""
+    async def _grant(self, fact: Recorded[Any], wish: Wish, place: int) -> tuple[str, UUID, str, str, str]:
+        """Handle one command that an event at this place of the stream gives rise to; its line for the ledger."""
         metadata = Metadata(
             correlation_id=fact.metadata.correlation_id or str(fact.id),
             causation_id=str(fact.id),
             actor=f"reaction:{self._name}",
-            traceparent=tracing.handling(fact.position, fact.metadata.traceparent),
+            traceparent=tracing.handling(place, fact.metadata.traceparent),
         )
         logs.begin_journey(metadata.correlation_id)
         key = key_of(self._name, fact.id, wish.name)

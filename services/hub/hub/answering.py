@@ -1,27 +1,70 @@
-"""What the hub tells a region that asks how far it knows it."""
+"""What the hub tells a region that asks: how far it knows it, which others there are, and what they say to it."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import msgspec
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk.database import UNREACHABLE, borrowed
-from rembuk.hub_regions import STANDING, Known
+from rembuk.hub_regions import ADDRESSED, REGIONS, STANDING, Introduced, Known
+from rembuk.inbox import Letter, Page
+
+PAGE, PAGE_BYTES = 50, 256 * 1024
+"""Letters of one answer, and after how many bytes no other is added: with the largest event it fits into a message."""
 
 _KNOWN = "select service, position, state, looked_at from region_stream where region = $1 order by service"
+_INTRODUCED = """select introduced.region as name, public_key from introduced
+                 join region on region.name = introduced.region where revoked_at is null order by introduced.region"""
+_LAST = "select coalesce(max(position), 0) from inbox where region = $1"
+_LETTERS = "select position, headers, data from inbox where region = $1 and position > $2 order by position limit $3"
+_READ = """insert into inbox_read (region, position, asked_at) values ($1, $2, now())
+           on conflict (region) do update set position = excluded.position, asked_at = now()
+           where inbox_read.position <> excluded.position or inbox_read.asked_at < now() - interval '10 s'"""
+
+_log = structlog.get_logger(__name__)
+
+Answer = Callable[[asyncpg.Connection[Any], Msg], Awaitable[bytes]]
 
 
 async def answer(client: Client, pool: asyncpg.Pool[Any], region: str) -> None:
     """Answer whoever asks in a region's account, as long as the connection lasts."""
 
-    async def tell(question: Msg) -> None:
-        with suppress(*UNREACHABLE):  # an answer that does not come is one, too
-            async with borrowed(pool) as connection:
-                known = [Known(**row) for row in await connection.fetch(_KNOWN, region)]
-            await question.respond(msgspec.json.encode(known))
+    async def standing(connection: asyncpg.Connection[Any], _: Msg) -> bytes:
+        return msgspec.json.encode([Known(**row) for row in await connection.fetch(_KNOWN, region)])
 
-    await client.subscribe(STANDING, cb=tell)
+    async def regions(connection: asyncpg.Connection[Any], _: Msg) -> bytes:
+        return msgspec.json.encode([Introduced(**row) for row in await connection.fetch(_INTRODUCED)])
+
+    async def letters(connection: asyncpg.Connection[Any], question: Msg) -> bytes:
+        return msgspec.msgpack.encode(await _page(connection, region, int(question.data)))
+
+    def told(answered: Answer) -> Callable[[Msg], Awaitable[None]]:
+        async def tell(question: Msg) -> None:
+            with suppress(*UNREACHABLE):  # an answer that does not come is one, too
+                async with borrowed(pool) as connection:
+                    await question.respond(await answered(connection, question))
+
+        return tell
+
+    for subject, answered in ((STANDING, standing), (REGIONS, regions), (ADDRESSED, letters)):
+        await client.subscribe(subject, cb=told(answered))
+
+
+async def _page(connection: asyncpg.Connection[Any], region: str, after: int) -> Page:
+    """What others have said to a region behind a position; that it has come so far is written down."""
+    await connection.execute(_READ, region, after)
+    last = await connection.fetchval(_LAST, region)
+    letters: list[Letter] = []
+    size = 0
+    for row in await connection.fetch(_LETTERS, region, after, PAGE):
+        if size > PAGE_BYTES:
+            break
+        letters.append(Letter(row["position"], msgspec.json.decode(row["headers"]), row["data"]))
+        size += len(row["data"]) + len(row["headers"])
+    return Page(last, letters)
