@@ -1,4 +1,4 @@
-"""A problem between two regions: each rule, given-when-then; and whatever happens in whatever order, it has one home."""
+"""A problem between two regions: each rule, given-when-then; and in whatever order they speak, it has one home."""
 
 from collections import deque
 from datetime import UTC, date, datetime
@@ -48,7 +48,7 @@ from reports.commands import (
 )
 from reports.domain import PROBLEM
 from reports.domain.states import HandedOver, Offered, Referred, Unreported
-from reports.reactions import answer
+from reports.reactions import taken_up
 
 AREA, DAY, AT = "35.78.08.1004", date(2026, 11, 23), datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -258,7 +258,7 @@ class Regions:
                 offered = msgspec.structs.replace(OFFERED, origin=event.origin, to=event.to)
                 self.ask(other, OfferReferral(offered))
             else:
-                self.ask(other, answer(event))  # type: ignore[arg-type]
+                self.ask(other, taken_up(event))  # type: ignore[arg-type]
 
     def homes(self) -> set[str]:
         states = {region: self.state(region) for region in REGIONS}

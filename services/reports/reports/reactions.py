@@ -4,17 +4,14 @@ says about a problem that one of us refers to the other is taken up, and answere
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import asyncpg
-import msgspec
 from rembuk.contracts.forums import ForumHeld
 from rembuk.contracts.reports import (
-    Brief,
     ProblemReferred,
     ReferralAccepted,
     ReferralDeclined,
-    ReferralOffered,
     ReferralWithdrawn,
     addressed,
 )
@@ -22,9 +19,9 @@ from rembuk.event import Recorded
 from rembuk.ids import event_id
 from rembuk.reactions import React, Wish, key_of
 from rembuk.referral_key import KeyPair
-from rembuk.sealing import texts_of
 from rembuk.vault import Vault
 
+from reports.briefs import offered
 from reports.commands import EndOffer, HandOver, OfferReferral, ProblemCommand, ProposeSolution, ReturnReferral
 from reports.domain import PROBLEM
 
@@ -33,8 +30,6 @@ REFERRALS = "referrals"
 
 KeyPairOf = Callable[["asyncpg.Connection[Any]"], Awaitable[KeyPair]]
 """Our own pair, from our database."""
-
-_brief = msgspec.json.Decoder(Brief).decode
 
 
 async def react(facts: Sequence[Recorded[Any]], _: asyncpg.Connection[Any]) -> list[list[Wish]]:
@@ -59,18 +54,27 @@ def proposals(fact: Recorded[ForumHeld]) -> list[Wish]:
 
 
 def referrals(region: str, vault: Vault, key_pair: KeyPairOf) -> React:
-    """The reaction to what other regions say to ours. Only that region opens a brief: what was sealed for another key
-    is set aside (NotForUs), and what is no brief as well."""
+    """The reaction to what other regions say to ours. A brief that our key does not open (NotForUs), or that is none,
+    is set aside."""
 
     async def react(facts: Sequence[Recorded[Any]], connection: asyncpg.Connection[Any]) -> list[list[Wish]]:
-        ours = [fact for fact in facts if (said := addressed(fact.event)) and said[1] == region]
-        pair = await key_pair(connection) if any(isinstance(fact.event, ProblemReferred) for fact in ours) else None
-        return [[_wish(fact, vault, pair)] if fact in ours else [] for fact in facts]
+        said = [(addressed(fact.event) or ("", ""))[1] == region for fact in facts]
+        offers = any(ours and isinstance(fact.event, ProblemReferred) for ours, fact in zip(said, facts, strict=True))
+        pair = await key_pair(connection) if offers else None
+        return [[_answer(fact, vault, pair)] if ours else [] for ours, fact in zip(said, facts, strict=True)]
 
     return react
 
 
-def answer(event: ReferralWithdrawn | ReferralAccepted | ReferralDeclined) -> ProblemCommand:
+def _answer(fact: Recorded[Any], vault: Vault, pair: KeyPair | None) -> Wish:
+    if not isinstance(fact.event, ProblemReferred):
+        return Wish(PROBLEM, fact.stream_id, taken_up(fact.event), "answer")
+    assert pair is not None
+    event, key = offered(fact, pair, vault, event_id(key_of(REFERRALS, fact.id, "offer")))
+    return Wish(PROBLEM, fact.stream_id, OfferReferral(event), "offer", keys=(key,))
+
+
+def taken_up(event: ReferralWithdrawn | ReferralAccepted | ReferralDeclined) -> ProblemCommand:
     """What is to be done about what another region says of an offer."""
     match event:
         case ReferralWithdrawn():
@@ -79,37 +83,5 @@ def answer(event: ReferralWithdrawn | ReferralAccepted | ReferralDeclined) -> Pr
             return HandOver(event.to)
         case ReferralDeclined():
             return ReturnReferral(event.to, event.code, event.reason)
-
-
-def _wish(fact: Recorded[Any], vault: Vault, pair: KeyPair | None) -> Wish:
-    if isinstance(fact.event, ProblemReferred):
-        assert pair is not None
-        return _offer(fact, vault, pair)
-    return Wish(PROBLEM, fact.stream_id, answer(fact.event), "answer")
-
-
-def _offer(fact: Recorded[ProblemReferred], vault: Vault, pair: KeyPair) -> Wish:
-    """The offer, its texts sealed anew as those of a report are."""
-    referred = fact.event
-    brief = _brief(pair.open(referred.brief, sealed_for(fact.stream_id, fact.id)))
-    recorded_as = event_id(key_of(REFERRALS, fact.id, "offer"))
-    texts = vault.new_key(texts_of(recorded_as))
-
-    def sealed(text: str) -> str:
-        return texts.seal(recorded_as, text) if text else ""
-
-    offered = ReferralOffered(
-        origin=referred.origin,
-        to=referred.to,
-        area=referred.area,
-        category=referred.category,
-        title=brief.title,
-        description=sealed(brief.description),
-        disclosure=referred.disclosure,
-        reported_at=referred.reported_at,
-        location=sealed(brief.location),
-        note=sealed(brief.note),
-        root_cause=brief.root_cause,
-        history=brief.history,
-    )
-    return Wish(PROBLEM, fact.stream_id, OfferReferral(offered), "offer", keys=(texts.wrapped,))
+        case _:
+            assert_never(event)
