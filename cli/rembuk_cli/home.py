@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 import psutil  # type: ignore[import-untyped]
 from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
-from rembuk.hub_regions import DOMAIN, Invitation, region_server
+from rembuk.hub_regions import DOMAIN, JOINED, Invitation, region_server
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region
 from rembuk.region_nats import RegionNats
@@ -222,6 +222,7 @@ class Home:
             ports={service: plan.ports[service] for service in SERVICES},
             extra=plan.extra
             | {PARTNERS: str(self.partners)}
+            | ({JOINED: "1"} if self.invitation() else {})
             | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
         )
 

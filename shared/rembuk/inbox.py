@@ -64,8 +64,8 @@ def inbox_config(region: str) -> StreamConfig:
 
 
 class InboxCheckpoint(Checkpoint):
-    """That of a follower of the inbox. Regions are heard in any order of time, for one of them may have been cut off for
-    a day: nothing counts as reacted to because it was recorded early."""
+    """That of a follower of the inbox. Regions are heard in any order of time, for one may have been cut off for a day:
+    nothing counts as reacted to because it was recorded early."""
 
     @classmethod
     def told(cls, settings: Settings, follower: str) -> InboxCheckpoint:
@@ -123,7 +123,7 @@ class Inbox:
 
     async def _keep(self, jetstream: JetStreamContext, letter: Letter) -> None:
         """Raises nats.errors.Error where another letter has that place already."""
-        told = {name: value for name, value in letter.headers.items() if name != Header.MSG_ID}
+        told = {name: value for name, value in letter.headers.items() if not name.startswith("Nats-")}  # of the relay
         subject = ".".join(["inbox", self._region, told["ce-region"], told["ce-type"]])
         headers = told | {Header.EXPECTED_LAST_SEQUENCE: str(letter.position - 1)}
         await jetstream.publish(subject, letter.data, headers=headers, stream=self._config.name)

@@ -1,7 +1,7 @@
 """What one region seals for another one: HPKE (RFC 9180) under a key pair that the region makes once.
 
-The private half lies in the vault of its reports service, wrapped by the region key as the keys of persons are, under an
-opaque id of the region's own: so a rotation of the region key takes it along, and a backup of the vault has it.
+The private half lies in the vault of its reports service, wrapped by the region key as the keys of persons are, under
+an opaque id of the region's own: so a rotation of the region key takes it along, and a backup of the vault has it.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _READ = """insert into inbox_read (region, position, asked_at) values ($1, $2, n
 
 _log = structlog.get_logger(__name__)
 
-Answer = Callable[[asyncpg.Connection[Any], Msg], Awaitable[bytes]]
+Answer = Callable[["asyncpg.Connection[Any]", Msg], Awaitable[bytes]]
 
 
 async def answer(client: Client, pool: asyncpg.Pool[Any], region: str) -> None:

@@ -133,9 +133,7 @@ class Forwarder:
                 await self._introduce(connection, event, fact)
         for hearer in sorted(hearers):
             await connection.execute(_ONE_BY_ONE)
-            await connection.execute(
-                _WRITE, hearer, msgspec.json.encode(message.headers).decode(), message.data
-            )
+            await connection.execute(_WRITE, hearer, msgspec.json.encode(message.headers).decode(), message.data)
         return fact
 
     def _vouch(self, message: Msg, speaker: str) -> None:

@@ -6,11 +6,13 @@ has one id in both.
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Date,
     DateTime,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -83,6 +85,40 @@ region_stream = Table(  # as the last look at it found it
     Column("missing_since", DateTime(timezone=True)),  # when the first event was recorded that is not shown
     Column("diverged_at", BigInteger),  # where the region's stream holds another event than the mirror
     Column("error", Text, nullable=False),
+)
+
+inbox = Table(  # what other regions say to one, as they published it
+    "inbox",
+    beside,
+    Column("region", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("headers", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+inbox_read = Table(  # behind which position a region asked last
+    "inbox_read",
+    beside,
+    Column("region", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("asked_at", DateTime(timezone=True), nullable=False),
+)
+
+referral = Table(
+    "referral",
+    beside,
+    Column("receiver", Text, primary_key=True),
+    Column("problem_id", Text, primary_key=True),
+    Column("origin", Text, primary_key=True),
+    Column("accepted", Boolean, nullable=False),
+)
+
+introduced = Table(  # by which key others seal for a region: the first that it told
+    "introduced",
+    beside,
+    Column("region", Text, primary_key=True),
+    Column("public_key", Text, nullable=False),
+    Column("introduced_at", DateTime(timezone=True), nullable=False),
 )
 
 witnessed = Table(  # the kernel's: see rembuk/witness.sql

@@ -5,7 +5,8 @@ from rembuk.event_log import EventLog
 from rembuk.settings import Settings
 from rembuk.worker import Handler, SideBySide
 
-from hub.regions import Regions, projectors, roster_of
+from hub import regions
+from hub.regions import Regions, roster_of
 
 _log = structlog.get_logger(__name__)
 
@@ -36,4 +37,4 @@ def build(settings: Settings) -> Worker:
 def handlers(settings: Settings, _: EventLog) -> list[Handler]:
     """What is made of which stream, of every region in the list, so that quarantine can be retried."""
     names = {one.name: None for one in roster_of(settings).read()}
-    return [handler for name in names for handler in projectors(settings, name)]
+    return [handler for name in names for handler in regions.handlers(settings, name)]
