@@ -44,7 +44,7 @@ def routes(queries: HubQueries) -> list[Any]:
         known_area(area)
         known_category(category)
         moment_since = moment(since, "since")
-        return await queries.problems_by(by, area, moment_since, region=region, category=category, status=status)
+        return await queries.problems_by(by, area, moment_since, status, region=region, category=category)
 
     @get("/v1/deliberations", summary="Meetings of forums, counted", responses=documented(400, 422, 503))
     async def count_meetings(
@@ -68,6 +68,6 @@ def routes(queries: HubQueries) -> list[Any]:
     ) -> ProblemPage:
         known_area(area)
         known_category(category)
-        return await queries.problems(area, cursor, limit, region=region, category=category, status=status)
+        return await queries.problems(area, status, cursor, limit, region=region, category=category)
 
     return [list_regions, count_problems, count_meetings, count_events, list_problems]

@@ -24,11 +24,10 @@ from rembuk.contracts.reports import (
 from rembuk.decider import Refused
 from rembuk.event import Recorded
 from rembuk.referral_key import KeyPair, seal_for
-from rembuk.region_key import WrappedKey
 from rembuk.rows import recorded
-from rembuk.sealing import opened, sealed_in, texts_of
+from rembuk.sealing import opened, sealed_in
 from rembuk.texts import confidential_fields
-from rembuk.vault import Vault
+from rembuk.vault import NewKey, Vault
 
 from reports.queries import History
 
@@ -64,19 +63,16 @@ def reported_at(region: str, history: History) -> datetime:
     return told.event.reported_at if isinstance(told.event, ReferralOffered) else told.recorded_at
 
 
-def offered(
-    fact: Recorded[ProblemReferred], pair: KeyPair, vault: Vault, recorded_as: UUID
-) -> tuple[ReferralOffered, WrappedKey]:
-    """The offer that a referral is to its receiver, to be recorded in the event of that id: its texts sealed anew as
-    those of a report are, under this key. Raises NotForUs, and msgspec.MsgspecError where it is no brief."""
+def offered(fact: Recorded[ProblemReferred], pair: KeyPair, texts: NewKey, recorded_as: UUID) -> ReferralOffered:
+    """The offer that a referral is to its receiver, to be recorded in the event of that id: its texts sealed anew, as
+    those of a report are, under that event's key. Raises NotForUs, and msgspec.MsgspecError where it is no brief."""
     referred = fact.event
     brief = _decode(pair.open(referred.brief, brief_about(fact.stream_id, fact.id)))
-    texts = vault.new_key(texts_of(recorded_as))
 
     def sealed(text: str) -> str:
         return texts.seal(recorded_as, text) if text else ""
 
-    event = ReferralOffered(
+    return ReferralOffered(
         origin=referred.origin,
         to=referred.to,
         area=referred.area,
@@ -90,7 +86,6 @@ def offered(
         root_cause=brief.root_cause,
         history=brief.history,
     )
-    return event, texts.wrapped
 
 
 def _facts(region: str, history: History) -> list[Recorded[Any]]:

@@ -3,7 +3,8 @@ says about a problem that one of us refers to the other is taken up, and answere
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, assert_never
 
 import asyncpg
@@ -18,8 +19,10 @@ from rembuk.contracts.reports import (
 from rembuk.event import Recorded
 from rembuk.ids import event_id
 from rembuk.reactions import React, Wish, key_of
-from rembuk.referral_key import KeyPair
-from rembuk.vault import Vault
+from rembuk.referral_key import KeyPair, load_pair
+from rembuk.region_key import RegionKey, RegionKeys
+from rembuk.sealing import texts_of
+from rembuk.vault import NewKey
 
 from reports.briefs import offered
 from reports.commands import EndOffer, HandOver, OfferReferral, ProblemCommand, ProposeSolution, ReturnReferral
@@ -27,9 +30,6 @@ from reports.domain import PROBLEM
 
 NAME = "agreements"
 REFERRALS = "referrals"
-
-KeyPairOf = Callable[["asyncpg.Connection[Any]"], Awaitable[KeyPair]]
-"""Our own pair, from our database."""
 
 
 async def react(facts: Sequence[Recorded[Any]], _: asyncpg.Connection[Any]) -> list[list[Wish]]:
@@ -53,25 +53,31 @@ def proposals(fact: Recorded[ForumHeld]) -> list[Wish]:
     ]
 
 
-def referrals(region: str, vault: Vault, key_pair: KeyPairOf) -> React:
+def referrals(region: str, region_keys: Callable[[], RegionKeys]) -> React:
     """The reaction to what other regions say to ours. A brief that our key does not open (NotForUs), or that is none,
-    is set aside."""
+    is set aside. The region's keys are asked for when the first offer comes."""
+    kept = cache(region_keys)
 
     async def react(facts: Sequence[Recorded[Any]], connection: asyncpg.Connection[Any]) -> list[list[Wish]]:
-        said = [(addressed(fact.event) or ("", ""))[1] == region for fact in facts]
-        offers = any(ours and isinstance(fact.event, ProblemReferred) for ours, fact in zip(said, facts, strict=True))
-        pair = await key_pair(connection) if offers else None
-        return [[_answer(fact, vault, pair)] if ours else [] for ours, fact in zip(said, facts, strict=True)]
+        wishes: list[list[Wish]] = []
+        for fact in facts:
+            said = addressed(fact.event)
+            if said is None or said[1] != region:
+                wishes.append([])
+            elif isinstance(fact.event, ProblemReferred):
+                wishes.append([_offer(fact, await load_pair(connection, kept(), region), kept().current)])
+            else:
+                wishes.append([Wish(PROBLEM, fact.stream_id, taken_up(fact.event), "answer")])
+        return wishes
 
     return react
 
 
-def _answer(fact: Recorded[Any], vault: Vault, pair: KeyPair | None) -> Wish:
-    if not isinstance(fact.event, ProblemReferred):
-        return Wish(PROBLEM, fact.stream_id, taken_up(fact.event), "answer")
-    assert pair is not None
-    event, key = offered(fact, pair, vault, event_id(key_of(REFERRALS, fact.id, "offer")))
-    return Wish(PROBLEM, fact.stream_id, OfferReferral(event), "offer", keys=(key,))
+def _offer(fact: Recorded[ProblemReferred], pair: KeyPair, region_key: RegionKey) -> Wish:
+    recorded_as = event_id(key_of(REFERRALS, fact.id, "offer"))
+    texts = NewKey(texts_of(recorded_as), region_key)
+    command = OfferReferral(offered(fact, pair, texts, recorded_as))
+    return Wish(PROBLEM, fact.stream_id, command, "offer", keys=(texts.wrapped,))
 
 
 def taken_up(event: ReferralWithdrawn | ReferralAccepted | ReferralDeclined) -> ProblemCommand:
