@@ -168,7 +168,7 @@ def offered(fact: Recorded[ReportsEvent], event: ReferralOffered) -> Sequence[Ch
             reported_at=event.reported_at,
         ),
         change(OFFERED, **row),
-        *(_elsewhere(fact.stream_id, one, "{}") for one in event.history),
+        *(_elsewhere(fact.stream_id, one) for one in event.history),
     )
 
 
@@ -189,15 +189,18 @@ def project_elsewhere(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     return (_elsewhere(fact.stream_id, event, msgspec.json.encode(fact.metadata).decode()),)
 
 
-def _elsewhere(problem_id: UUID, event: Earlier, metadata: str) -> Change:
+def _elsewhere(problem_id: UUID, event: Earlier, metadata: str | None = None) -> Change:
+    """Of what the inbox has and of what an offer tells each its own row: which comes first is nobody's to say."""
+    heard = metadata is not None
     return change(
         ADD_ELSEWHERE,
         **msgspec.structs.asdict(event)
         | {
-            "id": derive_id("elsewhere", event.id, event.position),
+            "id": derive_id("elsewhere", heard, event.id, event.position),
+            "heard": heard,
             "region": event.region or None,
             "event_id": event.id,
             "stream_id": problem_id,
-            "metadata": metadata,
+            "metadata": metadata or "{}",
         },
     )

@@ -162,13 +162,13 @@ class ReferralQueries:
     async def elsewhere(self, problem_id: UUID) -> History:
         """What other regions recorded of a problem, by time."""
         query = select(elsewhere).where(elsewhere.c.stream_id == problem_id)
-        rows = await self._read_model.all(query.order_by(elsewhere.c.recorded_at, elsewhere.c.position))
-        found: History = []
+        order = (elsewhere.c.recorded_at, elsewhere.c.position, elsewhere.c.heard)
+        found: dict[tuple[UUID, int], tuple[str, Any]] = {}
         region = ""
-        for row in rows:
+        for row in await self._read_model.all(query.order_by(*order)):
             region = row.region or region
-            found.append((region, {**row._mapping, "id": row.event_id}))
-        return found
+            found[row.event_id, row.position] = region, {**row._mapping, "id": row.event_id}
+        return list(found.values())
 
 
 def _stands(status: Status) -> ColumnElement[bool]:

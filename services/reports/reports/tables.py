@@ -3,6 +3,7 @@
 from rembuk.persons import erased_table
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Index,
@@ -55,6 +56,7 @@ elsewhere = Table(  # what other regions recorded of problems that are, or were,
     "elsewhere",
     metadata,
     Column("id", Uuid, primary_key=True),  # derived, for the event's own may be that of one of ours
+    Column("heard", Boolean, nullable=False),  # from the inbox, and not as an offer tells it
     Column("region", Text),  # null where the event names none: the one that spoke last of this problem
     Column("event_id", Uuid, nullable=False),
     Column("stream_id", Uuid, nullable=False),

@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.create_table(
         "elsewhere",
         sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("heard", sa.Boolean, nullable=False),
         sa.Column("region", sa.Text),
         sa.Column("event_id", sa.Uuid, nullable=False),
         sa.Column("stream_id", sa.Uuid, nullable=False),
