@@ -23,5 +23,14 @@ Code = Annotated[str, CODE]
 @cache
 def sealed_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
     """The fields of an event that are sealed, or of a command whose text is sealed before it is recorded."""
+    return _declared(kind, SEALED)
+
+
+def confidential_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields of an event that not everybody can read: sealed, or enclosed for another region."""
+    return sealed_fields(kind) + _declared(kind, ENCLOSED)
+
+
+def _declared(kind: type[msgspec.Struct], word: str) -> tuple[str, ...]:
     hints = get_type_hints(kind, include_extras=True)
-    return tuple([name for name in kind.__struct_fields__ if SEALED in getattr(hints[name], "__metadata__", ())])
+    return tuple([name for name in kind.__struct_fields__ if word in getattr(hints[name], "__metadata__", ())])

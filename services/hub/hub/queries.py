@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -14,14 +14,29 @@ from rembuk.streams import stream_name
 from rembuk.tree import origin
 from rembuk.web.metrics import Gauge
 from rembuk.web.reading import Timestamp, decode_cursor, encode_cursor, lies_in
-from sqlalchemy import ColumnElement, Row, Select, Table, TextClause, func, select, text, tuple_
+from sqlalchemy import (
+    ColumnElement, Row, Select, Table, TextClause, and_, exists, func, not_, or_, select, text, tuple_,
+)  # fmt: skip
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hub.domain import State
 from hub.tables import activity, meeting, problem, quarantine, region_stream, witnessed
 
 Shown = Literal[State, "unwatched"]
-Status = Literal["reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened"]
+Away = Literal["handed_over", "offered", "declined", "withdrawn"]
+"""How a problem stands in a region that it does not live in."""
+Status = Literal[
+    "reported",
+    "verified",
+    "rejected",
+    "solution_proposed",
+    "unassessed",
+    "solved",
+    "closed",
+    "reopened",
+    "referred",
+    Away,
+]
 ProblemsBy = Literal["region", "area", "category", "status", "month"]
 MeetingsBy = Literal["region", "area", "month"]
 EventsBy = Literal["region", "service", "type", "month"]
@@ -29,7 +44,14 @@ EventsBy = Literal["region", "service", "type", "month"]
 UNWATCHED_AFTER = timedelta(seconds=20)
 """So long after the last look nobody knows how a stream stands: the hub's worker or its nats-server is away."""
 
-_OPEN = ("reported", "verified", "solution_proposed", "reopened")
+_OPEN = ("reported", "verified", "solution_proposed", "reopened", "referred")
+_STATUS: ColumnElement[Any] = func.coalesce(problem.c.referral, problem.c.status)
+_accepted = problem.alias("accepted")
+_MOVED = exists().where(
+    _accepted.c.id == problem.c.id, _accepted.c.region != problem.c.region, _accepted.c.referral.is_(None)
+)
+_AT_HOME = or_(problem.c.referral.is_(None), and_(problem.c.referral == "referred", not_(_MOVED)))
+"""A problem counts where it lives: with its origin until another region has accepted it, whoever of them has heard."""
 _LENGTH = {None: 2, 2: 5, 5: 8, 8: 13, 13: 13}
 """Of the codes that lie right below an area, by that of its own."""
 
@@ -141,7 +163,8 @@ class Happened(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A problem as a national picture has it; its region can tell more. `id` means something within that region."""
+    """A problem as a national picture has it; its region can tell more. One that a region referred to another has
+    the same `id` in both, and is told of where it lives."""
 
     region: str
     id: UUID
@@ -185,14 +208,16 @@ class HubQueries:
                 found[row.region].streams.append(_stream(row, now, unwatched, quarantined, head))
         return list(found.values())
 
-    async def problems_by(self, by: ProblemsBy, area: str | None, since: datetime | None, **equal: Any) -> list[Count]:
-        """Numbers of problems, by key."""
+    async def problems_by(
+        self, by: ProblemsBy, area: str | None, since: datetime | None, status: Status | None, **equal: Any
+    ) -> list[Count]:
+        """Numbers of problems, by key, each where it lives unless a status is asked for that it has elsewhere."""
         key = _key(problem, by, area, problem.c.reported_at)
         columns: list[Any] = [
             func.count().label("problems"),
-            func.count().filter(problem.c.status.in_(_OPEN)).label("open"),
+            func.count().filter(_STATUS.in_(_OPEN)).label("open"),
         ]
-        query = _narrowed(select(key, *columns), problem, area, problem.c.reported_at, since, equal)
+        query = _narrowed(_standing(select(key, *columns), status), problem, area, problem.c.reported_at, since, equal)
         rows = await self._all(query.group_by(key).order_by(key))
         return [Count(row.key, row.problems, row.open, _name(row.key, by)) for row in rows]
 
@@ -216,14 +241,23 @@ class HubQueries:
         query = _equal(select(key, func.sum(activity.c.events).label("events")), activity, equal)
         return [Happened(row.key, int(row.events)) for row in await self._all(query.group_by(key).order_by(key))]
 
-    async def problems(self, area: str | None, cursor: str | None, limit: int, **equal: Any) -> ProblemPage:
-        """Problems, newest first; raises Refused for a cursor that is none."""
+    async def problems(
+        self, area: str | None, status: Status | None, cursor: str | None, limit: int, **equal: Any
+    ) -> ProblemPage:
+        """Problems, newest first, each as for `problems_by`; raises Refused for a cursor that is none."""
         order = (problem.c.reported_at, problem.c.region, problem.c.id)
-        query = _narrowed(select(problem), problem, area, problem.c.reported_at, None, equal)
+        query = _narrowed(
+            _standing(select(problem, _STATUS.label("standing")), status),
+            problem,
+            area,
+            problem.c.reported_at,
+            None,
+            equal,
+        )
         if cursor is not None:
             query = query.where(tuple_(*order) < tuple_(*decode_cursor(cursor, Timestamp, _Name, UUID)))
         rows = await self._all(query.order_by(*(column.desc() for column in order)).limit(limit + 1))
-        items = [Problem(**row._mapping) for row in rows[:limit]]
+        items = [msgspec.convert({**row._mapping, "status": row.standing}, Problem) for row in rows[:limit]]
         last = rows[limit - 1] if len(rows) > limit else None
         return ProblemPage(items, encode_cursor(last.reported_at, last.region, last.id) if last else None)
 
@@ -269,6 +303,8 @@ def _key(table: Table, by: str, area: str | None, at: ColumnElement[datetime]) -
             return func.to_char(func.timezone("UTC", at), "YYYY-MM").label("key")
         case "area":
             return func.left(table.c.area, _LENGTH[len(area) if area else None]).label("key")
+        case "status":
+            return _STATUS.label("key")
         case _:
             return table.c[by].label("key")
 
@@ -287,6 +323,13 @@ def _narrowed(
     if since is not None:
         query = query.where(at >= since)
     return _equal(query, table, equal)
+
+
+def _standing(query: Select[Any], status: Status | None) -> Select[Any]:
+    """The query for problems with a status, or for those that are at home."""
+    if status not in get_args(Away):
+        query = query.where(_AT_HOME)
+    return query if status is None else query.where(status == _STATUS)
 
 
 def _equal(query: Select[Any], table: Table, equal: dict[str, Any]) -> Select[Any]:

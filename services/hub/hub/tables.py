@@ -1,7 +1,7 @@
 """The read model of the hub, and how the regions' streams stand, as SQLAlchemy tables; migrations/ makes them.
 
-An id of a region's means something within that region alone: whoever reports in two regions under one idempotency key
-has one id in both.
+A problem that one region refers to another has one id in both, and a row of each; it is at home in one. Before ids of
+problems depended on the region, whoever reported in two regions under one idempotency key had one id in both, too.
 """
 
 from sqlalchemy import (
@@ -28,7 +28,8 @@ problem = Table(
     Column("id", Uuid, primary_key=True),
     Column("area", Text, nullable=False),
     Column("category", Text, nullable=False),
-    Column("status", Text, nullable=False),
+    Column("status", Text, nullable=False),  # at home
+    Column("referral", Text),  # the status that it has instead while it is not at home
     Column("reported_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Index("problem_reported", "reported_at", "region", "id"),

@@ -1,11 +1,13 @@
 """The worker process of reports, put together by hand: relay, projection, reactions, retention, and the hub if any."""
 
+from functools import partial
+
 from rembuk.checkpoints import Checkpoint
 from rembuk.contracts import forums
 from rembuk.contracts.reports import CODEC
 from rembuk.event_log import EventLog
 from rembuk.hub_regions import JOINED
-from rembuk.inbox import Inbox
+from rembuk.inbox import Inbox, InboxCheckpoint
 from rembuk.projector import Projector
 from rembuk.reactions import Reactor
 from rembuk.region_key import RegionKeys
@@ -37,7 +39,13 @@ def build(settings: Settings) -> Worker:
 
 def handlers(settings: Settings, log: EventLog) -> list[Handler]:
     """What is made of which stream; `log` is our own."""
-    return [
+    made: list[Handler] = [
         Projector(Checkpoint.of(settings, projection.NAME, "reports"), CODEC, projection.project),
         Reactor(Checkpoint.of(settings, reactions.NAME, "forums"), forums.CODEC, reactions.react, log),
     ]
+    if JOINED in settings.environment:
+        shown = InboxCheckpoint.told(settings, projection.ELSEWHERE)
+        heard = InboxCheckpoint.told(settings, reactions.REFERRALS)
+        react = reactions.referrals(settings.region, partial(RegionKeys.load, settings.region_key))
+        made += [Projector(shown, CODEC, projection.project_elsewhere), Reactor(heard, CODEC, react, log)]
+    return made

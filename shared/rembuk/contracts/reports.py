@@ -190,9 +190,14 @@ class Brief(msgspec.Struct, frozen=True):
     history: tuple[Earlier, ...]
 
 
+def brief_about(problem_id: UUID, event_id: UUID) -> bytes:
+    """What a brief is sealed along with: it is opened as that of this problem and this ProblemReferred alone."""
+    return f"rembuk brief {problem_id} {event_id}".encode()
+
+
 class ReferralOffered(Event, frozen=True):
-    """Another region offers us a problem under the id that it has there. Sealed are description, location and note, as
-    of a report, under a key of this event's own. It was found to be so where it comes from."""
+    """Another region, `origin`, offers this one, `to`, a problem under the id that it has there. It was found to be so
+    where it comes from. Sealed are description, location and note, as of a report, under a key of this event's own."""
 
     origin: Code
     area: Code
@@ -205,6 +210,7 @@ class ReferralOffered(Event, frozen=True):
     note: Sealed = ""
     root_cause: Public = ""
     history: tuple[Earlier, ...] = ()
+    to: Code = ""
 
 
 class ReferralAccepted(Event, frozen=True):
