@@ -128,7 +128,7 @@ class Inbox:
         if not position:
             return ""
         message = await jetstream.get_msg(self._config.name or "", seq=position)
-        return (message.headers or {}).get("ce-id", "")
+        return str((message.headers or {}).get("ce-id", ""))
 
     async def _keep(self, jetstream: JetStreamContext, letter: Letter) -> None:
         """Raises nats.errors.Error where another letter has that place already."""

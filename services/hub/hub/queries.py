@@ -15,7 +15,19 @@ from rembuk.tree import origin
 from rembuk.web.metrics import Gauge
 from rembuk.web.reading import Timestamp, decode_cursor, encode_cursor, lies_in
 from sqlalchemy import (
-    ColumnElement, Row, Select, Table, TextClause, and_, exists, func, not_, or_, select, text, tuple_,
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    TextClause,
+    and_,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+    text,
+    tuple_,
 )  # fmt: skip
 from sqlalchemy.ext.asyncio import AsyncEngine
 
