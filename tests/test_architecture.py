@@ -26,8 +26,8 @@ ROOMS = {
 }  # fmt: skip
 OWN_ROOMS = {
     "notifications": {"channels", "delivery", "phrases"},
-    "reports": {"retention"},
-    "hub": {"answering", "regions", "watching"},
+    "reports": {"directory", "retention"},
+    "hub": {"answering", "forwarding", "regions", "watching"},
 }
 UNUSED_ROOMS = {"hub": {"commands", "reactions"}}
 

@@ -222,7 +222,7 @@ class Home:
             ports={service: plan.ports[service] for service in SERVICES},
             extra=plan.extra
             | {PARTNERS: str(self.partners)}
-            | ({JOINED: "1"} if self.invitation() else {})
+            | self._joined()
             | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
         )
 
@@ -241,7 +241,12 @@ class Home:
             region_key="",
             log_key="",
             ports={service: running.ports[service] for service in SERVICES},
+            extra=self._joined(),
         )
+
+    def _joined(self) -> dict[str, str]:
+        """How its services know that there is a hub."""
+        return {JOINED: "1"} if self.invitation() else {}
 
     def note(self, running: Running) -> None:
         """Write region.json, whole or not at all."""

@@ -75,6 +75,12 @@ class Hub:
         values = [float(line.rpartition(" ")[2]) for line in lines if label in line]
         return values[0] if values else None
 
+    def waiting(self, region: str) -> float:
+        """How many letters for a region Prometheus is told of."""
+        lines = [one for one in self.api.get("/metrics").text.splitlines() if one.startswith("rembuk_hub_letters")]
+        [line] = [one for one in lines if f'region="{region}"' in one]
+        return float(line.rpartition(" ")[2])
+
     def events(self, region: str) -> int:
         """How many events of a region were projected, each as often as it was."""
         return sum(one["events"] for one in self.get("/v1/activity", by="type", region=region))

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from nats.errors import NoRespondersError, TimeoutError  # noqa: A004 - the client's own
+from nats.errors import NoRespondersError, TimeoutError
 from rembuk.contracts.reports import (
     ProblemClosed,
     ProblemReferred,
@@ -143,9 +143,12 @@ async def test_a_region_that_was_cut_off_finds_all_of_it_when_it_is_back(hub: Hu
     hub.federation.regions[receiver].kill()
     facts = [referred(origin, receiver) for _ in range(120)]
     await told(hub, origin, *facts)
+    assert (hub.region(receiver)["letters"], hub.region(receiver)["letters_fetched"]) == (121, 1)
+    assert hub.waiting(receiver) == 120
     hub.federation.regions[receiver].start()
     letters = await inbox(hub, receiver)
     assert said(letters) == [(str(problem), "ProblemReferred") for problem, _ in (before, *facts)]
+    assert hub.waiting(receiver) == 0
 
 
 async def test_a_region_whose_nats_lost_its_disk_finds_its_inbox_again_as_it_was(hub: Hub) -> None:

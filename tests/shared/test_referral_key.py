@@ -11,7 +11,7 @@ from rembuk.region_key import RegionKey, RegionKeys, WrongRegionKey
 from rembuk.testing.tallies import TallyRegion
 from rembuk.vault import Vault
 
-BRIEF = "Tiga lampu padam di gang belakang pasar".encode()
+BRIEF = b"Tiga lampu padam di gang belakang pasar"
 
 
 def pair() -> KeyPair:

@@ -14,27 +14,33 @@ from rembuk.streams import stream_name
 from rembuk.tree import origin
 from rembuk.web.metrics import Gauge
 from rembuk.web.reading import Timestamp, decode_cursor, encode_cursor, lies_in
-from sqlalchemy import ColumnElement, Row, Select, Table, and_, exists, func, not_, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    TextClause,
+    and_,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hub.domain import State
-from hub.tables import activity, meeting, problem, quarantine, region, region_stream, witnessed
+from hub.tables import activity, meeting, problem, quarantine, region_stream, witnessed
 
 Shown = Literal[State, "unwatched"]
 Away = Literal["handed_over", "offered", "declined", "withdrawn"]
 """How a problem stands in a region that it does not live in."""
 Status = Literal[
-    "reported",
-    "verified",
-    "rejected",
-    "solution_proposed",
-    "unassessed",
-    "solved",
-    "closed",
-    "reopened",
-    "referred",
-    Away,
-]
+    "reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened",
+    "referred", Away,
+]  # fmt: skip
 ProblemsBy = Literal["region", "area", "category", "status", "month"]
 MeetingsBy = Literal["region", "area", "month"]
 EventsBy = Literal["region", "service", "type", "month"]
@@ -61,6 +67,9 @@ _LAG_S = """greatest(0, extract(epoch from now() - coalesce(
                 case when state = 'cut_off' then coalesce(answered_at, since)
                      when region_position > least(position, shown) then moved_at end,
                 now())))::float"""
+_LETTERS = """select region.*, coalesce((select max(position) from inbox where region = name), 0) as letters,
+                     coalesce((select position from inbox_read where region = name), 0) as letters_fetched
+              from region"""
 GAUGES = (
     Gauge(
         "rembuk_hub_lag_events",
@@ -76,6 +85,11 @@ GAUGES = (
         "rembuk_hub_looked_seconds",
         "For how long nobody has looked at a region's stream",
         f"select extract(epoch from now() - looked_at)::float, {_LABELS} {_STREAMS}",
+    ),
+    Gauge(
+        "rembuk_hub_letters_waiting",
+        "What others have said to a region and it has not fetched",
+        f"select letters - letters_fetched, name as region from ({_LETTERS}) as letters where revoked_at is null",
     ),
     Gauge("rembuk_hub_state", "1 for the state of a region's stream", f"select 1, {_LABELS}, state {_STREAMS}"),
 )
@@ -115,11 +129,14 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 class Region(msgspec.Struct, frozen=True):
-    """A region that is admitted, or was; `streams` are none before the first look."""
+    """A region that is admitted, or was; `streams` are none before the first look. So many `letters` others have sent
+    it, up to `letters_fetched` of which it has asked for the next one."""
 
     name: str
     admitted_at: Timestamp
     revoked_at: Timestamp | None
+    letters: int
+    letters_fetched: int
     streams: list[Stream]
 
 
@@ -178,11 +195,13 @@ class HubQueries:
     async def regions(self) -> list[Region]:
         """Every region that was ever admitted, by name."""
         found: dict[str, Region] = {
-            row.name: Region(row.name, row.admitted_at, row.revoked_at, [])
-            for row in await self._all(select(region).order_by(region.c.name))
+            row.name: Region(row.name, row.admitted_at, row.revoked_at, row.letters, row.letters_fetched, [])
+            for row in await self._all(text(f"{_LETTERS} order by name"))
         }
         heads = {row.origin: Cosigned(row.size, row.cosigned_at) for row in await self._all(select(witnessed))}
-        set_aside = select(quarantine.c.stream, func.count().label("events")).group_by(quarantine.c.stream)
+        set_aside = select(quarantine.c.stream, func.count(quarantine.c.position.distinct()).label("events")).group_by(
+            quarantine.c.stream
+        )
         aside = {row.stream: row.events for row in await self._all(set_aside)}
         now = datetime.now(UTC)
         for row in await self._all(select(region_stream).order_by(region_stream.c.service)):
@@ -246,7 +265,7 @@ class HubQueries:
         last = rows[limit - 1] if len(rows) > limit else None
         return ProblemPage(items, encode_cursor(last.reported_at, last.region, last.id) if last else None)
 
-    async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+    async def _all(self, query: Select[Any] | TextClause) -> Sequence[Row[Any]]:
         async with connected(self._engine) as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows

@@ -129,4 +129,6 @@ witnessed = Table(  # the kernel's: see rembuk/witness.sql
     Column("size", BigInteger, nullable=False),
     Column("cosigned_at", DateTime(timezone=True), nullable=False),
 )
-quarantine = Table("quarantine", beside, Column("stream", Text))  # the kernel's, too: see rembuk/flow.sql
+quarantine = Table(
+    "quarantine", beside, Column("stream", Text), Column("position", BigInteger)
+)  # the kernel's, too: see rembuk/flow.sql
