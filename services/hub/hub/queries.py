@@ -28,7 +28,7 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
-)  # fmt: skip
+)
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hub.domain import State
@@ -38,17 +38,9 @@ Shown = Literal[State, "unwatched"]
 Away = Literal["handed_over", "offered", "declined", "withdrawn"]
 """How a problem stands in a region that it does not live in."""
 Status = Literal[
-    "reported",
-    "verified",
-    "rejected",
-    "solution_proposed",
-    "unassessed",
-    "solved",
-    "closed",
-    "reopened",
-    "referred",
-    Away,
-]
+    "reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened",
+    "referred", Away,
+]  # fmt: skip
 ProblemsBy = Literal["region", "area", "category", "status", "month"]
 MeetingsBy = Literal["region", "area", "month"]
 EventsBy = Literal["region", "service", "type", "month"]
