@@ -18,7 +18,7 @@ from rembuk.referral_key import load_pair
 from rembuk.region_key import RegionKeys
 from rembuk.worker import connect
 
-ASK_S, AGAIN_S = 60.0, 5.0
+ASK_S, AGAIN_S = 10.0, 2.0
 """How long after an answer the hub is asked again, and how long after none."""
 ANSWER_S = 5.0
 
