@@ -22,7 +22,7 @@ from rembuk.contracts.reports import (
     RegionIntroduced,
 )
 from rembuk.event import Event
-from rembuk.hub_regions import INBOX, REGIONS
+from rembuk.hub_regions import ADDRESSED, INBOX, REGIONS, STANDING
 from rembuk.inbox import Inbox, inbox_config
 from rembuk.streams import inbox_name, stream_name
 from rembuk.testing.federation import _connected, publish
@@ -166,16 +166,17 @@ async def test_what_a_region_has_no_right_to_say_is_set_aside_and_nobody_hears_i
     origin, receiver, forger = await regions(hub, 3)
     problem, event = referred(origin, receiver)
     await told(hub, forger, (problem, event))  # as if it were the origin
-    await told(hub, forger, (uuid4(), ReferralAccepted(origin, forger)))  # which nobody asked
+    unasked = uuid4()
+    await told(hub, forger, (unasked, ReferralAccepted(origin, forger)), referred(forger, receiver, unasked))
     await told(hub, forger, (uuid4(), RegionIntroduced(origin, "mine")))
     await told(hub, forger, (uuid4(), RegionIntroduced(forger, "first")), (uuid4(), RegionIntroduced(forger, "second")))
     assert await inbox(hub, receiver) == []
     assert await inbox(hub, origin) == []
     query = "select error from quarantine where follower = 'forwarding' and stream = $1 order by position"
     errors = await asked(hub, query, stream_name(forger, "reports"))
-    assert len(errors) == 4
-    assert all("Forged" in error for error in errors)
-    assert hub.stream(forger)["quarantined"] == 4
+    assert ["Forged" in error for error in errors] == [True, True, False, True, True]
+    assert errors[2] == "behind an event in quarantine"
+    assert hub.stream(forger)["quarantined"] == 5
     query = "select public_key from introduced where region = any($1)"
     assert await asked(hub, query, [origin, forger]) == ["first"]
 
@@ -245,6 +246,21 @@ async def test_a_region_reads_its_own_inbox_alone_and_writes_into_none(hub: Hub)
     for subject in (f"$JS.hub.API.STREAM.PURGE.{stream_name(curious, 'reports')}", f"$JS.{receiver}.API.STREAM.NAMES"):
         with pytest.raises((NoRespondersError, TimeoutError)):
             await client.request(subject, b"", timeout=1)
+    await client.close()
+
+
+async def test_an_answer_goes_to_an_inbox_and_nowhere_else(hub: Hub) -> None:
+    region = hub.admitted()
+    client = await connect(hub.federation.regions[region].url, "test", inbox=INBOX)
+    async with hub.federation.at_hub(region) as jetstream:
+        elsewhere = await jetstream._nc.subscribe("elsewhere")
+        await jetstream._nc.flush()
+        assert await inbox(hub, region) == []  # by now the hub answers
+        for question in (STANDING, REGIONS, ADDRESSED):
+            await client.publish(question, b"0", reply="elsewhere")
+        assert (await client.request(ADDRESSED, b"0", timeout=5)).data
+        with pytest.raises(TimeoutError):
+            await elsewhere.next_msg(0.5)
     await client.close()
 
 

@@ -12,7 +12,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk.database import UNREACHABLE, borrowed
-from rembuk.hub_regions import ADDRESSED, REGIONS, STANDING, Introduced, Known
+from rembuk.hub_regions import ADDRESSED, INBOX, REGIONS, STANDING, Introduced, Known
 from rembuk.inbox import Letter, Page
 
 PAGE, PAGE_BYTES = 50, 256 * 1024
@@ -34,7 +34,8 @@ Answer = Callable[["asyncpg.Connection[Any]", Msg], Awaitable[bytes]]
 
 
 async def answer(client: Client, pool: asyncpg.Pool[Any], region: str) -> None:
-    """Answer whoever asks in a region's account, as long as the connection lasts."""
+    """Answer whoever asks in a region's account, as long as the connection lasts. An answer goes to an inbox and
+    nowhere else: we may write to the account's JetStream, who asks may not."""
 
     async def standing(connection: asyncpg.Connection[Any], _: Msg) -> bytes:
         return msgspec.json.encode([Known(**row) for row in await connection.fetch(_KNOWN, region)])
@@ -47,6 +48,8 @@ async def answer(client: Client, pool: asyncpg.Pool[Any], region: str) -> None:
 
     def told(answered: Answer) -> Callable[[Msg], Awaitable[None]]:
         async def tell(question: Msg) -> None:
+            if not question.reply.startswith(f"{INBOX}."):
+                return
             with suppress(*UNREACHABLE):  # an answer that does not come is one, too
                 async with borrowed(pool) as connection:
                     await question.respond(await answered(connection, question))
