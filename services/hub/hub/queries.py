@@ -49,7 +49,7 @@ UNWATCHED_AFTER = timedelta(seconds=20)
 """So long after the last look nobody knows how a stream stands: the hub's worker or its nats-server is away."""
 
 _OPEN = ("reported", "verified", "solution_proposed", "reopened", "referred")
-_STATUS: ColumnElement[Any] = func.coalesce(problem.c.referral, problem.c.status)
+_status: ColumnElement[Any] = func.coalesce(problem.c.referral, problem.c.status)
 _accepted = problem.alias("accepted")
 _MOVED = exists().where(
     _accepted.c.id == problem.c.id, _accepted.c.region != problem.c.region, _accepted.c.referral.is_(None)
@@ -219,7 +219,7 @@ class HubQueries:
         key = _key(problem, by, area, problem.c.reported_at)
         columns: list[Any] = [
             func.count().label("problems"),
-            func.count().filter(_STATUS.in_(_OPEN)).label("open"),
+            func.count().filter(_status.in_(_OPEN)).label("open"),
         ]
         query = _narrowed(_standing(select(key, *columns), status), problem, area, problem.c.reported_at, since, equal)
         rows = await self._all(query.group_by(key).order_by(key))
@@ -251,7 +251,7 @@ class HubQueries:
         """Problems, newest first, each as for `problems_by`; raises Refused for a cursor that is none."""
         order = (problem.c.reported_at, problem.c.region, problem.c.id)
         query = _narrowed(
-            _standing(select(problem, _STATUS.label("standing")), status),
+            _standing(select(problem, _status.label("standing")), status),
             problem,
             area,
             problem.c.reported_at,
@@ -261,7 +261,7 @@ class HubQueries:
         if cursor is not None:
             query = query.where(tuple_(*order) < tuple_(*decode_cursor(cursor, Timestamp, _Name, UUID)))
         rows = await self._all(query.order_by(*(column.desc() for column in order)).limit(limit + 1))
-        items = [msgspec.convert({**row._mapping, "status": row.standing}, Problem) for row in rows[:limit]]
+        items = [_problem(row) for row in rows[:limit]]
         last = rows[limit - 1] if len(rows) > limit else None
         return ProblemPage(items, encode_cursor(last.reported_at, last.region, last.id) if last else None)
 
@@ -308,7 +308,7 @@ def _key(table: Table, by: str, area: str | None, at: ColumnElement[datetime]) -
         case "area":
             return func.left(table.c.area, _LENGTH[len(area) if area else None]).label("key")
         case "status":
-            return _STATUS.label("key")
+            return _status.label("key")
         case _:
             return table.c[by].label("key")
 
@@ -329,11 +329,16 @@ def _narrowed(
     return _equal(query, table, equal)
 
 
+def _problem(row: Row[Any]) -> Problem:
+    shown = {name: getattr(row, name) for name in Problem.__struct_fields__}
+    return Problem(**shown | {"status": row.standing})
+
+
 def _standing(query: Select[Any], status: Status | None) -> Select[Any]:
     """The query for problems with a status, or for those that are at home."""
     if status not in get_args(Away):
         query = query.where(_AT_HOME)
-    return query if status is None else query.where(status == _STATUS)
+    return query if status is None else query.where(_status == status)
 
 
 def _equal(query: Select[Any], table: Table, equal: dict[str, Any]) -> Select[Any]:

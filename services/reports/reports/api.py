@@ -31,7 +31,7 @@ from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limi
 from rembuk.web.requests import Intent
 from rembuk.wording import AREA_CODE
 
-from reports.briefs import reported_at, sealed_brief
+from reports.briefs import History, reported_at, sealed_brief
 from reports.commands import (
     AcceptReferral,
     AnalyseProblem,
@@ -51,7 +51,7 @@ from reports.commands import (
     WithdrawReferral,
 )
 from reports.domain import PROBLEM
-from reports.queries import History, OtherRegion, Problem, ProblemPage, ProblemQueries, ReferralQueries, Status
+from reports.queries import OtherRegion, Problem, ProblemPage, ProblemQueries, ReferralQueries, Status
 
 ACTIONS: dict[str, type[msgspec.Struct]] = {
     "verify": VerifyProblem,

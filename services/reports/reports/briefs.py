@@ -29,8 +29,8 @@ from rembuk.sealing import opened, sealed_in
 from rembuk.texts import confidential_fields
 from rembuk.vault import NewKey, Vault
 
-from reports.queries import History
-
+History = list[tuple[str, Any]]
+"""Events of one problem, here and elsewhere, by time: rows of log.event, each with the region in whose log it is."""
 MAX_HISTORY_BYTES = 128 * 1024
 """What a brief has room for: of a longer history the first events are left out."""
 

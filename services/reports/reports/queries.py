@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
@@ -132,10 +132,6 @@ class ProblemQueries:
         )
 
 
-History = list[tuple[str, Any]]
-"""Events of one problem as rows of log.event, each with the region in whose log it stands."""
-
-
 class OtherRegion(msgspec.Struct, frozen=True):
     """A region that a problem can be referred to, and when the hub told of it last."""
 
@@ -159,11 +155,11 @@ class ReferralQueries:
         row = await self._read_model.one(select(other_region.c.public_key).where(other_region.c.name == region))
         return None if row is None else str(row.public_key)
 
-    async def elsewhere(self, problem_id: UUID) -> History:
-        """What other regions recorded of a problem, by time."""
+    async def elsewhere(self, problem_id: UUID) -> list[tuple[str, Mapping[str, Any]]]:
+        """What other regions recorded of a problem, by time: rows as of log.event, each with the region whose it is."""
         query = select(elsewhere).where(elsewhere.c.stream_id == problem_id)
         order = (elsewhere.c.recorded_at, elsewhere.c.position, elsewhere.c.heard)
-        found: dict[tuple[UUID, int], tuple[str, Any]] = {}
+        found: dict[tuple[UUID, int], tuple[str, Mapping[str, Any]]] = {}
         region = ""
         for row in await self._read_model.all(query.order_by(*order)):
             region = row.region or region
