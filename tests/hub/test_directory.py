@@ -4,9 +4,11 @@ another one it does not let itself be talked out of."""
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterator
 from uuid import uuid4
 
+import msgspec
 import pytest
 from rembuk.contracts.reports import RegionIntroduced
 from rembuk.testing.services import eventually
@@ -57,18 +59,32 @@ async def test_a_region_introduces_itself_once_whatever_happens_to_its_worker(jo
 
 
 async def test_a_region_knows_the_others_and_takes_no_other_key_of_one_that_it_knows(joined: Joined) -> None:
-    hub, other = joined.hub, joined.hub.admitted()
+    hub = joined.hub
+    other, new = await hub.begun(2)
     await hub.told(other, (uuid4(), RegionIntroduced(other, "first")))
     await known_at_hub(hub, other)
     await known(joined, other, "first")
     await asyncio.to_thread(
         hub.service.ask, "hub", f"update introduced set public_key = 'forged' where region = '{other}'"
     )
-    new = hub.admitted()
     await hub.told(new, (uuid4(), RegionIntroduced(new, "of the new one")))
     await known_at_hub(hub, new)
     await known(joined, new, "of the new one")
     assert dict(await joined.asked(OTHERS))[other] == "first"
+
+
+async def test_a_region_whose_own_key_is_not_at_hand_hears_of_the_others_all_the_same(joined: Joined) -> None:
+    hub, running = joined.hub, joined.running
+    [new] = await hub.begun(1)
+    await hub.told(new, (uuid4(), RegionIntroduced(new, "of another one")))
+    await known_at_hub(hub, new)
+    whole = running.region
+    for key in ("", base64.b64encode(bytes(32)).decode()):
+        await joined.asked(f"delete from other_region where name = '{new}'")
+        running.region = msgspec.structs.replace(whole, region_key=key)
+        await known(joined, new, "of another one")
+    running.region = whole
+    assert len(await joined.asked(INTRODUCED)) == 1
 
 
 async def known_at_hub(hub: Hub, region: str) -> None:

@@ -39,15 +39,6 @@ def referred(origin: str, to: str, problem: UUID | None = None) -> Fact:
     return problem or uuid4(), ProblemReferred(origin, to, "35.78.08.1004", "theft", "public", NOW, "hpke:v1:x")
 
 
-async def regions(hub: Hub, number: int) -> list[str]:
-    """So many, whose streams are there when the hub first looks: a mirror of none is tried again after ten seconds."""
-    names = [hub.admitted() for _ in range(number)]
-    for name in names:
-        async with hub.federation.at_region(name):
-            pass
-    return names
-
-
 async def inbox(hub: Hub, region: str, within: float = 20) -> list[dict[str, str]]:
     """The headers of what is in a region's own stream, fetched through its own link until no more comes."""
     client = await connect(hub.federation.regions[region].url, "test", inbox=INBOX)
@@ -94,7 +85,7 @@ def said(letters: list[dict[str, str]]) -> list[tuple[str, str]]:
 
 
 async def test_what_is_addressed_to_a_region_comes_to_its_inbox_in_order_and_nothing_else(hub: Hub) -> None:
-    origin, receiver, third = await regions(hub, 3)
+    origin, receiver, third = await hub.begun(3)
     facts = [referred(origin, receiver) for _ in range(60)]
     between: list[Fact] = [(facts[0][0], ReferralWithdrawn(origin, receiver)), referred(origin, third)]
     await told(hub, origin, reported(), *facts, reported(), *between)
@@ -108,7 +99,7 @@ async def test_what_is_addressed_to_a_region_comes_to_its_inbox_in_order_and_not
 
 
 async def test_an_answer_comes_back_and_after_an_acceptance_how_it_goes_on(hub: Hub) -> None:
-    origin, receiver = await regions(hub, 2)
+    origin, receiver = await hub.begun(2)
     taken, left = referred(origin, receiver), referred(origin, receiver)
     await told(hub, origin, taken, left)
     await told(
@@ -128,7 +119,7 @@ async def test_an_answer_comes_back_and_after_an_acceptance_how_it_goes_on(hub: 
 
 
 async def test_one_id_in_two_regions_is_two_letters(hub: Hub) -> None:
-    one, other, receiver = await regions(hub, 3)
+    one, other, receiver = await hub.begun(3)
     problem = uuid4()
     await told(hub, one, referred(one, receiver, problem))
     await told(hub, other, referred(other, receiver, problem))
@@ -136,7 +127,7 @@ async def test_one_id_in_two_regions_is_two_letters(hub: Hub) -> None:
 
 
 async def test_a_region_that_was_cut_off_finds_all_of_it_when_it_is_back(hub: Hub) -> None:
-    origin, receiver = await regions(hub, 2)
+    origin, receiver = await hub.begun(2)
     before = referred(origin, receiver)
     await told(hub, origin, before)
     assert len(await inbox(hub, receiver)) == 1
@@ -152,7 +143,7 @@ async def test_a_region_that_was_cut_off_finds_all_of_it_when_it_is_back(hub: Hu
 
 
 async def test_a_region_whose_nats_lost_its_disk_finds_its_inbox_again_as_it_was(hub: Hub) -> None:
-    origin, receiver = await regions(hub, 2)
+    origin, receiver = await hub.begun(2)
     await told(hub, origin, *(referred(origin, receiver) for _ in range(5)))
     held = await inbox(hub, receiver)
     server = hub.federation.regions[receiver]
@@ -163,7 +154,7 @@ async def test_a_region_whose_nats_lost_its_disk_finds_its_inbox_again_as_it_was
 
 
 async def test_what_a_region_has_no_right_to_say_is_set_aside_and_nobody_hears_it(hub: Hub) -> None:
-    origin, receiver, forger = await regions(hub, 3)
+    origin, receiver, forger = await hub.begun(3)
     problem, event = referred(origin, receiver)
     await told(hub, forger, (problem, event))  # as if it were the origin
     unasked = uuid4()
@@ -182,7 +173,7 @@ async def test_what_a_region_has_no_right_to_say_is_set_aside_and_nobody_hears_i
 
 
 async def test_what_is_published_under_another_regions_name_is_forged(hub: Hub) -> None:
-    origin, receiver, forger = await regions(hub, 3)
+    origin, receiver, forger = await hub.begun(3)
     async with hub.federation.at_region(origin) as jetstream:
         await publish(jetstream, origin, "reports", referred(forger, receiver))
         stolen = await jetstream.get_msg(stream_name(origin, "reports"), seq=1)
@@ -196,7 +187,7 @@ async def test_what_is_published_under_another_regions_name_is_forged(hub: Hub) 
 
 
 async def test_what_is_for_a_region_that_is_not_admitted_waits_for_an_operator(hub: Hub) -> None:
-    origin, receiver = await regions(hub, 2)
+    origin, receiver = await hub.begun(2)
     later = "r" + uuid4().hex[:8]
     problem, event = referred(origin, later)
     await told(hub, origin, (problem, event), (problem, ReferralWithdrawn(origin, later)), referred(origin, receiver))
@@ -220,7 +211,7 @@ def _retried(hub: Hub, region: str, problem: UUID) -> int:
 
 @pytest.mark.drills
 async def test_a_hub_that_is_killed_at_any_moment_forwards_each_event_once(hub: Hub) -> None:
-    origin, receiver = await regions(hub, 2)
+    origin, receiver = await hub.begun(2)
     facts = [referred(origin, receiver) for _ in range(3_000)]
     for n in range(6):
         position = await hub.told(origin, *facts[n * 500 : (n + 1) * 500])
@@ -233,7 +224,7 @@ async def test_a_hub_that_is_killed_at_any_moment_forwards_each_event_once(hub: 
 
 
 async def test_a_region_reads_its_own_inbox_alone_and_writes_into_none(hub: Hub) -> None:
-    origin, receiver, curious = await regions(hub, 3)
+    origin, receiver, curious = await hub.begun(3)
     await told(hub, origin, referred(origin, receiver))
     assert len(await inbox(hub, receiver)) == 1
     async with _connected(hub.federation.regions[curious].url) as client:
@@ -275,7 +266,7 @@ async def test_a_hub_cannot_write_into_a_regions_own_inbox(hub: Hub) -> None:
 
 
 async def test_the_hub_tells_by_which_key_to_seal_for_each_region_that_is_admitted(hub: Hub) -> None:
-    one, other, asks = await regions(hub, 3)
+    one, other, asks = await hub.begun(3)
     await told(hub, one, (uuid4(), RegionIntroduced(one, "key of one")))
     await told(hub, other, (uuid4(), RegionIntroduced(other, "key of other")))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 import nats.errors
@@ -14,8 +15,9 @@ from rembuk.event import Metadata
 from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
 from rembuk.hub_regions import INBOX, REGIONS, Introduced
 from rembuk.ids import derive_id, event_id
+from rembuk.key_setting import BadKey
 from rembuk.referral_key import load_pair
-from rembuk.region_key import RegionKeys
+from rembuk.region_key import RegionKeys, Tampered, WrongRegionKey
 from rembuk.worker import connect
 
 ASK_S, AGAIN_S = 10.0, 2.0
@@ -34,7 +36,9 @@ class Directory:
 
     A region's key is believed once: whoever told us another one later could read what is meant for it."""
 
-    def __init__(self, database_url: str, nats_url: str, region: str, region_keys: RegionKeys, log: EventLog) -> None:
+    def __init__(
+        self, database_url: str, nats_url: str, region: str, region_keys: Callable[[], RegionKeys], log: EventLog
+    ) -> None:
         self._connection = KeptConnection(database_url, "reports directory")
         self._nats_url, self._region, self._region_keys, self._log = nats_url, region, region_keys, log
         self._refused: dict[str, str] = {}  # another key of a region, said once
@@ -47,9 +51,7 @@ class Directory:
             while True:
                 pause = AGAIN_S
                 try:
-                    if not introduced:
-                        await self.introduce()
-                        introduced = True
+                    introduced = introduced or await self._introduced()
                     await self.ask(client)
                     pause = ASK_S
                 except (nats.errors.Error, msgspec.MsgspecError) as error:
@@ -64,9 +66,18 @@ class Directory:
             self._connection.drop()
             await client.close()
 
+    async def _introduced(self) -> bool:
+        """Whether we are; a region that cannot use its own key hears of the others all the same."""
+        try:
+            await self.introduce()
+        except (BadKey, WrongRegionKey, Tampered) as error:
+            _log.critical("the region cannot introduce itself", error=repr(error))
+            return False
+        return True
+
     async def introduce(self) -> None:
-        """Record our public key, unless the log has it already. Raises Unavailable."""
-        pair = await load_pair(await self._connection.get(), self._region_keys, self._region)
+        """Record our public key, unless the log has it. Raises Unavailable, BadKey, WrongRegionKey, Tampered."""
+        pair = await load_pair(await self._connection.get(), self._region_keys(), self._region)
         ours, key = derive_id("region", self._region), f"introduced:{pair.public_key}"
         before = await self._log.read_stream(ours)
         event = RegionIntroduced(self._region, pair.public_key)

@@ -23,8 +23,8 @@ from reports.retention import Retention, retention_days
 def build(settings: Settings) -> Worker:
     log = EventLog(settings.database_url, CODEC, f"{settings.name} reactions")
     start, tasks, stop = [log.start], [], [log.stop]
-    if JOINED in settings.environment:
-        keys = RegionKeys.load(settings.region_key)
+    if settings.environment.get(JOINED):
+        keys = partial(RegionKeys.load, settings.region_key)
         tasks.append(Inbox(settings.nats_url, settings.region).run)
         tasks.append(Directory(settings.database_url, settings.nats_url, settings.region, keys, log).run)
     if (days := retention_days(settings.environment)) is not None:
@@ -43,7 +43,7 @@ def handlers(settings: Settings, log: EventLog) -> list[Handler]:
         Projector(Checkpoint.of(settings, projection.NAME, "reports"), CODEC, projection.project),
         Reactor(Checkpoint.of(settings, reactions.NAME, "forums"), forums.CODEC, reactions.react, log),
     ]
-    if JOINED in settings.environment:
+    if settings.environment.get(JOINED):
         shown = InboxCheckpoint.told(settings, projection.ELSEWHERE)
         heard = InboxCheckpoint.told(settings, reactions.REFERRALS)
         react = reactions.referrals(settings.region, partial(RegionKeys.load, settings.region_key))
