@@ -80,6 +80,13 @@ class Office:
 
         return eventually(check, 20)
 
+    def lists(self, problem: str, status: str) -> bool:
+        items = (
+            self.http.get("/v1/problems", params={"status": status, "limit": 200}).raise_for_status().json()["items"]
+        )
+        assert {one["status"] for one in items} <= {status}
+        return problem in {one["id"] for one in items}
+
     def history(self, problem: str) -> list[tuple[str, str]]:
         events = self.http.get(f"/v1/problems/{problem}/history").raise_for_status().json()
         return [(event["region"], event["type"]) for event in events]
@@ -181,6 +188,7 @@ def test_a_referred_problem_moves_with_its_identity_its_clock_and_its_history(re
     offered = receiver.sees(problem, status="offered", referred_from=origin.name, root_cause="Kabel putus")
     assert (offered["title"], offered["description"]) == (REPORT["title"], REPORT["description"])
     assert (offered["reported_at"], offered["anonymous"]) == (told["reported_at"], True)
+    assert (receiver.lists(problem, "offered"), receiver.lists(problem, "verified")) == (True, False)
     assert receiver.refuses(problem, "analyse", root_cause="Kabel") == (409, "not-accepted")
     receiver.does(problem, "accept-referral", note="diterima")
 
@@ -205,6 +213,8 @@ def test_nothing_of_a_brief_is_in_clear_and_the_receiver_opens_it_for_a_reason(r
     regions.origin.does(problem, "refer", to=regions.receiver.name, note="hubungi ketua RT dulu")
     regions.carry()
     regions.receiver.sees(problem, status="offered")
+    told = "select count(*), bool_or(data like '%sealed:v1:%') from elsewhere where stream_id = $1 and not heard"
+    assert [tuple(row) for row in regions.receiver.running.ask("reports", told, UUID(problem))] == [(2, False)]
     for office in (regions.origin, regions.receiver):
         kept = office.kept()
         assert problem in kept
@@ -215,6 +225,20 @@ def test_nothing_of_a_brief_is_in_clear_and_the_receiver_opens_it_for_a_reason(r
         assert {one["field"]: one["value"] for one in shown if one["value"]} == {
             "location": REPORT["location"], "note": "hubungi ketua RT dulu"
         }  # fmt: skip
+
+
+def test_of_a_long_history_the_last_events_are_told(regions: Regions) -> None:
+    problem = regions.origin.verified()
+    for number in range(40):
+        regions.origin.does(problem, "analyse", root_cause=f"{number} " + "x" * 3990)
+    regions.origin.does(problem, "refer", to=regions.receiver.name)
+    regions.carry()
+    shown = regions.receiver.sees(problem, status="offered")
+    assert shown["root_cause"].startswith("39 ")
+    history = regions.receiver.http.get(f"/v1/problems/{problem}/history").json()
+    numbers = [int(one["data"]["root_cause"].split()[0]) for one in history if one["type"] == "ProblemAnalysed"]
+    assert 20 < len(numbers) < 40
+    assert numbers == list(range(40))[-len(numbers) :]
 
 
 def test_what_was_erased_is_not_handed_over(regions: Regions) -> None:

@@ -198,6 +198,7 @@ def test_an_offer_that_says_nothing_to_us_is_declined() -> None:
 def test_an_offer_that_comes_twice_is_one() -> None:
     given(OFFERED).when(OfferReferral(OFFERED)).then()
     ARRIVED.when(OfferReferral(OFFERED)).then(ACCEPTED)
+    assert PROBLEM.fold((*ARRIVED.events, PROPOSED, ACCEPTED)) == PROBLEM.fold((*ARRIVED.events, PROPOSED))
 
 
 def test_what_was_declined_or_handed_over_may_be_offered_again() -> None:
