@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 import psutil  # type: ignore[import-untyped]
 from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
-from rembuk.hub_regions import DOMAIN, Invitation, region_server
+from rembuk.hub_regions import DOMAIN, JOINED, Invitation, region_server
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region
 from rembuk.region_nats import RegionNats
@@ -37,6 +37,7 @@ PASSED_ON = (
     "REMBUK_REPORTS_RETENTION_DAYS",
     WITNESSED,
     WITNESSES,
+    JOINED,
 )
 PASSED_ON_PREFIX = "REMBUK_DELIVERY_"
 _SAME_PROCESS_S = 2.0
@@ -227,6 +228,7 @@ class Home:
             ports={service: plan.ports[service] for service in SERVICES},
             extra=plan.extra
             | {PARTNERS: str(self.partners)}
+            | self._joined()
             | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
         )
 
@@ -246,7 +248,12 @@ class Home:
             log_key="",
             ports={service: running.ports[service] for service in running.urls},
             services=tuple(running.urls),
+            extra=self._joined(),
         )
+
+    def _joined(self) -> dict[str, str]:
+        """How its services know that there is a hub."""
+        return {JOINED: "1"} if self.invitation() else {}
 
     def note(self, running: Running) -> None:
         """Write region.json, whole or not at all."""

@@ -152,7 +152,8 @@ def skip(
 
 def _region(region: str, data: Any) -> Region:
     home = region_or_hub(region, data)
-    return home.running_region(require_running(home))
+    seen = home.running_region(require_running(home))
+    return msgspec.structs.replace(seen, region_key=str(home.region_key))  # a retry may have to open a brief
 
 
 def _held(region: Region) -> list[Held]:

@@ -18,7 +18,7 @@ from rembuk.key_setting import BadKey
 from rembuk.provisioning import SERVICES
 from rembuk.region import Region
 from rembuk.region_key import RegionKeys
-from rembuk.streams import stream_name
+from rembuk.streams import inbox_name, stream_name, tail_of
 
 from rembuk_cli.home import Home, Running, without_credentials
 from rembuk_cli.hub_link import ask_hub
@@ -156,6 +156,7 @@ async def look(home: Home, running: Running) -> Standing:
     wrong = [f"{one.name} is not ready: {one.url}/health/ready" for one in services if not one.ready]
     last_ids: dict[str, str] = {}
     wrong += await _read_streams(region, services, last_ids)
+    letters = await _letters(region) if home.invitation() else 0
     databases: dict[str, asyncpg.Connection[Any]] = {}
     try:
         for service in services:
@@ -173,6 +174,7 @@ async def look(home: Home, running: Running) -> Standing:
                 service.log = await databases[service.name].fetchval(_HEAD)
         for service in services:
             wrong += await _compare(service, databases, services, region, last_ids)
+            _of_inbox(service, inbox_name(region.name), letters)
         wrong += await _closed(home, databases)
         hub = await _hub(home, region, services, databases, wrong)
     finally:
@@ -227,6 +229,20 @@ async def _read_streams(region: Region, services: list[Service], last_ids: dict[
     except Unable as error:
         return [str(error)]
     return [why for why in read if why is not None]
+
+
+async def _letters(region: Region) -> int:
+    """How many letters of other regions are in the inbox; 0 where it cannot be read, which is said already."""
+    with suppress(Unable, nats.errors.Error):
+        async with broker(region.nats_url, "rembuk status") as client:
+            return await tail_of(client.jetstream(), inbox_name(region.name))
+    return 0
+
+
+def _of_inbox(service: Service, inbox: str, letters: int) -> None:
+    for follower in service.followers:
+        if follower.stream == inbox:
+            follower.behind = max(0, letters - follower.position)
 
 
 async def _read_stream(

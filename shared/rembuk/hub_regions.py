@@ -27,6 +27,13 @@ STANDING = "rembuk.hub.standing"
 """Where a region asks how far the hub knows it; the answer is a list of Known in JSON."""
 MIRROR = "rembuk.hub.mirror"
 """Where a region asks for what the hub holds of a stream of its own (a Wanted); see `rembuk.hub_source`."""
+REGIONS = "rembuk.hub.regions"
+"""Where a region asks which others are admitted and have said by which key to seal for them; the answer is a list of
+Introduced in JSON."""
+ADDRESSED = "rembuk.hub.inbox"
+"""Where a region asks what others have said to it behind a position; the answer is a Page (see `rembuk.inbox`)."""
+JOINED = "REMBUK_HUB_JOINED"
+"""Is not empty in the environment of a region's services where the region has a hub."""
 SYSTEM = "HUB-SYSTEM"
 """The account in which the hub's nats-server tells about itself and is told whom to cut off; no region's can be so."""
 FORBIDDEN = (
@@ -71,6 +78,13 @@ class Wanted(msgspec.Struct, frozen=True):
     service: str
     after: int
     limit: int
+
+
+class Introduced(msgspec.Struct, frozen=True):
+    """A region, and the public half of its referral key (see `rembuk.referral_key`)."""
+
+    name: str
+    public_key: str
 
 
 def account(region: str) -> str:
@@ -127,10 +141,11 @@ def hub_server(regions: Iterable[Admitted], key: bytes, leaf: str, certificate: 
 
 
 def _of_leaf(region: str) -> Mapping[str, Any]:
-    """A region delivers to mirrors, answers questions about its JetStream, and asks how far the hub knows it and what
-    the hub holds of it."""
+    """A region delivers to mirrors, answers questions about its JetStream, and asks the hub's service: how far it knows
+    the region and what it holds of it, which others there are, what they say."""
+    asked = [STANDING, MIRROR, REGIONS, ADDRESSED]
     return {
-        "publish": {"allow": ["$JS.M.>", "$JSC.R.>", f"{INBOX}.>", STANDING, MIRROR]},
+        "publish": {"allow": ["$JS.M.>", "$JSC.R.>", f"{INBOX}.>", *asked]},
         "subscribe": {"allow": [f"$JS.{region}.API.>", "$JS.FC.>", f"{INBOX}.>"]},
     }
 
@@ -148,7 +163,7 @@ def region_server(invitation: Invitation, ca: Path, linked: bool = True) -> dict
                     "tls": {"ca_file": str(ca)},
                     "disabled": not linked,
                     "ignore_discovered_servers": True,  # the hub would tell addresses within its own network
-                    "deny_imports": ["polmas.>", "$JS.API.>", *(f"{own}.{what}.>" for what in FORBIDDEN)],
+                    "deny_imports": ["polmas.>", "inbox.>", "$JS.API.>", *(f"{own}.{what}.>" for what in FORBIDDEN)],
                 }
             ]
         },

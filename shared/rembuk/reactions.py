@@ -22,6 +22,7 @@ from rembuk.event import Metadata, Recorded
 from rembuk.event_log import EventLog, VersionConflict
 from rembuk.following import unseen
 from rembuk.handling import handle
+from rembuk.region_key import WrappedKey
 
 _DONE = "select event_id, command from reaction where follower = $1 and event_id = any($2)"
 _ADD = """insert into reaction (follower, event_id, command, outcome, detail) values ($1, $2, $3, $4, $5)
@@ -32,13 +33,20 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A command that an event gives rise to, for the aggregate `stream_id`. `name` tells several of one event apart."""
+    """A command that an event gives rise to, for the aggregate `stream_id`. `name` tells several of one event apart;
+    `keys` are those under which something in it is sealed (see `key_of`)."""
 
     decider: Decider[Any, Any, Any]
     stream_id: UUID
     command: Any
     name: str
     new: bool = False
+    keys: Sequence[WrappedKey] = ()
+
+
+def key_of(follower: str, event_id: UUID, name: str) -> str:
+    """The idempotency key of the wish of this name that a follower's reaction to an event has."""
+    return f"{follower}:{event_id}:{name}"
 
 
 React = Callable[[Sequence[Recorded[Any]], "asyncpg.Connection[Any]"], Awaitable[Sequence[Sequence[Wish]]]]
@@ -142,7 +150,7 @@ class Reactor:
                     if case.error or not case.fact:
                         raise case.error or Undecodable()
                     for wish in case.wishes:
-                        reacted.outcomes.append(await self._grant(case.fact, wish))
+                        reacted.outcomes.append(await self._grant(case.fact, wish, streams.sequence(case.message)))
                 except Exception as error:
                     if isinstance(error, VersionConflict) or is_unreachable(error):
                         raise  # contended, or away: it passes
@@ -190,18 +198,20 @@ class Reactor:
     def _name(self) -> str:
         return self.checkpoint.follower
 
-    async def _grant(self, fact: Recorded[Any], wish: Wish) -> tuple[str, UUID, str, str, str]:
-        """Handle one command; its line for the ledger."""
+    async def _grant(self, fact: Recorded[Any], wish: Wish, place: int) -> tuple[str, UUID, str, str, str]:
+        """Handle one command that an event at this place of the stream gives rise to; its line for the ledger."""
         metadata = Metadata(
             correlation_id=fact.metadata.correlation_id or str(fact.id),
             causation_id=str(fact.id),
             actor=f"reaction:{self._name}",
-            traceparent=tracing.handling(fact.position, fact.metadata.traceparent),
+            traceparent=tracing.handling(place, fact.metadata.traceparent),
         )
         logs.begin_journey(metadata.correlation_id)
-        key = f"{self._name}:{fact.id}:{wish.name}"
+        key = key_of(self._name, fact.id, wish.name)
         try:
-            await handle(self._log, wish.decider, wish.stream_id, wish.command, key, metadata, new=wish.new)
+            await handle(
+                self._log, wish.decider, wish.stream_id, wish.command, key, metadata, new=wish.new, keys=wish.keys
+            )
         except Refused as refusal:
             _log.info("reaction refused", reaction=self._name, event_id=str(fact.id), rule=refusal.rule)
             return (self._name, fact.id, wish.name, "refused", refusal.rule)

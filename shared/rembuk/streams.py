@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/json"
 
-_NO_AREA = "_"
+_NO_AREA, _INBOX = "_", "inbox"
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
 _encode_metadata = msgspec.json.Encoder().encode
 
@@ -35,6 +35,11 @@ _encode_metadata = msgspec.json.Encoder().encode
 def stream_name(region: str, service: str) -> str:
     """`JATIM_REPORTS` for the region `jatim` and the service `reports`."""
     return f"{region}_{service}".upper()
+
+
+def inbox_name(region: str) -> str:
+    """`JATIM_INBOX`: the stream of what other regions say to `jatim` (see `rembuk.inbox`)."""
+    return stream_name(region, _INBOX)
 
 
 def subject_prefix(region: str, service: str) -> str:
@@ -155,6 +160,12 @@ def sequence(message: Msg) -> int:
     return int(tokens[5] if len(tokens) == 9 else tokens[7])
 
 
+def _of_inbox(message: Msg) -> bool:
+    """Whether it came from an inbox, where events of many logs stand in the order in which they were forwarded."""
+    tokens = message.reply.split(".")
+    return (tokens[2] if len(tokens) == 9 else tokens[4]).endswith(f"_{_INBOX}".upper())
+
+
 def about_row(row: asyncpg.Record | Mapping[str, Any]) -> tracing.About:
     """What a span tells of a row of log.event."""
     return tracing.About(_decode_metadata(row["metadata"]).traceparent, row["type"], row["position"], row["area"])
@@ -174,7 +185,8 @@ def recorded_at(message: Msg) -> datetime:
 
 
 def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
-    """The event a message carries; raises Undecodable for one that no relay of this release published."""
+    """The event a message carries; raises Undecodable for one that no relay of this release published. Its position is
+    that in its own log, also where it came from an inbox."""
     if isinstance(message, LoggedMessage):
         try:
             return rows.recorded(codec, message.row)
@@ -183,7 +195,7 @@ def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
     header = message.headers or {}
     try:
         position = int(header["ce-position"])
-        if position != sequence(message):
+        if position != sequence(message) and not _of_inbox(message):
             raise Undecodable(f"position {position} stands at sequence {sequence(message)}")
         return Recorded(
             position=position,

@@ -1,4 +1,4 @@
-"""Whose eyes a text is for: each text of an event is declared sealed, public, or a code, and a test sees to it."""
+"""Whose eyes a text is for: each one of an event is declared sealed, enclosed, public or a code; a test sees to it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Annotated, get_type_hints
 
 import msgspec
 
-SEALED, PUBLIC, CODE = "sealed", "public", "code"
+SEALED, ENCLOSED, PUBLIC, CODE = "sealed", "enclosed", "public", "code"
 
 Sealed = Annotated[str, SEALED]
 """What identifies somebody, or may: `sealed:v1:...` (see `rembuk.vault`), "" for nothing."""
+Enclosed = Annotated[str, ENCLOSED]
+"""What another region alone is to read, sealed for its public key (see `rembuk.referral_key`): nobody here can open it,
+and erasing somebody here does not close it there."""
 Public = Annotated[str, PUBLIC]
 """In clear, for everybody and for ever; whoever writes it is told to name nobody."""
 Code = Annotated[str, CODE]
@@ -20,5 +23,14 @@ Code = Annotated[str, CODE]
 @cache
 def sealed_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
     """The fields of an event that are sealed, or of a command whose text is sealed before it is recorded."""
+    return _declared(kind, SEALED)
+
+
+def confidential_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields of an event that not everybody can read: sealed, or enclosed for another region."""
+    return sealed_fields(kind) + _declared(kind, ENCLOSED)
+
+
+def _declared(kind: type[msgspec.Struct], word: str) -> tuple[str, ...]:
     hints = get_type_hints(kind, include_extras=True)
-    return tuple([name for name in kind.__struct_fields__ if SEALED in getattr(hints[name], "__metadata__", ())])
+    return tuple([name for name in kind.__struct_fields__ if word in getattr(hints[name], "__metadata__", ())])

@@ -28,6 +28,7 @@ NO_NUL = pattern(r"^[^\x00]*$", "must not contain the character NUL")  # Postgre
 AREA_CODE = pattern(
     r"^[0-9]{2}(\.[0-9]{2}(\.[0-9]{2}(\.[0-9]{4})?)?)?(?!\n)$", "not an area code such as 35.78.08.1004"
 )
+REGION_NAME = pattern(r"^[a-z][a-z0-9]{1,15}(?!\n)$", "not a region's name such as jatim")
 CATEGORY_CODE = pattern(r"^[a-z_]{1,40}(?!\n)$", "not a category's code such as theft")
 
 _PUBLIC = "Shown to everybody: name nobody"

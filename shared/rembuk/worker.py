@@ -41,9 +41,9 @@ Task = Callable[[], Coroutine[Any, Any, None]]
 """Runs until cancelled; heals what can heal by itself."""
 
 
-async def connect(url: str, name: str, seed: str | None = None) -> Client:
+async def connect(url: str, name: str, seed: str | None = None, inbox: str = "_INBOX") -> Client:
     """A NATS connection that is tried for ever, first and again: no service falls with its broker. `seed` is that of an
-    nkey, by which the hub is known in a region's account."""
+    nkey, by which the hub is known in a region's account; `inbox` is what answers are sent to."""
 
     async def said(error: Exception) -> None:
         _log.warning("nats connection", error=repr(error))
@@ -53,7 +53,7 @@ async def connect(url: str, name: str, seed: str | None = None) -> Client:
             return await nats.connect(
                 url, name=name, max_reconnect_attempts=-1, reconnect_time_wait=0.25, connect_timeout=2,
                 ping_interval=10, max_outstanding_pings=2, error_cb=said, allow_reconnect=True, nkeys_seed_str=seed,
-                inbox_prefix=INBOX if seed else "_INBOX",
+                inbox_prefix=INBOX if seed else inbox,
             )  # fmt: skip
         except Exception as error:
             _log.info("waiting for nats", error=repr(error))

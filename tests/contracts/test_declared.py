@@ -1,4 +1,4 @@
-"""Every text of an event is declared sealed, public or a code: nobody adds one unawares."""
+"""Every text of an event is declared sealed, enclosed, public or a code: nobody adds one unawares."""
 
 from collections.abc import Iterator
 from datetime import date, datetime
@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from rembuk.contracts.document import SERVICES
 from rembuk.event import Event
-from rembuk.texts import CODE, PUBLIC, SEALED, Public, Sealed
+from rembuk.texts import CODE, ENCLOSED, PUBLIC, SEALED, Public, Sealed
 
 HARMLESS: set[Any] = {int, bool, UUID, date, datetime, type(None), Ellipsis}
 """What can say nothing of a person by itself. A float can: where somebody lives."""
@@ -21,8 +21,8 @@ def undeclared(kind: Any, path: str, nested: bool = False) -> Iterator[str]:
     """The paths to what in a type is not declared, or is declared sealed where nothing seals it: below the event."""
     origin = get_origin(kind)
     if origin is Annotated:
-        marks = set(kind.__metadata__) & {SEALED, PUBLIC, CODE}
-        if kind.__origin__ is not str or len(marks) != 1 or (nested and marks == {SEALED}):
+        marks = set(kind.__metadata__) & {SEALED, ENCLOSED, PUBLIC, CODE}
+        if kind.__origin__ is not str or len(marks) != 1 or (nested and marks & {SEALED, ENCLOSED}):
             yield path
     elif origin in (tuple, list, Union, UnionType):
         for each in get_args(kind):

@@ -2,12 +2,26 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 import pytest
+from rembuk.contracts.reports import (
+    CODEC,
+    ProblemEvent,
+    ProblemHandedOver,
+    ProblemReferred,
+    ReferralAccepted,
+    ReferralDeclined,
+    ReferralOffered,
+    ReferralReturned,
+    ReferralWithdrawn,
+)
+from rembuk.event import Metadata
+from rembuk.event_log import EventLog
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 
 VILLAGE, DISTRICT = "35.78.08.1004", "35.78.08"
@@ -146,6 +160,27 @@ def test_a_candidate_is_one_while_it_is_open(story: Story) -> None:
     assert story.candidates(forum)[rejected]["status"] == "reopened"
 
 
+def test_a_problem_is_a_candidate_in_the_region_that_it_lives_in(story: Story) -> None:
+    forum, problem = story.founded(), uuid4()
+    at = datetime(2026, 3, 2, tzinfo=UTC)
+    offered = ReferralOffered("jateng", VILLAGE, "noise", "Bising", "", "public", at)
+    referred = ProblemReferred("jatim", "bali", VILLAGE, "noise", "public", at, "hpke:v1:x")
+    steps: list[tuple[ProblemEvent, bool]] = [
+        (offered, False),
+        (ReferralDeclined("jateng", "jatim", "no_capacity"), False),
+        (offered, False),
+        (ReferralAccepted("jateng", "jatim"), True),
+        (referred, False),
+        (ReferralWithdrawn("jatim", "bali"), True),
+        (referred, False),
+        (ReferralReturned("bali", "other"), True),
+        (ProblemHandedOver("bali"), False),
+    ]
+    for version, (event, candidate) in enumerate(steps):
+        asyncio.run(_recorded(story.region, problem, version, event))
+        assert (str(problem) in story.candidates(forum)) is candidate, event
+
+
 def test_what_a_forum_agrees_on_becomes_a_proposed_solution(story: Story) -> None:
     forum = story.founded()
     lights, noise = story.verified(), story.verified(category="noise", title="Bising")
@@ -203,3 +238,12 @@ async def _forget_reactions(region: RunningRegion) -> None:
         await connection.execute("delete from reaction")
     finally:
         await connection.close()
+
+
+async def _recorded(region: RunningRegion, problem: UUID, version: int, event: ProblemEvent) -> None:
+    log = EventLog(region.region.database("reports").service_url, CODEC)
+    await log.start()
+    try:
+        await log.append(problem, version, [uuid4()], [event], VILLAGE, Metadata())
+    finally:
+        await log.stop()

@@ -38,6 +38,15 @@ class Hub:
         self.federation.start_region(name, **denied)
         return name
 
+    async def begun(self, number: int) -> list[str]:
+        """So many regions, whose streams are there when the hub first looks: a mirror of none is tried again after ten
+        seconds."""
+        names = [self.admitted() for _ in range(number)]
+        for name in names:
+            async with self.federation.at_region(name):
+                pass
+        return names
+
     async def told(
         self, region: str, *facts: tuple[UUID, Event], service: str = "reports", at: datetime | None = None
     ) -> int:
@@ -74,6 +83,12 @@ class Hub:
         lines = [one for one in self.api.get("/metrics").text.splitlines() if one.startswith(f"{name}{{")]
         values = [float(line.rpartition(" ")[2]) for line in lines if label in line]
         return values[0] if values else None
+
+    def waiting(self, region: str) -> float:
+        """How many letters for a region Prometheus is told of."""
+        lines = [one for one in self.api.get("/metrics").text.splitlines() if one.startswith("rembuk_hub_letters")]
+        [line] = [one for one in lines if f'region="{region}"' in one]
+        return float(line.rpartition(" ")[2])
 
     def events(self, region: str) -> int:
         """How many events of a region were projected, each as often as it was."""

@@ -18,7 +18,7 @@ from rembuk.contracts.reports import ProblemClosed, ProblemReopened, ProblemVeri
 from rembuk.testing.services import PARTNER, eventually
 
 from tests.hub.conftest import STALLED_S, Hub, reported
-from tests.hub.test_partitions import Joined
+from tests.hub.joined import Joined
 
 HOUR = timedelta(hours=1)
 

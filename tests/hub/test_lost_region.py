@@ -17,7 +17,7 @@ from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
 
 from tests.hub.conftest import Hub, reported
-from tests.hub.test_partitions import Joined
+from tests.hub.joined import Joined
 
 
 def errand(joined: Joined, *arguments: str) -> tuple[int, str]:

@@ -36,7 +36,9 @@ from reports.commands import (
     ReportProblem,
     VerifyProblem,
 )
-from reports.domain import PROBLEM, Unreported, priority
+from reports.domain import PROBLEM
+from reports.domain.life import priority
+from reports.domain.states import Unreported
 
 AREA = "35.78.08.1004"
 DAY = date(2026, 11, 23)

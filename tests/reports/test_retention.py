@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from rembuk.contracts.reports import CODEC
+from rembuk.contracts.reports import CODEC, ProblemHandedOver
+from rembuk.event import Metadata
 from rembuk.event_log import EventLog
 from rembuk.region_key import RegionKeys
 from rembuk.settings import MissingSetting
@@ -87,6 +89,24 @@ def test_a_reporter_is_erased_so_many_days_after_the_end_and_not_before(running:
     [gone] = [event for event in events if event["type"] == "PersonErased"]
     assert (gone["data"]["ground"], gone["actor"], gone["area"]) == ("retention", "retention", REPORT["area"])
     assert sweep(running, 30, timedelta(days=31)) == 0
+
+
+def test_whose_problem_went_to_another_region_is_known_for_as_long(running: RunningRegion) -> None:
+    problem = asked(running, "/v1/problems", REPORT)["id"]
+    position = asyncio.run(handed_over(running, UUID(problem)))
+    assert read(running, problem, position)["status"] == "handed_over"
+    assert sweep(running, 30, timedelta(days=29)) == 0
+    assert sweep(running, 30, timedelta(days=31)) == 1
+    eventually(lambda: _is(read(running, problem)["anonymous"], True))
+
+
+async def handed_over(running: RunningRegion, problem: UUID) -> int:
+    log = EventLog(running.region.database("reports").service_url, CODEC)
+    await log.start()
+    try:
+        return (await log.append(problem, 1, [uuid4()], [ProblemHandedOver("jateng")], "", Metadata())).position
+    finally:
+        await log.stop()
 
 
 def test_it_goes_in_small_batches_the_first_ended_first(

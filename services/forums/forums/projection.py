@@ -28,12 +28,20 @@ from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpene
 from rembuk.contracts.reports import (
     ProblemAnalysed,
     ProblemClosed,
-    ProblemEvent,
+    ProblemHandedOver,
     ProblemPrioritised,
+    ProblemReferred,
     ProblemRejected,
     ProblemReopened,
     ProblemReported,
     ProblemVerified,
+    ReferralAccepted,
+    ReferralDeclined,
+    ReferralOffered,
+    ReferralReturned,
+    ReferralWithdrawn,
+    RegionIntroduced,
+    ReportsEvent,
     SolutionApplied,
     SolutionAssessed,
     SolutionProposed,
@@ -60,6 +68,8 @@ ENDED = update(commitment, "version", "status", "reason", "changed_at")
 
 ADD_PROBLEM = insert_into(open_problem, *open_problem.columns.keys())
 PROBLEM_STATUS = update(open_problem, "status", "open")
+PROBLEM_AWAY = update(open_problem, "away")
+PROBLEM_OFFERED = update(open_problem, "status", "open", "away")
 PROBLEM_PRIORITY = update(open_problem, "priority")
 PROBLEM_CAUSE = update(open_problem, "root_cause")
 
@@ -159,7 +169,7 @@ def project(fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent | Privacy
             assert_never(event)
 
 
-def project_open_problems(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
+def project_open_problems(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     """What a problem's event, as reports tells it, changes in what forums may put on their agenda."""
     match fact.event:
         case ProblemReported() as event:
@@ -175,6 +185,7 @@ def project_open_problems(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequen
                     title=event.title,
                     status="reported",
                     open=True,
+                    away=False,
                     priority=None,
                     root_cause=None,
                     reported_at=fact.recorded_at,
@@ -201,18 +212,40 @@ def project_open_problems(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequen
             return _status(fact, "closed", is_open=False)
         case ProblemReopened():
             return _status(fact, "reopened", is_open=True)
+        case ProblemReferred() | ProblemHandedOver():
+            return (change(PROBLEM_AWAY, id=fact.stream_id, away=True),)
+        case ReferralWithdrawn() | ReferralReturned() | ReferralAccepted():
+            return (change(PROBLEM_AWAY, id=fact.stream_id, away=False),)
+        case ReferralOffered() as event:
+            if not _for_forums(event):
+                return ()
+            row = {"id": fact.stream_id, "status": "verified", "open": True, "away": True}
+            added = change(
+                ADD_PROBLEM,
+                **row,
+                position=fact.position,
+                area=event.area,
+                category=event.category,
+                title=event.title,
+                priority=None,
+                root_cause=event.root_cause or None,
+                reported_at=event.reported_at,
+            )
+            return (added, change(PROBLEM_OFFERED, **row))
+        case ReferralDeclined() | RegionIntroduced():
+            return ()  # it stays away, or was never offered
         case PersonErased() | SealedDataOpened():
             return ()  # nothing of what is sealed is here
         case event:
             assert_never(event)
 
 
-def _for_forums(event: ProblemReported) -> bool:
+def _for_forums(event: ProblemReported | ReferralOffered) -> bool:
     """Whether a forum may see the problem: disclosed as far as that, and of no sensitive category."""
     return event.disclosure in ("public", "forum") and not CATEGORIES[event.category].sensitive
 
 
-def _status(fact: Recorded[ProblemEvent | PrivacyEvent], status: str, *, is_open: bool) -> Sequence[Change]:
+def _status(fact: Recorded[ReportsEvent], status: str, *, is_open: bool) -> Sequence[Change]:
     return (change(PROBLEM_STATUS, id=fact.stream_id, status=status, open=is_open),)
 
 

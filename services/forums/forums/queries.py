@@ -230,8 +230,8 @@ class ForumQueries:
 
 
 def _candidates(query: Select[Any], area: str) -> Select[Any]:
-    """What a forum may deliberate: open, and found to be so, for reports takes no solution to anything else."""
-    return _narrowed(query, open_problem, area, open=True).where(open_problem.c.status != "reported")
+    """What a forum may deliberate: open, here, and found to be so, for reports takes no solution to anything else."""
+    return _narrowed(query, open_problem, area, open=True, away=False).where(open_problem.c.status != "reported")
 
 
 def _narrowed(query: Select[Any], table: Table, area: str | None, **equal: Any) -> Select[Any]:

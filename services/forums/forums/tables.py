@@ -101,6 +101,7 @@ open_problem = Table(  # of the stream of reports: only what a forum may see, an
     Column("title", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("open", Boolean, nullable=False),  # what is closed stays, for it may be reopened
+    Column("away", Boolean, nullable=False),  # in another region, or between two
     Column("priority", Text),
     Column("root_cause", Text),
     Column("reported_at", DateTime(timezone=True), nullable=False),

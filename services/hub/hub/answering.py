@@ -1,7 +1,9 @@
-"""What the hub tells a region that asks: how far it knows the region, and what it holds of it."""
+"""What the hub tells a region that asks: how far it knows it and what it holds of it, which others there are, and what
+they say to it."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -11,30 +13,53 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk.database import UNREACHABLE, borrowed
-from rembuk.hub_regions import INBOX, MIRROR, STANDING, Known, Wanted
+from rembuk.hub_regions import ADDRESSED, INBOX, MIRROR, REGIONS, STANDING, Introduced, Known, Wanted
+from rembuk.inbox import Letter, Page
+from rembuk.provisioning import SERVICES
 from rembuk.streams import stream_name
 
-from hub.projection import CODECS
-
-PAGE, PAGE_BYTES = 500, 4 << 20
-"""What one question brings at most, messages and bytes."""
+PAGE, PAGE_BYTES = 50, 256 * 1024
+"""Letters of one answer, and after how many bytes no other is added: with the largest event it fits into a message."""
+SENT, SENT_BYTES = 500, 4 << 20
+"""What one question brings at most of a mirror, messages and bytes."""
 
 _KNOWN = "select service, position, state, looked_at from region_stream where region = $1 order by service"
+_INTRODUCED = """select introduced.region as name, public_key from introduced
+                 join region on region.name = introduced.region where revoked_at is null order by introduced.region"""
+_LAST = "select coalesce(max(position), 0) from inbox where region = $1"
+_EVENT_ID = "select headers::json ->> 'ce-id' from inbox where region = $1 and position = $2"
+_LETTERS = "select position, headers, data from inbox where region = $1 and position > $2 order by position limit $3"
+_READ = """insert into inbox_read (region, position, asked_at) values ($1, $2, now())
+           on conflict (region) do update set position = excluded.position, asked_at = now()
+           where inbox_read.position <> excluded.position or inbox_read.asked_at < now() - interval '10 s'"""
 
 _log = structlog.get_logger(__name__)
 
+Answer = Callable[["asyncpg.Connection[Any]", Msg], Awaitable[bytes]]
+
 
 async def answer(client: Client, pool: asyncpg.Pool[Any], region: str) -> None:
-    """Answer whoever asks in a region's account, as long as the connection lasts. What an answer is sent to is an inbox
-    and nothing else: we may write to the account's JetStream, who asks may not."""
+    """Answer whoever asks in a region's account, as long as the connection lasts. An answer goes to an inbox and
+    nowhere else: we may write to the account's JetStream, who asks may not."""
 
-    async def tell(question: Msg) -> None:
-        if not _from_inbox(question):
-            return
-        with suppress(*UNREACHABLE):  # an answer that does not come is one, too
-            async with borrowed(pool) as connection:
-                known = [Known(**row) for row in await connection.fetch(_KNOWN, region)]
-            await question.respond(msgspec.json.encode(known))
+    async def standing(connection: asyncpg.Connection[Any], _: Msg) -> bytes:
+        return msgspec.json.encode([Known(**row) for row in await connection.fetch(_KNOWN, region)])
+
+    async def regions(connection: asyncpg.Connection[Any], _: Msg) -> bytes:
+        return msgspec.json.encode([Introduced(**row) for row in await connection.fetch(_INTRODUCED)])
+
+    async def letters(connection: asyncpg.Connection[Any], question: Msg) -> bytes:
+        return msgspec.msgpack.encode(await _page(connection, region, int(question.data)))
+
+    def told(answered: Answer) -> Callable[[Msg], Awaitable[None]]:
+        async def tell(question: Msg) -> None:
+            if not _from_inbox(question):
+                return
+            with suppress(*UNREACHABLE):  # an answer that does not come is one, too
+                async with borrowed(pool) as connection:
+                    await question.respond(await answered(connection, question))
+
+        return tell
 
     async def send(question: Msg) -> None:
         """Have the nats-server itself send what it holds."""
@@ -43,14 +68,29 @@ async def answer(client: Client, pool: asyncpg.Pool[Any], region: str) -> None:
         except msgspec.MsgspecError as error:
             _log.warning("a region asks for nothing that can be sent", region=region, error=str(error))
             return
-        if _from_inbox(question) and wanted.service in CODECS:
-            page = {"seq": wanted.after + 1, "batch": min(wanted.limit, PAGE), "max_bytes": PAGE_BYTES}
+        if _from_inbox(question) and wanted.service in SERVICES:
+            page = {"seq": wanted.after + 1, "batch": min(wanted.limit, SENT), "max_bytes": SENT_BYTES}
             get = f"$JS.API.DIRECT.GET.{stream_name(region, wanted.service)}"
             await client.publish(get, msgspec.json.encode(page), reply=question.reply)
 
-    await client.subscribe(STANDING, cb=tell)
     await client.subscribe(MIRROR, cb=send)
+    for subject, answered in ((STANDING, standing), (REGIONS, regions), (ADDRESSED, letters)):
+        await client.subscribe(subject, cb=told(answered))
 
 
 def _from_inbox(question: Msg) -> bool:
     return question.reply.startswith(f"{INBOX}.")
+
+
+async def _page(connection: asyncpg.Connection[Any], region: str, after: int) -> Page:
+    """What others have said to a region behind a position; that it has come so far is written down."""
+    await connection.execute(_READ, region, after)
+    last = await connection.fetchval(_LAST, region)
+    letters: list[Letter] = []
+    size = 0
+    for row in await connection.fetch(_LETTERS, region, after, PAGE):
+        if size > PAGE_BYTES:
+            break
+        letters.append(Letter(row["position"], msgspec.json.decode(row["headers"]), row["data"]))
+        size += len(row["data"]) + len(row["headers"])
+    return Page(last, await connection.fetchval(_EVENT_ID, region, after) or "", letters)

@@ -7,7 +7,7 @@ from litestar.params import Parameter
 from rembuk.web.commands import known_area, known_category
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, CategoryFilter, Cursor, Limit, Since, moment
-from rembuk.wording import pattern
+from rembuk.wording import REGION_NAME
 
 from hub.queries import (
     Count,
@@ -22,7 +22,6 @@ from hub.queries import (
     Status,
 )
 
-REGION_NAME = pattern(r"^[a-z][a-z0-9]{1,15}(?!\n)$", "not a region's name such as jatim")
 RegionFilter = Annotated[str | None, Parameter(query="region", pattern=REGION_NAME)]
 
 
@@ -45,7 +44,7 @@ def routes(queries: HubQueries) -> list[Any]:
         known_area(area)
         known_category(category)
         moment_since = moment(since, "since")
-        return await queries.problems_by(by, area, moment_since, region=region, category=category, status=status)
+        return await queries.problems_by(by, area, moment_since, status, region=region, category=category)
 
     @get("/v1/deliberations", summary="Meetings of forums, counted", responses=documented(400, 422, 503))
     async def count_meetings(
@@ -69,6 +68,6 @@ def routes(queries: HubQueries) -> list[Any]:
     ) -> ProblemPage:
         known_area(area)
         known_category(category)
-        return await queries.problems(area, cursor, limit, region=region, category=category, status=status)
+        return await queries.problems(area, status, cursor, limit, region=region, category=category)
 
     return [list_regions, count_problems, count_meetings, count_events, list_problems]

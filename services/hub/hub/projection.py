@@ -26,12 +26,20 @@ from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpene
 from rembuk.contracts.reports import (
     ProblemAnalysed,
     ProblemClosed,
-    ProblemEvent,
+    ProblemHandedOver,
     ProblemPrioritised,
+    ProblemReferred,
     ProblemRejected,
     ProblemReopened,
     ProblemReported,
     ProblemVerified,
+    ReferralAccepted,
+    ReferralDeclined,
+    ReferralOffered,
+    ReferralReturned,
+    ReferralWithdrawn,
+    RegionIntroduced,
+    ReportsEvent,
     SolutionApplied,
     SolutionAssessed,
     SolutionProposed,
@@ -50,6 +58,12 @@ HAPPENED = add_to(activity, "events")
 ADD_PROBLEM = insert_into(problem, *problem.columns.keys())
 STATUS = update(problem, "region", "status", "changed_at", where="problem.region = new.region")
 CHANGED = update(problem, "region", "changed_at", where="problem.region = new.region")
+REFERRAL = update(problem, "region", "referral", "changed_at", where="problem.region = new.region")
+OFFERED = update(problem, "region", "status", "referral", "changed_at", where="problem.region = new.region")
+ANSWERED = update(
+    problem, "region", "referral", "changed_at",
+    where="problem.region = new.region and problem.referral = 'offered'",
+)  # fmt: skip
 ADD_MEETING = insert_into(meeting, *meeting.columns.keys())
 HELD = update(meeting, "region", "agreements", "held_at", where="meeting.region = new.region")
 
@@ -75,11 +89,11 @@ def _project(region: str, service: str, fact: Recorded[Any]) -> Sequence[Change]
             return counted
 
 
-def _of_problem(region: str, fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
-    row = {"region": region, "id": fact.stream_id, "changed_at": fact.recorded_at}
+def _of_problem(region: str, fact: Recorded[ReportsEvent]) -> Sequence[Change]:
+    row: dict[str, Any] = {"region": region, "id": fact.stream_id, "changed_at": fact.recorded_at}
     match fact.event:
         case ProblemReported() as event:
-            what = {"area": event.area, "category": event.category, "status": "reported"}
+            what = {"area": event.area, "category": event.category, "status": "reported", "referral": None}
             return (change(ADD_PROBLEM, **row, **what, reported_at=fact.recorded_at),)
         case ProblemVerified():
             return (change(STATUS, **row, status="verified"),)
@@ -97,6 +111,24 @@ def _of_problem(region: str, fact: Recorded[ProblemEvent | PrivacyEvent]) -> Seq
             return (change(STATUS, **row, status="closed"),)
         case ProblemReopened():
             return (change(STATUS, **row, status="reopened"),)
+        case ProblemReferred():
+            return (change(REFERRAL, **row, referral="referred"),)
+        case ReferralWithdrawn() | ReferralReturned():
+            return (change(REFERRAL, **row, referral=None),)
+        case ProblemHandedOver():
+            return (change(REFERRAL, **row, referral="handed_over"),)
+        case ReferralOffered() as event:
+            row |= {"status": "verified", "referral": "offered"}
+            what = {"area": event.area, "category": event.category}
+            return (change(ADD_PROBLEM, **row, **what, reported_at=event.reported_at), change(OFFERED, **row))
+        case ReferralAccepted():
+            return (change(ANSWERED, **row, referral=None),)
+        case ReferralDeclined(code="id_taken" | "not_understood"):
+            return (change(CHANGED, **row),)  # another offer, or none
+        case ReferralDeclined() as event:
+            return (change(ANSWERED, **row, referral="withdrawn" if event.code == "withdrawn" else "declined"),)
+        case RegionIntroduced():
+            return ()
         case PersonErased() | SealedDataOpened():
             return ()
         case event:

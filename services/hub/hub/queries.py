@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -14,14 +14,33 @@ from rembuk.streams import stream_name
 from rembuk.tree import origin
 from rembuk.web.metrics import Gauge
 from rembuk.web.reading import Timestamp, decode_cursor, encode_cursor, lies_in
-from sqlalchemy import ColumnElement, Row, Select, Table, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    TextClause,
+    and_,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hub.domain import State
-from hub.tables import activity, meeting, problem, quarantine, region, region_stream, witnessed
+from hub.tables import activity, meeting, problem, quarantine, region_stream, witnessed
 
 Shown = Literal[State, "unwatched"]
-Status = Literal["reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened"]
+Away = Literal["handed_over", "offered", "declined", "withdrawn"]
+"""How a problem stands in a region that it does not live in."""
+Status = Literal[
+    "reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened",
+    "referred", Away,
+]  # fmt: skip
 ProblemsBy = Literal["region", "area", "category", "status", "month"]
 MeetingsBy = Literal["region", "area", "month"]
 EventsBy = Literal["region", "service", "type", "month"]
@@ -29,7 +48,14 @@ EventsBy = Literal["region", "service", "type", "month"]
 UNWATCHED_AFTER = timedelta(seconds=20)
 """So long after the last look nobody knows how a stream stands: the hub's worker or its nats-server is away."""
 
-_OPEN = ("reported", "verified", "solution_proposed", "reopened")
+_OPEN = ("reported", "verified", "solution_proposed", "reopened", "referred")
+_status: ColumnElement[Any] = func.coalesce(problem.c.referral, problem.c.status)
+_accepted = problem.alias("accepted")
+_MOVED = exists().where(
+    _accepted.c.id == problem.c.id, _accepted.c.region != problem.c.region, _accepted.c.referral.is_(None)
+)
+_AT_HOME = or_(problem.c.referral.is_(None), and_(problem.c.referral == "referred", not_(_MOVED)))
+"""A problem counts where it lives: with its origin until another region has accepted it, whoever of them has heard."""
 _LENGTH = {None: 2, 2: 5, 5: 8, 8: 13, 13: 13}
 """Of the codes that lie right below an area, by that of its own."""
 
@@ -41,6 +67,9 @@ _LAG_S = """greatest(0, extract(epoch from now() - coalesce(
                 case when state = 'cut_off' then coalesce(answered_at, since)
                      when region_position > least(position, shown) then moved_at end,
                 now())))::float"""
+_LETTERS = """select region.*, coalesce((select max(position) from inbox where region = name), 0) as letters,
+                     coalesce((select position from inbox_read where region = name), 0) as letters_fetched
+              from region"""
 GAUGES = (
     Gauge(
         "rembuk_hub_lag_events",
@@ -56,6 +85,11 @@ GAUGES = (
         "rembuk_hub_looked_seconds",
         "For how long nobody has looked at a region's stream",
         f"select extract(epoch from now() - looked_at)::float, {_LABELS} {_STREAMS}",
+    ),
+    Gauge(
+        "rembuk_hub_letters_waiting",
+        "What others have said to a region and it has not fetched",
+        f"select letters - letters_fetched, name as region from ({_LETTERS}) as letters where revoked_at is null",
     ),
     Gauge("rembuk_hub_state", "1 for the state of a region's stream", f"select 1, {_LABELS}, state {_STREAMS}"),
 )
@@ -95,11 +129,14 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 class Region(msgspec.Struct, frozen=True):
-    """A region that is admitted, or was; `streams` are none before the first look."""
+    """A region that is admitted, or was; `streams` are none before the first look. So many `letters` others have sent
+    it, up to `letters_fetched` of which it has asked for the next one."""
 
     name: str
     admitted_at: Timestamp
     revoked_at: Timestamp | None
+    letters: int
+    letters_fetched: int
     streams: list[Stream]
 
 
@@ -130,7 +167,8 @@ class Happened(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A problem as a national picture has it; its region can tell more. `id` means something within that region."""
+    """A problem as a national picture has it; its region can tell more. One that a region referred to another has
+    the same `id` in both, and is told of where it lives."""
 
     region: str
     id: UUID
@@ -157,11 +195,13 @@ class HubQueries:
     async def regions(self) -> list[Region]:
         """Every region that was ever admitted, by name."""
         found: dict[str, Region] = {
-            row.name: Region(row.name, row.admitted_at, row.revoked_at, [])
-            for row in await self._all(select(region).order_by(region.c.name))
+            row.name: Region(row.name, row.admitted_at, row.revoked_at, row.letters, row.letters_fetched, [])
+            for row in await self._all(text(f"{_LETTERS} order by name"))
         }
         heads = {row.origin: Cosigned(row.size, row.cosigned_at) for row in await self._all(select(witnessed))}
-        set_aside = select(quarantine.c.stream, func.count().label("events")).group_by(quarantine.c.stream)
+        set_aside = select(quarantine.c.stream, func.count(quarantine.c.position.distinct()).label("events")).group_by(
+            quarantine.c.stream
+        )
         aside = {row.stream: row.events for row in await self._all(set_aside)}
         [[now]] = await self._all(select(func.now()))  # the clock by which the worker has looked
         for row in await self._all(select(region_stream).order_by(region_stream.c.service)):
@@ -172,14 +212,16 @@ class HubQueries:
                 found[row.region].streams.append(_stream(row, now, unwatched, quarantined, head))
         return list(found.values())
 
-    async def problems_by(self, by: ProblemsBy, area: str | None, since: datetime | None, **equal: Any) -> list[Count]:
-        """Numbers of problems, by key."""
+    async def problems_by(
+        self, by: ProblemsBy, area: str | None, since: datetime | None, status: Status | None, **equal: Any
+    ) -> list[Count]:
+        """Numbers of problems, by key, each where it lives unless a status is asked for that it has elsewhere."""
         key = _key(problem, by, area, problem.c.reported_at)
         columns: list[Any] = [
             func.count().label("problems"),
-            func.count().filter(problem.c.status.in_(_OPEN)).label("open"),
+            func.count().filter(_status.in_(_OPEN)).label("open"),
         ]
-        query = _narrowed(select(key, *columns), problem, area, problem.c.reported_at, since, equal)
+        query = _narrowed(_standing(select(key, *columns), status), problem, area, problem.c.reported_at, since, equal)
         rows = await self._all(query.group_by(key).order_by(key))
         return [Count(row.key, row.problems, row.open, _name(row.key, by)) for row in rows]
 
@@ -203,18 +245,27 @@ class HubQueries:
         query = _equal(select(key, func.sum(activity.c.events).label("events")), activity, equal)
         return [Happened(row.key, int(row.events)) for row in await self._all(query.group_by(key).order_by(key))]
 
-    async def problems(self, area: str | None, cursor: str | None, limit: int, **equal: Any) -> ProblemPage:
-        """Problems, newest first; raises Refused for a cursor that is none."""
+    async def problems(
+        self, area: str | None, status: Status | None, cursor: str | None, limit: int, **equal: Any
+    ) -> ProblemPage:
+        """Problems, newest first, each as for `problems_by`; raises Refused for a cursor that is none."""
         order = (problem.c.reported_at, problem.c.region, problem.c.id)
-        query = _narrowed(select(problem), problem, area, problem.c.reported_at, None, equal)
+        query = _narrowed(
+            _standing(select(problem, _status.label("standing")), status),
+            problem,
+            area,
+            problem.c.reported_at,
+            None,
+            equal,
+        )
         if cursor is not None:
             query = query.where(tuple_(*order) < tuple_(*decode_cursor(cursor, Timestamp, _Name, UUID)))
         rows = await self._all(query.order_by(*(column.desc() for column in order)).limit(limit + 1))
-        items = [Problem(**row._mapping) for row in rows[:limit]]
+        items = [_problem(row) for row in rows[:limit]]
         last = rows[limit - 1] if len(rows) > limit else None
         return ProblemPage(items, encode_cursor(last.reported_at, last.region, last.id) if last else None)
 
-    async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+    async def _all(self, query: Select[Any] | TextClause) -> Sequence[Row[Any]]:
         async with connected(self._engine) as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
@@ -256,6 +307,8 @@ def _key(table: Table, by: str, area: str | None, at: ColumnElement[datetime]) -
             return func.to_char(func.timezone("UTC", at), "YYYY-MM").label("key")
         case "area":
             return func.left(table.c.area, _LENGTH[len(area) if area else None]).label("key")
+        case "status":
+            return _status.label("key")
         case _:
             return table.c[by].label("key")
 
@@ -274,6 +327,18 @@ def _narrowed(
     if since is not None:
         query = query.where(at >= since)
     return _equal(query, table, equal)
+
+
+def _problem(row: Row[Any]) -> Problem:
+    shown = {name: getattr(row, name) for name in Problem.__struct_fields__}
+    return Problem(**shown | {"status": row.standing})
+
+
+def _standing(query: Select[Any], status: Status | None) -> Select[Any]:
+    """The query for problems with a status, or for those that are at home."""
+    if status not in get_args(Away):
+        query = query.where(_AT_HOME)
+    return query if status is None else query.where(_status == status)
 
 
 def _equal(query: Select[Any], table: Table, equal: dict[str, Any]) -> Select[Any]:

@@ -22,11 +22,12 @@ from rembuk.projector import Projector
 from rembuk.roster import BadRoster, Roster
 from rembuk.settings import MissingSetting, Settings
 from rembuk.streams import stream_name
-from rembuk.worker import SideBySide, broker, follower_of
+from rembuk.worker import Handler, SideBySide, broker, follower_of
 
 from hub import projection
 from hub.answering import answer
 from hub.domain import STALLED_AFTER
+from hub.forwarding import NAME, SERVICE, Forwarder
 from hub.watching import Watch
 
 STALLED_SETTING = "REMBUK_HUB_STALLED_SECONDS"
@@ -56,6 +57,12 @@ def projectors(settings: Settings, region: str) -> list[Projector]:
         )
         for service, codec in projection.CODECS.items()
     ]
+
+
+def handlers(settings: Settings, region: str) -> list[Handler]:
+    """What is made of a region's streams, all told; the projectors are the first, in the order of the services."""
+    forwarding = Checkpoint(settings.database_url, NAME, stream_name(region, SERVICE))
+    return [*projectors(settings, region), Forwarder(forwarding, region)]
 
 
 class Regions:
@@ -138,10 +145,11 @@ class _Region:
         async def work() -> None:
             client = nats_wire.quicken(await faststream.connect())
             await answer(client, self._pool, self._name)
-            for service, handler in zip(projection.CODECS, handlers, strict=True):
+            for service, handler in zip(projection.CODECS, whole, strict=False):  # forwarding is watched with them
                 watch = Watch(client, self._pool, self._name, service, handler.checkpoint, self._stalled_after)
                 await watch.mirror()
                 side_by_side.keep(watch.run(), f"watch of {handler.checkpoint.stream}")
+            for handler in whole:
                 followers.append(follower_of(faststream, handler, self._settings))
                 side_by_side.keep(followers[-1].start(), followers[-1].name)
             connected_at = time.monotonic()
@@ -152,7 +160,7 @@ class _Region:
             raise _Gone(f"there is no connection to the account of {self._name}")
 
         faststream = broker(self._settings.nats_url, f"{self._settings.name} {self._name}", self._seed)
-        handlers = projectors(self._settings, self._name)
+        whole = handlers(self._settings, self._name)
         followers: list[Follower] = []
         side_by_side.keep(work(), f"reading {self._name}")
         await side_by_side.stopping.wait()
@@ -160,7 +168,7 @@ class _Region:
         await side_by_side.cancel()
         with suppress(nats.errors.Error):
             await faststream.stop()
-        for handler in handlers:
+        for handler in whole:
             handler.checkpoint.connection.drop()
 
 

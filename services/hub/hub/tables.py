@@ -1,16 +1,18 @@
 """The read model of the hub, and how the regions' streams stand, as SQLAlchemy tables; migrations/ makes them.
 
-An id of a region's means something within that region alone: whoever reports in two regions under one idempotency key
-has one id in both.
+A problem that one region refers to another has one id in both, and a row of each; it is at home in one. Before ids of
+problems depended on the region, whoever reported in two regions under one idempotency key had one id in both, too.
 """
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Date,
     DateTime,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -26,7 +28,8 @@ problem = Table(
     Column("id", Uuid, primary_key=True),
     Column("area", Text, nullable=False),
     Column("category", Text, nullable=False),
-    Column("status", Text, nullable=False),
+    Column("status", Text, nullable=False),  # at home
+    Column("referral", Text),  # the status that it has instead while it is not at home
     Column("reported_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Index("problem_reported", "reported_at", "region", "id"),
@@ -85,6 +88,40 @@ region_stream = Table(  # as the last look at it found it
     Column("error", Text, nullable=False),
 )
 
+inbox = Table(  # what other regions say to one, as they published it
+    "inbox",
+    beside,
+    Column("region", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("headers", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+inbox_read = Table(  # behind which position a region asked last
+    "inbox_read",
+    beside,
+    Column("region", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("asked_at", DateTime(timezone=True), nullable=False),
+)
+
+referral = Table(
+    "referral",
+    beside,
+    Column("receiver", Text, primary_key=True),
+    Column("problem_id", Text, primary_key=True),
+    Column("origin", Text, primary_key=True),
+    Column("accepted", Boolean, nullable=False),
+)
+
+introduced = Table(  # by which key others seal for a region: the first that it told
+    "introduced",
+    beside,
+    Column("region", Text, primary_key=True),
+    Column("public_key", Text, nullable=False),
+    Column("introduced_at", DateTime(timezone=True), nullable=False),
+)
+
 witnessed = Table(  # the kernel's: see rembuk/witness.sql
     "witnessed",
     beside,
@@ -92,4 +129,6 @@ witnessed = Table(  # the kernel's: see rembuk/witness.sql
     Column("size", BigInteger, nullable=False),
     Column("cosigned_at", DateTime(timezone=True), nullable=False),
 )
-quarantine = Table("quarantine", beside, Column("stream", Text))  # the kernel's, too: see rembuk/flow.sql
+quarantine = Table(
+    "quarantine", beside, Column("stream", Text), Column("position", BigInteger)
+)  # the kernel's, too: see rembuk/flow.sql

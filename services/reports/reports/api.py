@@ -15,7 +15,7 @@ from rembuk.contracts.categories import CATEGORIES, Category
 from rembuk.contracts.reports import ProblemEvent
 from rembuk.decider import Refused
 from rembuk.event_log import EventLog
-from rembuk.handling import handle
+from rembuk.handling import KeyReused, Outcome, handle
 from rembuk.ids import derive_id, event_id
 from rembuk.proofs import Proofs
 from rembuk.receipt_code import svg
@@ -24,28 +24,34 @@ from rembuk.sealing import texts_of
 from rembuk.vault import Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
-from rembuk.web.commands import Json, action, known_area, known_category
+from rembuk.web.commands import Json, Recorded, action, known_area, known_category, recorded
 from rembuk.web.log_proofs import CODE, receipt_file, reference_of
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, Since, found, moment
 from rembuk.web.requests import Intent
 from rembuk.wording import AREA_CODE
 
+from reports.briefs import History, reported_at, sealed_brief
 from reports.commands import (
+    AcceptReferral,
     AnalyseProblem,
     ApplySolution,
     AssessSolution,
     CloseProblem,
+    DeclineReferral,
     PrioritiseProblem,
     ProblemReport,
     ProposeSolution,
+    ReferProblem,
+    Referral,
     RejectProblem,
     ReopenProblem,
     ReportProblem,
     VerifyProblem,
+    WithdrawReferral,
 )
 from reports.domain import PROBLEM
-from reports.queries import Problem, ProblemPage, ProblemQueries, Status
+from reports.queries import OtherRegion, Problem, ProblemPage, ProblemQueries, ReferralQueries, Status
 
 ACTIONS: dict[str, type[msgspec.Struct]] = {
     "verify": VerifyProblem,
@@ -57,6 +63,9 @@ ACTIONS: dict[str, type[msgspec.Struct]] = {
     "assess": AssessSolution,
     "close": CloseProblem,
     "reopen": ReopenProblem,
+    "withdraw-referral": WithdrawReferral,
+    "accept-referral": AcceptReferral,
+    "decline-referral": DeclineReferral,
 }
 """What can be asked of a reported problem, by the last part of the path."""
 
@@ -76,19 +85,54 @@ class Reported(msgspec.Struct, frozen=True):
     promise: str
 
 
-def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str) -> list[Any]:
+def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str, referrals: ReferralQueries) -> list[Any]:
     """Every route of the service but those that all services share."""
+
+    async def whole_history(problem_id: UUID) -> History:
+        """The events of a problem here and elsewhere, by time. Raises Refused for what is none of ours."""
+        ours = [(region, row) for row in await log.rows_of(problem_id)]
+        if not ours:
+            raise Refused("unknown-problem")
+        theirs = [one for one in await referrals.elsewhere(problem_id) if one[0] != region]
+        return sorted([*ours, *theirs], key=lambda one: one[1]["recorded_at"])
 
     @post("/v1/problems", summary="Report a problem", responses=documented(400, 409, 413, 415, 422, 503))
     async def report_problem(request: Json, data: ProblemReport) -> Answer[Reported]:
         known_area(data.area)
         intent = Intent(request, data)
-        problem_id = derive_id("problem", intent.key)
         command, keys = sealed_report(vault, data, intent.key)
-        outcome = await handle(log, PROBLEM, problem_id, command, intent.key, intent.metadata, new=True, keys=keys)
+
+        async def recorded_as(*names: object) -> Outcome:
+            problem_id = derive_id("problem", *names, intent.key)
+            return await handle(log, PROBLEM, problem_id, command, intent.key, intent.metadata, new=True, keys=keys)
+
+        try:
+            outcome = await recorded_as(region)
+        except KeyReused:
+            outcome = await recorded_as()  # as it was before ids were those of one region: a retry has that outcome
         promise = await outcome.promise(log)
-        body = Reported(problem_id, reference_of(region, outcome.position), outcome.position, promise)
-        return Answer(body, outcome.version, f"/v1/problems/{problem_id}")
+        body = Reported(outcome.stream_id, reference_of(region, outcome.position), outcome.position, promise)
+        return Answer(body, outcome.version, f"/v1/problems/{outcome.stream_id}")
+
+    @post(
+        "/v1/problems/{id:uuid}/refer",
+        status_code=200,
+        operation_id="ReferProblem",
+        summary="Offer it to another region",
+        responses=documented(400, 404, 409, 412, 413, 415, 422, 503),
+    )
+    async def refer_problem(request: Json, id: UUID, data: Referral) -> Answer[Recorded]:
+        intent = Intent(request, data, id)
+        history = await whole_history(id)
+        command, keys = await sealed_referral(vault, referrals, region, history, data, event_id(intent.key))
+        version = intent.expected_version
+        return recorded(
+            await handle(log, PROBLEM, id, command, intent.key, intent.metadata, expected_version=version, keys=keys)
+        )
+
+    @get("/v1/regions", summary="To whom a problem can be referred", responses=documented(400, 503))
+    async def list_regions() -> list[OtherRegion]:
+        return await referrals.regions()
 
     @get("/v1/problems", summary="Problems, newest first", responses=documented(400, 422, 503))
     async def list_problems(
@@ -119,12 +163,13 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str) -> list[Any
     async def read_problem(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Problem]:
         return found(await queries.one(id, at_least), "unknown-problem")
 
-    @get("/v1/problems/{id:uuid}/history", summary="Its events", responses=documented(400, 404, 503))
+    @get(
+        "/v1/problems/{id:uuid}/history",
+        summary="Its events, those in other regions included",
+        responses=documented(400, 404, 503),
+    )
     async def read_history(id: UUID) -> list[CloudEvent]:
-        history = await log.rows_of(id)
-        if not history:
-            raise Refused("unknown-problem")
-        return [published(region, "reports", row) for row in history]
+        return [published(where, "reports", row) for where, row in await whole_history(id)]
 
     @get(
         "/v1/problems/{id:uuid}/receipt",
@@ -162,6 +207,7 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str) -> list[Any
     one = "/v1/problems/{id:uuid}"
     return [
         report_problem,
+        refer_problem,
         *(action(log, vault, PROBLEM, f"{one}/{path}", command) for path, command in ACTIONS.items()),
         sealed.opening(log, vault, one, ProblemEvent.__args__, {"location": _json, "reporter": _json}),
         sealed.erasing(log, vault, one, ProblemEvent.__args__),
@@ -172,6 +218,7 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str) -> list[Any
         read_receipt_code,
         find_areas,
         list_categories,
+        list_regions,
     ]
 
 
@@ -192,6 +239,23 @@ def sealed_report(vault: Vault, report: ProblemReport, key: str) -> tuple[Report
         report.area, report.category, report.title, description, report.disclosure, location, reporter
     )
     return command, keys
+
+
+async def sealed_referral(
+    vault: Vault, referrals: ReferralQueries, region: str, history: History, wish: Referral, recorded_as: UUID
+) -> tuple[ReferProblem, list[WrappedKey]]:
+    """The referral to be recorded in the event of that id: the brief sealed for its receiver, the note under a key of
+    our own as well. Raises Refused where there is no such region."""
+    brief, note, keys = "", "", []
+    if wish.to != region:  # which the domain refuses
+        public_key = await referrals.public_key(wish.to)
+        if public_key is None:
+            raise Refused("unknown-region", f"the hub has told of no region {wish.to}", field="to")
+        brief = await sealed_brief(vault, public_key, recorded_as, region, history, wish.note)
+    if wish.note:
+        texts = vault.new_key(texts_of(recorded_as))
+        note, keys = texts.seal(recorded_as, wish.note), [texts.wrapped]
+    return ReferProblem(region, wish.to, reported_at(region, history), brief, note), keys
 
 
 _json = msgspec.json.decode

@@ -18,7 +18,7 @@ from rembuk.web.reading import ReadModel
 
 from reports import projection
 from reports.api import routes
-from reports.queries import ProblemQueries
+from reports.queries import ProblemQueries, ReferralQueries
 
 
 def build(settings: Settings) -> Litestar:
@@ -33,11 +33,13 @@ def build(settings: Settings) -> Litestar:
     def queries(as_of: int | None) -> ProblemQueries:
         return ProblemQueries(ReadModel(engine, projection.NAME, stream, as_of), settings.region, vault)
 
+    referrals = ReferralQueries(ReadModel(engine, projection.ELSEWHERE, streams.inbox_name(settings.region)))
+
     return build_app(
         settings,
         log,
         proofs,
-        routes(log, vault, proofs, settings.region),
+        routes(log, vault, proofs, settings.region, referrals),
         queries,
         title="Rembuk reports: problems of public security",
         start=[vault.start],

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 from rembuk.contracts.polmas import Disclosure, Pillar, Strategy
-from rembuk.contracts.reports import Partner, RejectionCode
-from rembuk.wording import AreaCode, CategoryCode, Note, SealedNote, SealedText, Text, Title, Words, pattern
+from rembuk.contracts.reports import Decline, DeclineCode, Partner, ReferralOffered, RejectionCode
+from rembuk.wording import (
+    REGION_NAME,
+    AreaCode,
+    CategoryCode,
+    Note,
+    SealedNote,
+    SealedText,
+    Text,
+    Title,
+    Words,
+    pattern,
+)
 
 Grade = Annotated[int, Meta(ge=1, le=5)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -111,6 +122,62 @@ class ReopenProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: SealedText
 
 
+class Referral(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which region is to take the problem, and what it is told along with it."""
+
+    to: Annotated[str, Meta(pattern=REGION_NAME, examples=["jateng"])]
+    note: SealedNote = ""
+
+
+class ReferProblem(msgspec.Struct, frozen=True):
+    """A referral to be recorded by `region`: the brief sealed for the region `to`, the note for ourselves."""
+
+    region: str
+    to: str
+    reported_at: datetime
+    brief: str
+    note: str = ""
+
+
+class WithdrawReferral(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    note: SealedNote = ""
+
+
+class AcceptReferral(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    note: SealedNote = ""
+
+
+class DeclineReferral(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    code: DeclineCode
+    reason: Text
+
+
+class OfferReferral(msgspec.Struct, frozen=True):
+    """Another region refers a problem to us; to be recorded as it stands."""
+
+    offered: ReferralOffered
+
+
+class EndOffer(msgspec.Struct, frozen=True):
+    """The region that offered us a problem has withdrawn that."""
+
+    origin: str
+
+
+class HandOver(msgspec.Struct, frozen=True):
+    """The region `to` has accepted."""
+
+    to: str
+
+
+class ReturnReferral(msgspec.Struct, frozen=True):
+    """The region `to` has declined."""
+
+    to: str
+    code: Decline
+    reason: str
+
+
 ProblemCommand = (
     ReportProblem
     | VerifyProblem
@@ -122,4 +189,12 @@ ProblemCommand = (
     | AssessSolution
     | CloseProblem
     | ReopenProblem
+    | ReferProblem
+    | WithdrawReferral
+    | AcceptReferral
+    | DeclineReferral
+    | OfferReferral
+    | EndOffer
+    | HandOver
+    | ReturnReferral
 )

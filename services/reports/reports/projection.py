@@ -1,33 +1,51 @@
-"""Facts become rows: one fact, its named statements and their parameters; the projector runs them in bulk."""
+"""Facts become rows: one fact, its named statements and their parameters; the projector runs them in bulk.
+
+Two streams are projected: our own, and the inbox, for what became of our problems in other regions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import assert_never
+from uuid import UUID
 
+import msgspec
 from rembuk.bulk import Change, change, insert_into, update
-from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpened
+from rembuk.contracts.privacy import PersonErased, SealedDataOpened
 from rembuk.contracts.reports import (
+    CODEC,
+    Earlier,
     ProblemAnalysed,
     ProblemClosed,
-    ProblemEvent,
+    ProblemHandedOver,
     ProblemPrioritised,
+    ProblemReferred,
     ProblemRejected,
     ProblemReopened,
     ProblemReported,
     ProblemVerified,
+    ReferralAccepted,
+    ReferralDeclined,
+    ReferralOffered,
+    ReferralReturned,
+    ReferralWithdrawn,
+    RegionIntroduced,
+    ReportsEvent,
     SolutionApplied,
     SolutionAssessed,
     SolutionProposed,
+    addressed,
 )
 from rembuk.event import Recorded
+from rembuk.ids import derive_id
 from rembuk.persons import project_privacy
 from rembuk.sealing import texts_of
 from rembuk.vault import person_of
 
-from reports.tables import problem
+from reports.tables import elsewhere, problem
 
 NAME = "projection"
+ELSEWHERE = "elsewhere"
 
 ADD = insert_into(problem, *problem.columns.keys())
 STATUS = update(problem, "version", "status", "changed_at")
@@ -35,9 +53,18 @@ REJECTED = update(problem, "version", "status", "rejection", "changed_at")
 ANALYSED = update(problem, "version", "root_cause", "changed_at")
 PRIORITISED = update(problem, "version", "priority", "changed_at")
 PROPOSED = update(problem, "version", "status", "proposal", "changed_at")
+CHANGED = update(problem, "version", "changed_at")
+REFERRED = update(problem, "version", "referral", "referred_to", "changed_at")
+WITHDRAWN = update(problem, "version", "referral", "changed_at")
+OFFERED = update(problem, "version", "status", "referral", "referred_from", "referred_to", "changed_at")
+ANSWERED = update(
+    problem, "referral", "referred_from",
+    where="problem.referral = 'offered' and problem.referred_from = new.referred_from",
+)  # fmt: skip
+ADD_ELSEWHERE = insert_into(elsewhere, *elsewhere.columns.keys())
 
 
-def project(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
+def project(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     """What a problem's event changes in its row, and an erasure among the erased."""
     row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
     match fact.event:
@@ -56,6 +83,9 @@ def project(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
                     reporter_of=person_of(event.reporter) if event.reporter else None,
                     disclosure=event.disclosure,
                     status="reported",
+                    referral=None,
+                    referred_from=None,
+                    referred_to=None,
                     priority=None,
                     root_cause=None,
                     proposal=None,
@@ -84,7 +114,93 @@ def project(fact: Recorded[ProblemEvent | PrivacyEvent]) -> Sequence[Change]:
             return (change(STATUS, **row, status="closed"),)
         case ProblemReopened():
             return (change(STATUS, **row, status="reopened"),)
+        case ProblemReferred() as event:
+            return (change(REFERRED, **row, referral="referred", referred_to=event.to),)
+        case ReferralWithdrawn():
+            return (change(WITHDRAWN, **row, referral=None),)
+        case ReferralReturned():
+            return (change(REFERRED, **row, referral=None, referred_to=None),)
+        case ProblemHandedOver() as event:
+            return (change(REFERRED, **row, referral="handed_over", referred_to=event.to),)
+        case ReferralOffered() as event:
+            return offered(fact, event)
+        case ReferralAccepted() as event:
+            return (
+                change(CHANGED, **row),
+                change(ANSWERED, id=fact.stream_id, referral=None, referred_from=event.origin),
+            )
+        case ReferralDeclined() as event:
+            how = "withdrawn" if event.code == "withdrawn" else "declined"
+            return (
+                change(CHANGED, **row),
+                change(ANSWERED, id=fact.stream_id, referral=how, referred_from=event.origin),
+            )
+        case RegionIntroduced():
+            return ()
         case PersonErased() | SealedDataOpened():
             return project_privacy(fact)
         case event:
             assert_never(event)
+
+
+def offered(fact: Recorded[ReportsEvent], event: ReferralOffered) -> Sequence[Change]:
+    """The row of a problem that another region offers, or of one that comes back: its texts stay those that it had
+    here. And what happened to it before."""
+    row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
+    row |= {"status": "verified", "referral": "offered", "referred_from": event.origin, "referred_to": None}
+    return (
+        change(
+            ADD,
+            **row,
+            position=fact.position,
+            area=event.area,
+            category=event.category,
+            title=event.title,
+            description=event.description,
+            event_id=fact.id,
+            texts_of=texts_of(fact.id),
+            reporter_of=None,
+            disclosure=event.disclosure,
+            priority=None,
+            root_cause=event.root_cause or None,
+            proposal=None,
+            rejection=None,
+            reported_at=event.reported_at,
+        ),
+        change(OFFERED, **row),
+        *(_elsewhere(fact.stream_id, one) for one in event.history),
+    )
+
+
+def project_elsewhere(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
+    """An event of another region's, as our inbox has it, in its newest shape."""
+    said = addressed(fact.event)
+    event = Earlier(
+        region=said[0] if said else "",
+        id=fact.id,
+        type=type(fact.event).__name__,
+        schema_version=fact.event.schema_version,
+        position=fact.position,
+        version=fact.version,
+        area=fact.area,
+        recorded_at=fact.recorded_at,
+        data=CODEC.encode(fact.event).decode(),
+    )
+    return (_elsewhere(fact.stream_id, event, msgspec.json.encode(fact.metadata).decode()),)
+
+
+def _elsewhere(problem_id: UUID, event: Earlier, metadata: str | None = None) -> Change:
+    """Of what the inbox has and of what an offer tells each its own row: which comes first is nobody's to say."""
+    heard = metadata is not None
+    return change(
+        ADD_ELSEWHERE,
+        **msgspec.structs.asdict(event)
+        | {
+            "id": derive_id("elsewhere", heard, event.id, event.position),
+            "heard": heard,
+            "region": event.region or None,
+            "event_id": event.id,
+            "stream_id": problem_id,
+            "metadata": metadata or "{}",
+        },
+    )

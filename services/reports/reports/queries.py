@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -16,19 +16,24 @@ from rembuk.region_key import Tampered
 from rembuk.vault import Vault, is_sealed
 from rembuk.web.log_proofs import position_of, reference_of
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
-from sqlalchemy import ColumnElement, Label, Row, exists, select
+from sqlalchemy import ColumnElement, Label, Row, and_, exists, select
 
-from reports.tables import erased, problem
+from reports.tables import elsewhere, erased, other_region, problem
 
 _log = structlog.get_logger(__name__)
 
-Status = Literal["reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened"]
+Between = Literal["referred", "handed_over", "offered", "declined", "withdrawn"]
+"""How a problem stands that is not at home: offered by us, taken by another; offered to us, and not taken."""
+Status = Literal[
+    "reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened", Between
+]
 
 
 class Problem(msgspec.Struct, frozen=True):
     """A problem as it stands. `anonymous` tells whether the reporter is known, never who; `description` is null where
     it is not for everybody, for good where it was `erased`, and where somebody has tampered with it; where it happened
-    is told by the area alone."""
+    is told by the area alone. `referred_from` is the region that offered it to ours, and that knows the reporter;
+    `referred_to` is the one that has it, or was asked and has not answered yet."""
 
     id: UUID
     reference: str
@@ -44,6 +49,8 @@ class Problem(msgspec.Struct, frozen=True):
     root_cause: str | None
     proposal: str | None
     rejection: str | None
+    referred_from: str | None
+    referred_to: str | None
     anonymous: bool
     reported_at: Timestamp
     changed_at: Timestamp
@@ -63,7 +70,9 @@ def _is_erased(person: ColumnElement[Any], name: str) -> Label[bool]:
 _PROBLEM = select(
     problem, _is_erased(problem.c.texts_of, "erased"), _is_erased(problem.c.reporter_of, "reporter_erased")
 )
-_HIDDEN = {"position", "event_id", "texts_of", "reporter_of", "reporter_erased", "description", "erased"}
+_HIDDEN = {
+    "position", "event_id", "texts_of", "reporter_of", "reporter_erased", "description", "erased", "status", "referral",
+}  # fmt: skip
 
 
 class ProblemQueries:
@@ -96,7 +105,7 @@ class ProblemQueries:
         if category is not None:
             query = query.where(problem.c.category == category)
         if status is not None:
-            query = query.where(problem.c.status == status)
+            query = query.where(_stands(status))
         if since is not None:
             query = query.where(problem.c.reported_at >= since)
         if named is not None:
@@ -117,9 +126,51 @@ class ProblemQueries:
             reference=reference_of(self._region, row.position),
             description=None if isinstance(description, Tampered) else description,
             erased=row.erased or (description is None and _is_for_all(row)),
+            status=row.referral or row.status,
             anonymous=row.reporter_of is None or row.reporter_erased,
             **{name: value for name, value in row._mapping.items() if name not in _HIDDEN},
         )
+
+
+class OtherRegion(msgspec.Struct, frozen=True):
+    """A region that a problem can be referred to, and when the hub told of it last."""
+
+    name: str
+    heard_at: Timestamp
+
+
+class ReferralQueries:
+    """What is known of other regions: which there are, and what they did about problems of ours."""
+
+    def __init__(self, read_model: ReadModel) -> None:
+        self._read_model = read_model
+
+    async def regions(self) -> list[OtherRegion]:
+        """By name; none before the hub has told of any."""
+        query = select(other_region.c.name, other_region.c.heard_at).order_by(other_region.c.name)
+        return [OtherRegion(**row._mapping) for row in await self._read_model.all(query)]
+
+    async def public_key(self, region: str) -> str | None:
+        """By which a brief for it is sealed; None for a region that we do not know."""
+        row = await self._read_model.one(select(other_region.c.public_key).where(other_region.c.name == region))
+        return None if row is None else str(row.public_key)
+
+    async def elsewhere(self, problem_id: UUID) -> list[tuple[str, Mapping[str, Any]]]:
+        """What other regions recorded of a problem, by time: rows as of log.event, each with the region whose it is."""
+        query = select(elsewhere).where(elsewhere.c.stream_id == problem_id)
+        order = (elsewhere.c.recorded_at, elsewhere.c.position, elsewhere.c.heard)
+        found: dict[tuple[UUID, int], tuple[str, Mapping[str, Any]]] = {}
+        region = ""
+        for row in await self._read_model.all(query.order_by(*order)):
+            region = row.region or region
+            found[row.event_id, row.position] = region, {**row._mapping, "id": row.event_id}
+        return list(found.values())
+
+
+def _stands(status: Status) -> ColumnElement[bool]:
+    if status in get_args(Between):
+        return problem.c.referral == status
+    return and_(problem.c.status == status, problem.c.referral.is_(None))
 
 
 def _is_for_all(row: Row[Any]) -> bool:

@@ -1,19 +1,35 @@
-"""What reports does by itself when another service speaks: a forum's agreement becomes a proposed solution."""
+"""What reports does by itself when others speak: a forum's agreement becomes a proposed solution; what another region
+says about a problem that one of us refers to the other is taken up, and answered where that needs no officer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, assert_never
 
 import asyncpg
 from rembuk.contracts.forums import ForumHeld
+from rembuk.contracts.reports import (
+    ProblemReferred,
+    ReferralAccepted,
+    ReferralDeclined,
+    ReferralWithdrawn,
+    addressed,
+)
 from rembuk.event import Recorded
-from rembuk.reactions import Wish
+from rembuk.ids import event_id
+from rembuk.reactions import React, Wish, key_of
+from rembuk.referral_key import KeyPair, load_pair
+from rembuk.region_key import RegionKey, RegionKeys
+from rembuk.sealing import texts_of
+from rembuk.vault import NewKey
 
-from reports.commands import ProposeSolution
+from reports.briefs import offered
+from reports.commands import EndOffer, HandOver, OfferReferral, ProblemCommand, ProposeSolution, ReturnReferral
 from reports.domain import PROBLEM
 
 NAME = "agreements"
+REFERRALS = "referrals"
 
 
 async def react(facts: Sequence[Recorded[Any]], _: asyncpg.Connection[Any]) -> list[list[Wish]]:
@@ -35,3 +51,43 @@ def proposals(fact: Recorded[ForumHeld]) -> list[Wish]:
         )
         for agreement in held.agreements
     ]
+
+
+def referrals(region: str, region_keys: Callable[[], RegionKeys]) -> React:
+    """The reaction to what other regions say to ours. A brief that our key does not open (NotForUs), or that is none,
+    is set aside. The region's keys are asked for when the first offer comes."""
+    kept = cache(region_keys)
+
+    async def react(facts: Sequence[Recorded[Any]], connection: asyncpg.Connection[Any]) -> list[list[Wish]]:
+        wishes: list[list[Wish]] = []
+        for fact in facts:
+            said = addressed(fact.event)
+            if said is None or said[1] != region:
+                wishes.append([])
+            elif isinstance(fact.event, ProblemReferred):
+                wishes.append([_offer(fact, await load_pair(connection, kept(), region), kept().current)])
+            else:
+                wishes.append([Wish(PROBLEM, fact.stream_id, taken_up(fact.event), "answer")])
+        return wishes
+
+    return react
+
+
+def _offer(fact: Recorded[ProblemReferred], pair: KeyPair, region_key: RegionKey) -> Wish:
+    recorded_as = event_id(key_of(REFERRALS, fact.id, "offer"))
+    texts = NewKey(texts_of(recorded_as), region_key)
+    command = OfferReferral(offered(fact, pair, texts, recorded_as))
+    return Wish(PROBLEM, fact.stream_id, command, "offer", keys=(texts.wrapped,))
+
+
+def taken_up(event: ReferralWithdrawn | ReferralAccepted | ReferralDeclined) -> ProblemCommand:
+    """What is to be done about what another region says of an offer."""
+    match event:
+        case ReferralWithdrawn():
+            return EndOffer(event.origin)
+        case ReferralAccepted():
+            return HandOver(event.to)
+        case ReferralDeclined():
+            return ReturnReferral(event.to, event.code, event.reason)
+        case _:
+            assert_never(event)

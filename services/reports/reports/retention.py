@@ -21,7 +21,8 @@ PAUSE_S, REST_S = 1.0, 3600.0
 
 _DUE = """
     select area, reporter_of from problem
-    where reporter_of is not null and status in ('closed', 'rejected') and changed_at < $1
+    where reporter_of is not null and (status in ('closed', 'rejected') or referral = 'handed_over')
+      and changed_at < $1
       and not exists (select from erased where id = reporter_of)
     order by changed_at limit $2"""
 
@@ -43,7 +44,8 @@ def retention_days(environment: Mapping[str, str]) -> int | None:
 
 
 class Retention:
-    """`run` is a worker's task. A problem ends when it is closed or rejected; reopened, it has not ended."""
+    """`run` is a worker's task. A problem ends when it is closed, rejected or handed over; reopened, it has not
+    ended."""
 
     def __init__(
         self, database_url: str, log: EventLog, vault: Vault, days: int, clock: Callable[[], datetime] = now

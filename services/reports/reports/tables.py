@@ -3,6 +3,7 @@
 from rembuk.persons import erased_table
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Index,
@@ -20,7 +21,7 @@ problem = Table(
     "problem",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("position", BigInteger, nullable=False, unique=True),  # of its ProblemReported
+    Column("position", BigInteger, nullable=False, unique=True),  # of its ProblemReported, or of the first offer
     Column("version", Integer, nullable=False),
     Column("area", Text, nullable=False),
     Column("category", Text, nullable=False),
@@ -30,7 +31,10 @@ problem = Table(
     Column("texts_of", Uuid, nullable=False),  # under whose key, as an opaque person
     Column("reporter_of", Uuid),  # the reporter as an opaque person; none of an anonymous report
     Column("disclosure", Text, nullable=False),
-    Column("status", Text, nullable=False),
+    Column("status", Text, nullable=False),  # at home
+    Column("referral", Text),  # the status that it has instead while it is not at home
+    Column("referred_from", Text),  # the region that offered it to us
+    Column("referred_to", Text),  # the region that it was offered to and that did not leave it to us
     Column("priority", Text),
     Column("root_cause", Text),
     Column("proposal", Text),
@@ -42,8 +46,40 @@ problem = Table(
     Index(  # for retention
         "problem_ended",
         "changed_at",
-        postgresql_where=text("reporter_of is not null and status in ('closed', 'rejected')"),
+        postgresql_where=text(
+            "reporter_of is not null and (status in ('closed', 'rejected') or referral = 'handed_over')"
+        ),
     ),
 )
 
+elsewhere = Table(  # what other regions recorded of problems that are, or were, here: as in log.event there
+    "elsewhere",
+    metadata,
+    Column("id", Uuid, primary_key=True),  # derived, for the event's own may be that of one of ours
+    Column("heard", Boolean, nullable=False),  # from the inbox, and not as an offer tells it
+    Column("region", Text),  # null where the event names none: the one that spoke last of this problem
+    Column("event_id", Uuid, nullable=False),
+    Column("stream_id", Uuid, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("area", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False),
+    Index("elsewhere_stream", "stream_id", "recorded_at"),
+)
+
 erased = erased_table(metadata)
+
+beside = MetaData()
+"""What no events are projected into."""
+
+other_region = Table(
+    "other_region",
+    beside,
+    Column("name", Text, primary_key=True),
+    Column("public_key", Text, nullable=False),
+    Column("heard_at", DateTime(timezone=True), nullable=False),
+)

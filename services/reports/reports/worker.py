@@ -1,9 +1,13 @@
-"""The worker process of reports, put together by hand: relay, projection, reactions, retention."""
+"""The worker process of reports, put together by hand: relay, projection, reactions, retention, and the hub if any."""
+
+from functools import partial
 
 from rembuk.checkpoints import Checkpoint
 from rembuk.contracts import forums
 from rembuk.contracts.reports import CODEC
 from rembuk.event_log import EventLog
+from rembuk.hub_regions import JOINED
+from rembuk.inbox import Inbox, InboxCheckpoint
 from rembuk.projector import Projector
 from rembuk.reactions import Reactor
 from rembuk.region_key import RegionKeys
@@ -12,29 +16,36 @@ from rembuk.vault import Vault
 from rembuk.worker import Handler, Worker
 
 from reports import projection, reactions
+from reports.directory import Directory
 from reports.retention import Retention, retention_days
 
 
 def build(settings: Settings) -> Worker:
     log = EventLog(settings.database_url, CODEC, f"{settings.name} reactions")
-    days = retention_days(settings.environment)
-    if days is None:
-        return Worker(settings, handlers(settings, log), start=[log.start], stop=[log.stop])
-    vault = Vault(
-        settings.database_url, RegionKeys(()), f"{settings.name} retention"
-    )  # who cannot read may still erase
-    return Worker(
-        settings,
-        handlers(settings, log),
-        start=[log.start, vault.start],
-        tasks=[Retention(settings.database_url, log, vault, days).run],
-        stop=[vault.stop, log.stop],
-    )
+    start, tasks, stop = [log.start], [], [log.stop]
+    if settings.environment.get(JOINED):
+        keys = partial(RegionKeys.load, settings.region_key)
+        tasks.append(Inbox(settings.nats_url, settings.region).run)
+        tasks.append(Directory(settings.database_url, settings.nats_url, settings.region, keys, log).run)
+    if (days := retention_days(settings.environment)) is not None:
+        vault = Vault(
+            settings.database_url, RegionKeys(()), f"{settings.name} retention"
+        )  # who cannot read may still erase
+        start.append(vault.start)
+        tasks.append(Retention(settings.database_url, log, vault, days).run)
+        stop.insert(0, vault.stop)
+    return Worker(settings, handlers(settings, log), start=start, tasks=tasks, stop=stop)
 
 
 def handlers(settings: Settings, log: EventLog) -> list[Handler]:
     """What is made of which stream; `log` is our own."""
-    return [
+    made: list[Handler] = [
         Projector(Checkpoint.of(settings, projection.NAME, "reports"), CODEC, projection.project),
         Reactor(Checkpoint.of(settings, reactions.NAME, "forums"), forums.CODEC, reactions.react, log),
     ]
+    if settings.environment.get(JOINED):
+        shown = InboxCheckpoint.told(settings, projection.ELSEWHERE)
+        heard = InboxCheckpoint.told(settings, reactions.REFERRALS)
+        react = reactions.referrals(settings.region, partial(RegionKeys.load, settings.region_key))
+        made += [Projector(shown, CODEC, projection.project_elsewhere), Reactor(heard, CODEC, react, log)]
+    return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
@@ -12,11 +12,15 @@ from rembuk.codec import Codec
 from rembuk.contracts.polmas import Disclosure, Pillar, Strategy
 from rembuk.contracts.privacy import PrivacyEvent
 from rembuk.event import Event
-from rembuk.texts import Code, Public, Sealed
+from rembuk.texts import Code, Enclosed, Public, Sealed
 
 RejectionCode = Literal["not_a_problem", "outside_area", "not_enough_information", "handled_elsewhere", "emergency"]
 Level = Literal["low", "medium", "high", "critical"]
 Partner = Literal["officer", "residents", "forum", "government", "organisation", "business"]
+DeclineCode = Literal["outside_area", "not_enough_information", "handled_elsewhere", "no_capacity", "other"]
+Decline = Literal[DeclineCode, "withdrawn", "id_taken", "not_understood"]
+"""Why a referral is declined: the first are an officer's, the others the receiver's own: the origin took it back, the
+problem's id is that of another problem there, or there is no such category there."""
 
 
 class ProblemReported(Event, frozen=True):
@@ -122,6 +126,126 @@ class ProblemReopened(Event, frozen=True):
     reason: Sealed
 
 
+class ProblemReferred(Event, frozen=True):
+    """Another region is offered the problem; until its answer nobody works on it. `brief` is the JSON of a Brief that
+    the receiver alone can open. The reporter is not handed over: `origin` goes on speaking with him. `reported_at` is
+    when he told it, wherever that was."""
+
+    origin: Code
+    to: Code
+    area: Code
+    category: Code
+    disclosure: Disclosure
+    reported_at: datetime
+    brief: Enclosed
+    note: Sealed = ""
+
+
+class ReferralWithdrawn(Event, frozen=True):
+    """The origin took its offer back. Whatever the receiver says last holds: where it had accepted, the problem is
+    handed over all the same."""
+
+    origin: Code
+    to: Code
+    note: Sealed = ""
+
+
+class ProblemHandedOver(Event, frozen=True):
+    """The other region accepted: from now on the problem lives there."""
+
+    to: Code
+
+
+class ReferralReturned(Event, frozen=True):
+    """The other region declined, or confirmed a withdrawal: the problem lives here as before."""
+
+    to: Code
+    code: Decline
+    reason: Public = ""
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """An event of a problem from when it lived elsewhere, without what was sealed in it; `data` is its JSON."""
+
+    region: Code
+    id: UUID
+    type: Code
+    schema_version: int
+    position: int
+    version: int
+    area: Code
+    recorded_at: datetime
+    data: Public
+
+
+class Brief(msgspec.Struct, frozen=True):
+    """What the receiver of a referral is told in confidence: all that the origin may tell. `location` is the JSON of
+    `lat` and `lon`, "" for none."""
+
+    title: str
+    description: str
+    location: str
+    root_cause: str
+    note: str
+    history: tuple[Earlier, ...]
+
+
+def brief_about(problem_id: UUID, event_id: UUID) -> bytes:
+    """What a brief is sealed along with: it is opened as that of this problem and this ProblemReferred alone."""
+    return f"rembuk brief {problem_id} {event_id}".encode()
+
+
+class ReferralOffered(Event, frozen=True):
+    """Another region, `origin`, offers this one, `to`, a problem under the id that it has there. It was found to be so
+    where it comes from. Sealed are description, location and note, as of a report, under a key of this event's own."""
+
+    origin: Code
+    area: Code
+    category: Code
+    title: Public
+    description: Sealed
+    disclosure: Disclosure
+    reported_at: datetime
+    location: Sealed = ""
+    note: Sealed = ""
+    root_cause: Public = ""
+    history: tuple[Earlier, ...] = ()
+    to: Code = ""
+
+
+class ReferralAccepted(Event, frozen=True):
+    """The problem lives here from now on: `to` is this region, and answers `origin`."""
+
+    origin: Code
+    to: Code
+    note: Sealed = ""
+
+
+class ReferralDeclined(Event, frozen=True):
+    """The problem stays with `origin`, for a reason that it is told in words."""
+
+    origin: Code
+    to: Code
+    code: Decline
+    reason: Public = ""
+
+
+class RegionIntroduced(Event, frozen=True):
+    """By which key others seal what only this region is to read: an X25519 public key in base64url."""
+
+    region: Code
+    public_key: Code
+
+
+ReferralEvent = (
+    ProblemReferred
+    | ReferralWithdrawn
+    | ProblemHandedOver
+    | ReferralReturned
+    | ReferralOffered
+    | ReferralAccepted
+    | ReferralDeclined
+)
 ProblemEvent = (
     ProblemReported
     | ProblemVerified
@@ -133,7 +257,20 @@ ProblemEvent = (
     | SolutionAssessed
     | ProblemClosed
     | ProblemReopened
+    | ReferralEvent
 )
+ReportsEvent = ProblemEvent | RegionIntroduced | PrivacyEvent
+
+
+def addressed(event: Event) -> tuple[str, str] | None:
+    """From which region to which an event is said; None for one that no region says to another."""
+    match event:
+        case ProblemReferred() | ReferralWithdrawn():
+            return event.origin, event.to
+        case ReferralAccepted() | ReferralDeclined():
+            return event.to, event.origin
+        case _:
+            return None
 
 
 def _location_as_text(reported: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +279,7 @@ def _location_as_text(reported: dict[str, Any]) -> dict[str, Any]:
 
 
 CODEC = Codec(
-    (*ProblemEvent.__args__, *PrivacyEvent.__args__),
+    ReportsEvent.__args__,
     {
         ("ProblemReported", 1): _location_as_text,
         # what came to be sealed with version 2 stands in clear where it was recorded before

@@ -14,11 +14,12 @@ import msgspec
 
 from rembuk.contracts.document import SERVICES
 from rembuk.event import Event, schema_path
-from rembuk.texts import CODE, PUBLIC, SEALED
+from rembuk.texts import CODE, ENCLOSED, PUBLIC, SEALED
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TOLD = {
     SEALED: 'Sealed: `sealed:v1:...`, or "" for nothing',
+    ENCLOSED: "Sealed for another region's key",
     PUBLIC: "In clear, for everybody",
     CODE: "A word of a fixed form",
 }

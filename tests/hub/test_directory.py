@@ -1,0 +1,94 @@
+"""How regions come to know each other's keys, with real services: each introduces itself once, and what it once knew of
+another one it does not let itself be talked out of."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Iterator
+from uuid import uuid4
+
+import msgspec
+import pytest
+from rembuk.contracts.reports import RegionIntroduced
+from rembuk.testing.services import eventually
+
+from tests.hub.conftest import Hub
+from tests.hub.joined import Joined
+
+INTRODUCED = "select data::json->>'public_key' from log.event where type = 'RegionIntroduced'"
+OTHERS = "select name, public_key from other_region"
+
+
+@pytest.fixture(scope="module")
+def joined(hub: Hub, postgres_url: str) -> Iterator[Joined]:
+    one = Joined(hub, postgres_url)
+    yield one
+    one.end()
+
+
+async def key_of(joined: Joined) -> str:
+    """The one that it has introduced itself with."""
+
+    def check() -> str:
+        [[key]] = joined.running.ask("reports", INTRODUCED)
+        return str(key)
+
+    return await asyncio.to_thread(eventually, check)
+
+
+async def known(joined: Joined, name: str, key: str) -> None:
+    """Wait until the region knows another one by that key."""
+
+    def check() -> None:
+        assert dict(joined.running.ask("reports", OTHERS)).get(name) == key
+
+    joined.running.kill("reports", "worker")  # it asks when it starts, and once a minute
+    joined.running.start("reports", "worker")
+    await asyncio.to_thread(eventually, check)
+
+
+async def test_a_region_introduces_itself_once_whatever_happens_to_its_worker(joined: Joined) -> None:
+    key = await key_of(joined)
+    for _ in range(2):
+        joined.running.kill("reports", "worker")
+        joined.running.start("reports", "worker")
+    await joined.level()
+    assert [row[0] for row in await joined.asked(INTRODUCED)] == [key]
+    assert joined.name not in dict(await joined.asked(OTHERS))
+
+
+async def test_a_region_knows_the_others_and_takes_no_other_key_of_one_that_it_knows(joined: Joined) -> None:
+    hub = joined.hub
+    other, new = await hub.begun(2)
+    await hub.told(other, (uuid4(), RegionIntroduced(other, "first")))
+    await known_at_hub(hub, other)
+    await known(joined, other, "first")
+    await asyncio.to_thread(
+        hub.service.ask, "hub", f"update introduced set public_key = 'forged' where region = '{other}'"
+    )
+    await hub.told(new, (uuid4(), RegionIntroduced(new, "of the new one")))
+    await known_at_hub(hub, new)
+    await known(joined, new, "of the new one")
+    assert dict(await joined.asked(OTHERS))[other] == "first"
+
+
+async def test_a_region_whose_own_key_is_not_at_hand_hears_of_the_others_all_the_same(joined: Joined) -> None:
+    hub, running = joined.hub, joined.running
+    [new] = await hub.begun(1)
+    await hub.told(new, (uuid4(), RegionIntroduced(new, "of another one")))
+    await known_at_hub(hub, new)
+    whole = running.region
+    for key in ("", base64.b64encode(bytes(32)).decode()):
+        await joined.asked(f"delete from other_region where name = '{new}'")
+        running.region = msgspec.structs.replace(whole, region_key=key)
+        await known(joined, new, "of another one")
+    running.region = whole
+    assert len(await joined.asked(INTRODUCED)) == 1
+
+
+async def known_at_hub(hub: Hub, region: str) -> None:
+    def check() -> None:
+        assert hub.service.ask("hub", "select 1 from introduced where region = $1", region)
+
+    await asyncio.to_thread(eventually, check)
