@@ -44,6 +44,7 @@ SealedNote = Annotated[Note, _CONFIDENCE, SEALED]
 """The same, where nobody but who asks for it and says why is shown it: sealed before it is recorded."""
 Words = Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
 """A name, or anything as short."""
+RegionName = Annotated[str, Meta(pattern=REGION_NAME, examples=["jateng"])]
 AreaCode = Annotated[str, Meta(pattern=AREA_CODE, max_length=13, examples=["35.78.08.1004"])]
 """The form of a Kemendagri code; `rembuk.areas` knows whether there is such an area."""
 CategoryCode = Annotated[str, Meta(pattern=CATEGORY_CODE, examples=["theft"])]

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,13 +14,14 @@ import httpx
 import msgspec
 import pytest
 from rembuk.cloud_events import CloudEvent, binary
-from rembuk.contracts.reports import CODEC, ProblemReported, addressed
+from rembuk.contracts.reports import CODEC, Brief, Earlier, ProblemReferred, ProblemReported, addressed, brief_about
 from rembuk.event import Metadata
 from rembuk.event_log import EventLog
 from rembuk.handling import fingerprint, handle
 from rembuk.hub_regions import JOINED
 from rembuk.ids import derive_id
 from rembuk.inbox import inbox_config
+from rembuk.referral_key import seal_for
 from rembuk.streams import inbox_name
 from rembuk.testing.asking import asked
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
@@ -333,7 +334,7 @@ def test_what_comes_twice_counts_once(regions: Regions) -> None:
 def test_an_offer_under_the_id_of_another_problem_goes_back_and_says_so(regions: Regions) -> None:
     problem = regions.referred()
     other = ProblemReported(REPORT["area"], "theft", "Motor hilang", "", "officer")
-    asyncio.run(_recorded(regions.receiver, UUID(problem), other))
+    asyncio.run(_recorded(regions.receiver, UUID(problem), other, uuid4()))
     regions.carry()
     regions.receiver.sees(problem, status="reported", title="Motor hilang", referred_from=None, version=2)
     regions.origin.sees(problem, status="verified", referred_to=None)
@@ -355,6 +356,37 @@ def test_a_brief_that_is_for_another_key_is_set_aside_and_holds_up_nobody(region
     query = "select error from quarantine where stream_id = $1 and follower = 'referrals'"
     [aside] = receiver.running.ask("reports", query, lost)
     assert "NotForUs" in aside[0]
+
+
+def test_what_no_region_of_ours_would_say_comes_neither_into_rows_nor_into_a_history(regions: Regions) -> None:
+    """Whoever has admitted a region does not vouch for what it runs."""
+    origin, receiver = regions.origin, regions.receiver
+    at = datetime(2026, 3, 2, tzinfo=UTC)
+
+    def told(kind: str, data: str) -> Earlier:
+        return Earlier(origin.name, uuid4(), kind, 2, 1, 1, REPORT["area"], at, data)
+
+    def refers(title: str, *history: Earlier) -> str:
+        problem, recorded_as = uuid4(), uuid4()
+        brief = msgspec.json.encode(Brief(title, "", "", "", "", history))
+        sealed = seal_for(receiver.public_key(), brief, brief_about(problem, recorded_as))
+        event = ProblemReferred(origin.name, receiver.name, REPORT["area"], "noise", "public", at, sealed)
+        asyncio.run(_recorded(origin, problem, event, recorded_as))
+        return str(problem)
+
+    odd = refers(
+        "Bising", told("ProblemVerified", "no JSON"), told("ProblemExploded", "{}"), told("ProblemVerified", "{}")
+    )
+    broken = refers("Bising\0")
+    fine = refers("Bising")
+    regions.carry()
+    for problem in (odd, fine):
+        receiver.sees(problem, status="offered", title="Bising")
+    seen = [(origin.name, "ProblemVerified"), (origin.name, "ProblemReferred"), (receiver.name, "ReferralOffered")]
+    assert receiver.history(odd) == seen
+    assert receiver.http.get(f"/v1/problems/{broken}").status_code == 404
+    query = "select follower from quarantine where stream_id = $1"
+    assert [row[0] for row in receiver.running.ask("reports", query, broken)] == ["referrals"]
 
 
 def test_whom_a_problem_can_be_referred_to_is_told_and_nobody_else_is_taken(regions: Regions) -> None:
@@ -407,10 +439,12 @@ def test_what_other_regions_told_is_rebuilt_like_all_else(regions: Regions) -> N
             assert [compared[table][name] for name in ("only_live", "only_new", "changed")] == [0, 0, 0], said
 
 
-async def _recorded(office: Office, stream_id: UUID, event: ProblemReported) -> None:
+async def _recorded(
+    office: Office, stream_id: UUID, event: ProblemReported | ProblemReferred, recorded_as: UUID
+) -> None:
     log = EventLog(office.running.region.database("reports").service_url, CODEC)
     await log.start()
-    await log.append(stream_id, 0, [uuid4()], [event], event.area, Metadata())
+    await log.append(stream_id, 0, [recorded_as], [event], event.area, Metadata())
     await log.stop()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -28,12 +28,15 @@ from rembuk.rows import recorded
 from rembuk.sealing import opened, sealed_in
 from rembuk.texts import confidential_fields
 from rembuk.vault import NewKey, Vault
+from rembuk.wording import NO_NUL, AreaCode, CategoryCode, RegionName
 
 History = list[tuple[str, Any]]
 """Events of one problem, here and elsewhere, by time: rows of log.event, each with the region in whose log it is."""
 MAX_HISTORY_BYTES = 128 * 1024
 """What a brief has room for: of a longer history the first events are left out."""
 
+_Text = Annotated[str, msgspec.Meta(max_length=4000, pattern=NO_NUL)]
+_PLAIN = tuple[RegionName, AreaCode, CategoryCode, _Text, _Text]
 _decode = msgspec.json.Decoder(Brief).decode
 
 
@@ -65,9 +68,11 @@ def reported_at(region: str, history: History) -> datetime:
 
 def offered(fact: Recorded[ProblemReferred], pair: KeyPair, texts: NewKey, recorded_as: UUID) -> ReferralOffered:
     """The offer that a referral is to its receiver, to be recorded in the event of that id: its texts sealed anew, as
-    those of a report are, under that event's key. Raises NotForUs, and msgspec.MsgspecError where it is no brief."""
+    those of a report are, under that event's key. Raises NotForUs, and msgspec.MsgspecError where it is no brief, or
+    says what no region of ours would."""
     referred = fact.event
     brief = _decode(pair.open(referred.brief, brief_about(fact.stream_id, fact.id)))
+    msgspec.convert((referred.origin, referred.area, referred.category, brief.title, brief.root_cause), _PLAIN)
 
     def sealed(text: str) -> str:
         return texts.seal(recorded_as, text) if text else ""
@@ -84,7 +89,7 @@ def offered(fact: Recorded[ProblemReferred], pair: KeyPair, texts: NewKey, recor
         location=sealed(brief.location),
         note=sealed(brief.note),
         root_cause=brief.root_cause,
-        history=brief.history,
+        history=tuple(_readable(brief.history)),
     )
 
 
@@ -120,6 +125,15 @@ def _earlier(history: History) -> tuple[Earlier, ...]:
             told.pop()
             break
     return tuple(reversed(told))
+
+
+def _readable(told: Iterable[Earlier]) -> Iterator[Earlier]:
+    """The events that are such as we know, each as we would write it."""
+    for one in told:
+        with suppress(Undecodable, msgspec.MsgspecError):
+            msgspec.convert((one.region, one.area), tuple[RegionName, AreaCode])
+            event = CODEC.decode(one.type, one.schema_version, one.data)
+            yield msgspec.structs.replace(one, schema_version=event.schema_version, data=CODEC.encode(event).decode())
 
 
 def _without_confidence(region: str, fact: Recorded[Any]) -> Earlier:

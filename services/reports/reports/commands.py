@@ -11,10 +11,10 @@ from msgspec import Meta
 from rembuk.contracts.polmas import Disclosure, Pillar, Strategy
 from rembuk.contracts.reports import Decline, DeclineCode, Partner, ReferralOffered, RejectionCode
 from rembuk.wording import (
-    REGION_NAME,
     AreaCode,
     CategoryCode,
     Note,
+    RegionName,
     SealedNote,
     SealedText,
     Text,
@@ -125,7 +125,7 @@ class ReopenProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Referral(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which region is to take the problem, and what it is told along with it."""
 
-    to: Annotated[str, Meta(pattern=REGION_NAME, examples=["jateng"])]
+    to: RegionName
     note: SealedNote = ""
 
 
