@@ -162,6 +162,8 @@ class Export:
         if (manifest.region, manifest.service) != (region, service):
             theirs = f"{manifest.service} of the region {manifest.region}"
             raise BadExport(f"{self.directory} is an export of {theirs}, not of {service} of {region}")
+        if manifest.format not in FORMATS:
+            raise BadExport(f"{self.directory} is {manifest.format}, which this release cannot read: take a newer one")
         if manifest.selection.area:
             raise BadExport(f"{self.directory} holds only a selection ({manifest.selection}): a log has all its events")
         if not (manifest.complete or interrupted_too):

@@ -11,13 +11,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httpx
 import pytest
 from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
+from rembuk_cli.__main__ import app
 from rembuk_cli.home import Home
+from typer.core import TyperGroup
+from typer.main import get_command
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -37,6 +40,21 @@ def refused(said: subprocess.CompletedProcess[str]) -> str:
     assert said.returncode == 2, said
     [line] = said.stderr.splitlines()
     return line
+
+
+def helps(group: TyperGroup, called: str = "rembuk") -> Iterator[tuple[str, str]]:
+    """How each command is called, and its help."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from helps(command, f"{called} {name}")
+        else:
+            yield f"{called} {name}", command.help or ""
+
+
+def test_every_command_shows_an_example_of_itself() -> None:
+    told = dict(helps(cast(TyperGroup, get_command(app))))
+    assert len(told) > 25
+    assert [called for called, said in told.items() if called not in said.partition("Example: ")[2]] == []
 
 
 @contextmanager

@@ -75,6 +75,21 @@ def test_events_follow_shows_what_happens_from_now_on(running: Command) -> None:
     assert positions == list(range(positions[0], head + 1))
 
 
+def test_events_follow_takes_the_filters_of_events(running: Command) -> None:
+    filters = ["reports", "--json", "--since", "1h", "--area", "35.78", "--type", "ProblemVerified"]
+    everything = [json.loads(line) for line in running("events", *filters).stdout.splitlines()]
+    filters[5] = everything[0]["area"]
+    told = running("events", *filters).stdout
+    assert 0 < told.count("\n") < len(everything)
+    following = running.begin("events", "--follow", *filters)
+    assert following.stdout is not None
+    followed = "".join(following.stdout.readline() for _ in range(told.count("\n")))
+    following.send_signal(signal.SIGINT)
+    assert following.wait(20) == 0
+    assert followed + following.stdout.read() == told
+    following.stdout.close()
+
+
 def _reached(lines: list[dict[str, Any]], head: int) -> None:
     assert lines[-1]["position"] == head
 

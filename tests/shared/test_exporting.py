@@ -156,6 +156,12 @@ async def test_what_is_not_the_whole_export_that_was_written_is_refused(
     export = Export(tmp_path)
     with pytest.raises(BadExport, match="tallies of the region"):
         export.check("papua", SERVICE)
+    manifest = tmp_path / "_manifest.json"
+    written = manifest.read_text()
+    manifest.write_text(written.replace('"ndjson"', '"scrolls"'))
+    with pytest.raises(BadExport, match="is scrolls, which this release cannot read"):
+        export.check(region.name, SERVICE)
+    manifest.write_text(written)
     part = tmp_path / "part-000002.ndjson"
     right = part.read_bytes()
     part.write_bytes(right[:-100])
