@@ -194,8 +194,8 @@ def test_what_the_hub_shows_is_rebuilt_verified_and_retried_by_the_commands_that
     eventually(rebuilt)
     verified = hub.rembuk("verify", "hub")
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert "JATIM_REPORTS: 0 events, no head of it was cosigned" in verified.stdout
-    assert "problem: 0 rows, no difference" in verified.stdout
+    assert "JATIM_FORUMS: 0 events, no head of it was cosigned" in verified.stdout
+    assert "meeting: 0 rows, no difference" in verified.stdout
     listed = hub.rembuk("quarantine", "list", "--region", "hub")
     assert (listed.returncode, "nothing is in quarantine" in listed.stdout) == (0, True)
 
