@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk.database import UNREACHABLE, borrowed
@@ -31,6 +32,8 @@ _LETTERS = "select position, headers, data from inbox where region = $1 and posi
 _READ = """insert into inbox_read (region, position, asked_at) values ($1, $2, now())
            on conflict (region) do update set position = excluded.position, asked_at = now()
            where inbox_read.position <> excluded.position or inbox_read.asked_at < now() - interval '10 s'"""
+
+_log = structlog.get_logger(__name__)
 
 Answer = Callable[["asyncpg.Connection[Any]", Msg], Awaitable[bytes]]
 
