@@ -96,6 +96,7 @@ class Rebuild:
                 await beside.side.lock_live()
                 async for step in beside.to_live():
                     yield step
+                await beside.require_all_taken()
                 await beside.side.take_over()
                 await beside.side.swap([one.checkpoint.key for one in self._projectors])
             yield Swapped(await beside.connection.fetchval("select count(*) from public.quarantine"))
@@ -223,6 +224,15 @@ class _Beside:
             if live > end:
                 follower, stream = projector.checkpoint.key
                 raise CannotRebuild(f"the checkpoint of {follower} is {live}, beyond the end of {stream}, {end}")
+
+    async def require_all_taken(self) -> None:
+        """Raises CannotRebuild where today's code cannot take an event that the live model has."""
+        if aside := await self.side.newly_aside():
+            raise CannotRebuild(
+                f"the live model stays: it has {aside['events']} events that today's code cannot take, the first at "
+                f"position {aside['position']} of {aside['stream']}, because of "
+                f"{aside['error'].strip().splitlines()[-1]}; mend the code and rebuild again"
+            )
 
     async def to_moment(self, position: int, moment: datetime) -> AsyncIterator[Progress]:
         """Bring the projection of the own log to `position`, the others to what was recorded by `moment`."""

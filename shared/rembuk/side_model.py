@@ -22,6 +22,10 @@ PATIENCE_S = 60
 """How long the swap waits where nobody waits behind it: at first, for whoever vacuums a table. PostgreSQL ends an
 automatic vacuum that has kept somebody waiting for a second (deadlock_timeout), and no earlier."""
 
+_NEWLY_ASIDE = """select stream, position, error, count(*) over () as events from quarantine as new
+                  where not exists (select from public.quarantine as old where (old.follower, old.stream, old.position)
+                                    = (new.follower, new.stream, new.position))
+                  order by stream, position limit 1"""
 _BESIDE = ("checkpoint", "quarantine")
 _STRUCTURE = """
     select format('create %3$s table %1$I.%2$I (like public.%2$I including all excluding indexes)', $1::text, name,
@@ -117,6 +121,10 @@ class SideModel:
         """Where the side model and the live one stand."""
         fetch = self._connection.fetchval
         return int(await fetch(_SIDE, follower, stream)), int(await fetch(_LIVE, follower, stream) or 0)
+
+    async def newly_aside(self) -> asyncpg.Record | None:
+        """The first event that the live model has and this one set aside, with its traceback, and how many are so."""
+        return await self._connection.fetchrow(_NEWLY_ASIDE)
 
     async def take_over(self) -> None:
         """Take what no event determines from the live rows."""

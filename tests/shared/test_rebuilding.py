@@ -269,6 +269,23 @@ async def test_poison_stays_in_quarantine_and_comes_out_once_the_code_can_bear_i
         assert (await rows(live))[ill] == (4, 6, "")
 
 
+async def test_what_todays_code_cannot_take_is_not_lost_from_the_live_model(log: EventLog, live: TallyRegion) -> None:
+    def broken(fact: Recorded[Any]) -> Sequence[Change]:
+        if fact.position in (201, 301):
+            raise ValueError("a release that forgot something")
+        return project(fact)
+
+    before = await rows(live)
+    with pytest.raises(
+        CannotRebuild, match=r"position 201 of .*_TALLIES, because of ValueError: a release that forgot"
+    ):
+        await swapped(live, projection=broken, code="a bad release")
+    assert await rows(live) == before
+    async with owner_of(live) as owner:
+        assert await owner.fetchval("select count(*) from quarantine") == 0
+    assert (await swapped(live, code="mended"))[-1] == Swapped(0)
+
+
 async def test_what_was_skipped_is_left_out(log: EventLog, live: TallyRegion) -> None:
     facts = [TallyOpened(), Counted(1), Counted(2, "poison"), Counted(4)]
     await log.append(ill := uuid4(), 0, [uuid4() for _ in facts], facts)
