@@ -3,6 +3,7 @@ transaction. After a region has accepted a problem, where that came from hears h
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -18,6 +19,7 @@ from rembuk.contracts.reports import (
     ProblemReferred,
     ReferralAccepted,
     ReferralDeclined,
+    ReferralWithdrawn,
     RegionIntroduced,
     addressed,
 )
@@ -25,6 +27,10 @@ from rembuk.event import Recorded
 from rembuk.following import unseen
 
 NAME, SERVICE = "forwarding", "reports"
+SPOKEN = {
+    kind.__name__ for kind in (ProblemReferred, ReferralWithdrawn, ReferralAccepted, ReferralDeclined, RegionIntroduced)
+}
+"""What is looked at whatever it is about; of all else only what is about a problem that came from another region."""
 
 _ADMITTED = "select true from region where name = $1 and revoked_at is null"
 _ORIGINS = "select problem_id, origin from referral where receiver = $1 and accepted and problem_id = any($2)"
@@ -63,19 +69,24 @@ class Forwarder:
                 return
             held = await quarantine.held(connection, self.checkpoint)
             shared = await self._origins(connection, new)
-            last = None
             for message in new:
-                if quarantine.aggregate_of(message) in held:
+                aggregate = quarantine.aggregate_of(message)
+                if aggregate in held:
                     await quarantine.set_aside(connection, self.checkpoint, message, None)
                     continue
+                if aggregate not in shared and (message.headers or {}).get("ce-type") not in SPOKEN:
+                    continue
                 try:
-                    last = await self._forward(connection, message, shared)
+                    await self._forward(connection, message, shared)
                 except (CannotForward, Undecodable) as error:
                     if isinstance(error, Forged):
                         _log.critical("forged", region=self._region, position=streams.sequence(message), why=str(error))
                     await quarantine.set_aside(connection, self.checkpoint, message, error)
-                    held.add(quarantine.aggregate_of(message))
-            await self.checkpoint.move(connection, streams.sequence(new[-1]), last.recorded_at if last else None)
+                    held.add(aggregate)
+            moment = None
+            with suppress(KeyError, ValueError):  # no event, which the projection sets aside
+                moment = streams.recorded_at(new[-1])
+            await self.checkpoint.move(connection, streams.sequence(new[-1]), moment)
 
     async def retry(self, connection: asyncpg.Connection[Any], aggregate: str) -> int:
         """Forward what is set aside of an aggregate, in order, beside the live follower; how many events are left.
@@ -104,9 +115,7 @@ class Forwarder:
             shared.setdefault(row["problem_id"], set()).add(row["origin"])
         return shared
 
-    async def _forward(
-        self, connection: asyncpg.Connection[Any], message: Msg, shared: dict[str, set[str]]
-    ) -> Recorded[Any]:
+    async def _forward(self, connection: asyncpg.Connection[Any], message: Msg, shared: dict[str, set[str]]) -> None:
         """One event, to whoever is to hear it; one that is accepted is added to `shared`. Raises CannotForward and
         Undecodable, with nothing done."""
         fact = streams.recorded(reports.CODEC, message)
@@ -134,7 +143,6 @@ class Forwarder:
         for hearer in sorted(hearers):
             await connection.execute(_ONE_BY_ONE)
             await connection.execute(_WRITE, hearer, msgspec.json.encode(message.headers).decode(), message.data)
-        return fact
 
     def _vouch(self, message: Msg, speaker: str) -> None:
         """What goes to others is what the region itself says, under its own name. Raises Forged."""
