@@ -70,6 +70,10 @@ class Receiver:
 
         eventually(came, 20)
 
+    def has_noted(self, position: int) -> None:
+        """The sender has written down that it sent this one."""
+        assert self.cursor["position"] >= position
+
     @property
     def cursor(self) -> dict[str, Any]:
         rows = self.running.ask("reports", CURSOR, self.name)
@@ -180,6 +184,7 @@ def test_a_killed_worker_loses_nothing_and_two_workers_send_once(running: Runnin
     receiver = Receiver(running, sink, "jember", only_there("35.10"))
     expected = [report(running, "35.10.01")]
     receiver.has(*expected)
+    eventually(lambda: receiver.has_noted(expected[-1]))  # whoever is killed before it sends again: at least once
     running.kill("reports", "worker")
     expected += [report(running, "35.10.01") for _ in range(3)]
     running.start("reports", "worker")
