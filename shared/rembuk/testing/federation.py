@@ -59,11 +59,11 @@ class Federation:
         self.hub: DisposableNats
         self.regions: dict[str, DisposableNats] = {}
         self._seeds: dict[str, str] = {}
-        self._told = _wired(DOMAIN, self._hub_settings())  # read anew by the hub's nats-server when it is reloaded
+        self.told = _wired(DOMAIN, self._hub_settings())  # read anew by the hub's nats-server when it is reloaded
 
     def start_hub(self) -> None:
         self._write()
-        self.hub = self._stack.enter_context(_running(partial(DisposableNats, settings=self._told)))
+        self.hub = self._stack.enter_context(_running(partial(DisposableNats, settings=self.told)))
 
     def admit(self, name: str) -> None:
         """The hub's nats-server reads what it is told anew; nobody else's link is touched."""
@@ -121,7 +121,7 @@ class Federation:
         return hub_server(self.admitted, self.key, f"{HOST}:{self.leaf_port}", self.certificate, self.private)
 
     def _changed(self) -> None:
-        self._told |= self._hub_settings()
+        self.told |= self._hub_settings()
         self.hub.reload()
         self._write()
 
