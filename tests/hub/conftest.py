@@ -1,9 +1,11 @@
 """The hub's processes beside real nats-servers; each test admits regions of its own."""
 
+import asyncio
 import base64
 import secrets
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -39,12 +41,14 @@ class Hub:
         return name
 
     async def begun(self, number: int) -> list[str]:
-        """So many regions, whose streams are there when the hub first looks: a mirror of none is tried again after ten
-        seconds."""
+        """So many regions that the hub knows, whose streams are there when it first looks: a mirror of none is tried
+        again after ten seconds."""
         names = [self.admitted() for _ in range(number)]
         for name in names:
             async with self.federation.at_region(name):
                 pass
+        for name in names:  # what is addressed to one that it has not read of is set aside
+            await asyncio.to_thread(eventually, partial(self.region, name))
         return names
 
     async def told(

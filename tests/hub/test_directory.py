@@ -31,8 +31,9 @@ async def key_of(joined: Joined) -> str:
     """The one that it has introduced itself with."""
 
     def check() -> str:
-        [[key]] = joined.running.ask("reports", INTRODUCED)
-        return str(key)
+        found = joined.running.ask("reports", INTRODUCED)
+        assert len(found) == 1
+        return str(found[0][0])
 
     return await asyncio.to_thread(eventually, check)
 
