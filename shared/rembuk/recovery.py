@@ -105,13 +105,13 @@ async def _restore(settings: Settings, origin: str, seen: int, interrupted_too: 
     from rembuk.reactions import Reactor
 
     stream = stream_name(settings.region, settings.service)
-    async with _broker(settings) as broker, _broker(settings, INBOX) as to_hub:
+    async with _broker(settings, INBOX if origin == "hub" else "_INBOX") as broker:
         source: Source
         match origin:
             case "stream":
                 source, last = StreamSource(broker, stream), await end_of_stream(broker, stream)
             case "hub":
-                source = HubSource(to_hub, settings.region, settings.service)
+                source = HubSource(broker, settings.region, settings.service)
                 last = await source.end()
                 await _holds_the_stream(broker, stream, source, last, "hub")
             case _:

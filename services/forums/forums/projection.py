@@ -175,22 +175,8 @@ def project_open_problems(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
         case ProblemReported() as event:
             if not _for_forums(event):
                 return ()  # no row: what comes later then changes nothing
-            return (
-                change(
-                    ADD_PROBLEM,
-                    id=fact.stream_id,
-                    position=fact.position,
-                    area=event.area,
-                    category=event.category,
-                    title=event.title,
-                    status="reported",
-                    open=True,
-                    away=False,
-                    priority=None,
-                    root_cause=None,
-                    reported_at=fact.recorded_at,
-                ),
-            )
+            row = {"id": fact.stream_id, "status": "reported", "open": True, "away": False}
+            return (_added(fact, event, **row, root_cause=None, reported_at=fact.recorded_at),)
         case ProblemVerified():
             return _status(fact, "verified", is_open=True)
         case ProblemRejected():
@@ -220,17 +206,7 @@ def project_open_problems(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
             if not _for_forums(event):
                 return ()
             row = {"id": fact.stream_id, "status": "verified", "open": True, "away": True}
-            added = change(
-                ADD_PROBLEM,
-                **row,
-                position=fact.position,
-                area=event.area,
-                category=event.category,
-                title=event.title,
-                priority=None,
-                root_cause=event.root_cause or None,
-                reported_at=event.reported_at,
-            )
+            added = _added(fact, event, **row, root_cause=event.root_cause or None, reported_at=event.reported_at)
             return (added, change(PROBLEM_OFFERED, **row))
         case ReferralDeclined() | RegionIntroduced():
             return ()  # it stays away, or was never offered
@@ -243,6 +219,18 @@ def project_open_problems(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
 def _for_forums(event: ProblemReported | ReferralOffered) -> bool:
     """Whether a forum may see the problem: disclosed as far as that, and of no sensitive category."""
     return event.disclosure in ("public", "forum") and not CATEGORIES[event.category].sensitive
+
+
+def _added(fact: Recorded[ReportsEvent], event: ProblemReported | ReferralOffered, **rest: Any) -> Change:
+    return change(
+        ADD_PROBLEM,
+        position=fact.position,
+        area=event.area,
+        category=event.category,
+        title=event.title,
+        priority=None,
+        **rest,
+    )
 
 
 def _status(fact: Recorded[ReportsEvent], status: str, *, is_open: bool) -> Sequence[Change]:

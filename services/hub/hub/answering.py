@@ -36,6 +36,7 @@ _READ = """insert into inbox_read (region, position, asked_at) values ($1, $2, n
 _log = structlog.get_logger(__name__)
 
 Answer = Callable[["asyncpg.Connection[Any]", Msg], Awaitable[bytes]]
+Heed = Callable[[Msg], Awaitable[None]]
 
 
 async def answer(client: Client, pool: asyncpg.Pool[Any], region: str) -> None:
@@ -51,10 +52,8 @@ async def answer(client: Client, pool: asyncpg.Pool[Any], region: str) -> None:
     async def letters(connection: asyncpg.Connection[Any], question: Msg) -> bytes:
         return msgspec.msgpack.encode(await _page(connection, region, int(question.data)))
 
-    def told(answered: Answer) -> Callable[[Msg], Awaitable[None]]:
+    def told(answered: Answer) -> Heed:
         async def tell(question: Msg) -> None:
-            if not _from_inbox(question):
-                return
             with suppress(*UNREACHABLE):  # an answer that does not come is one, too
                 async with borrowed(pool) as connection:
                     await question.respond(await answered(connection, question))
@@ -68,18 +67,21 @@ async def answer(client: Client, pool: asyncpg.Pool[Any], region: str) -> None:
         except msgspec.MsgspecError as error:
             _log.warning("a region asks for nothing that can be sent", region=region, error=str(error))
             return
-        if _from_inbox(question) and wanted.service in SERVICES:
+        if wanted.service in SERVICES:
             page = {"seq": wanted.after + 1, "batch": min(wanted.limit, SENT), "max_bytes": SENT_BYTES}
             get = f"$JS.API.DIRECT.GET.{stream_name(region, wanted.service)}"
             await client.publish(get, msgspec.json.encode(page), reply=question.reply)
 
-    await client.subscribe(MIRROR, cb=send)
+    def to_inbox(respond: Heed) -> Heed:
+        async def heed(question: Msg) -> None:
+            if question.reply.startswith(f"{INBOX}."):
+                await respond(question)
+
+        return heed
+
+    await client.subscribe(MIRROR, cb=to_inbox(send))
     for subject, answered in ((STANDING, standing), (REGIONS, regions), (ADDRESSED, letters)):
-        await client.subscribe(subject, cb=told(answered))
-
-
-def _from_inbox(question: Msg) -> bool:
-    return question.reply.startswith(f"{INBOX}.")
+        await client.subscribe(subject, cb=to_inbox(told(answered)))
 
 
 async def _page(connection: asyncpg.Connection[Any], region: str, after: int) -> Page:

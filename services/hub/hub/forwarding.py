@@ -19,17 +19,15 @@ from rembuk.contracts.reports import (
     ProblemReferred,
     ReferralAccepted,
     ReferralDeclined,
-    ReferralWithdrawn,
     RegionIntroduced,
+    Spoken,
     addressed,
 )
 from rembuk.event import Recorded
 from rembuk.following import unseen
 
 NAME, SERVICE = "forwarding", "reports"
-SPOKEN = {
-    kind.__name__ for kind in (ProblemReferred, ReferralWithdrawn, ReferralAccepted, ReferralDeclined, RegionIntroduced)
-}
+SPOKEN = {kind.__name__ for kind in (*Spoken.__args__, RegionIntroduced)}
 """What is looked at whatever it is about; of all else only what is about a problem that came from another region."""
 
 _ADMITTED = "select true from region where name = $1 and revoked_at is null"

@@ -59,10 +59,9 @@ def projectors(settings: Settings, region: str) -> list[Projector]:
     ]
 
 
-def handlers(settings: Settings, region: str) -> list[Handler]:
-    """What is made of a region's streams, all told; the projectors are the first, in the order of the services."""
-    forwarding = Checkpoint(settings.database_url, NAME, stream_name(region, SERVICE))
-    return [*projectors(settings, region), Forwarder(forwarding, region)]
+def forwarder(settings: Settings, region: str) -> Forwarder:
+    """What is made of what a region says to others."""
+    return Forwarder(Checkpoint(settings.database_url, NAME, stream_name(region, SERVICE)), region)
 
 
 class Regions:
@@ -145,11 +144,11 @@ class _Region:
         async def work() -> None:
             client = nats_wire.quicken(await faststream.connect())
             await answer(client, self._pool, self._name)
-            for service, handler in zip(projection.CODECS, whole, strict=False):  # forwarding is watched with them
-                watch = Watch(client, self._pool, self._name, service, handler.checkpoint, self._stalled_after)
+            for service, projector in zip(projection.CODECS, shown, strict=True):
+                watch = Watch(client, self._pool, self._name, service, projector.checkpoint, self._stalled_after)
                 await watch.mirror()
-                side_by_side.keep(watch.run(), f"watch of {handler.checkpoint.stream}")
-            for handler in whole:
+                side_by_side.keep(watch.run(), f"watch of {projector.checkpoint.stream}")
+            for handler in handlers:
                 followers.append(follower_of(faststream, handler, self._settings))
                 side_by_side.keep(followers[-1].start(), followers[-1].name)
             connected_at = time.monotonic()
@@ -160,7 +159,8 @@ class _Region:
             raise _Gone(f"there is no connection to the account of {self._name}")
 
         faststream = broker(self._settings.nats_url, f"{self._settings.name} {self._name}", self._seed)
-        whole = handlers(self._settings, self._name)
+        shown = projectors(self._settings, self._name)
+        handlers: list[Handler] = [*shown, forwarder(self._settings, self._name)]
         followers: list[Follower] = []
         side_by_side.keep(work(), f"reading {self._name}")
         await side_by_side.stopping.wait()
@@ -168,7 +168,7 @@ class _Region:
         await side_by_side.cancel()
         with suppress(nats.errors.Error):
             await faststream.stop()
-        for handler in whole:
+        for handler in handlers:
             handler.checkpoint.connection.drop()
 
 

@@ -5,9 +5,8 @@ from rembuk.event_log import EventLog
 from rembuk.settings import Settings
 from rembuk.worker import Handler, SideBySide
 
-from hub import regions
 from hub.mirrors import sources, verify
-from hub.regions import Regions, roster_of
+from hub.regions import Regions, forwarder, projectors, roster_of
 
 __all__ = ["build", "handlers", "sources", "verify"]
 
@@ -40,4 +39,5 @@ def build(settings: Settings) -> Worker:
 def handlers(settings: Settings, _: EventLog) -> list[Handler]:
     """What is made of which stream, of every region in the list, so that quarantine can be retried."""
     names = {one.name: None for one in roster_of(settings).read()}
-    return [handler for name in names for handler in regions.handlers(settings, name)]
+    shown = [projector for name in names for projector in projectors(settings, name)]
+    return [*shown, *(forwarder(settings, name) for name in names)]

@@ -20,6 +20,7 @@ from rembuk.contracts.reports import (
     ReferralOffered,
     SolutionProposed,
     brief_about,
+    earlier,
 )
 from rembuk.decider import Refused
 from rembuk.event import Recorded
@@ -142,14 +143,4 @@ def _without_confidence(region: str, fact: Recorded[Any]) -> Earlier:
     hidden: dict[str, Any] = dict.fromkeys(confidential_fields(type(event)), "")
     if isinstance(event, ReferralOffered):
         hidden |= {"history": ()}
-    return Earlier(
-        region=region,
-        id=fact.id,
-        type=type(event).__name__,
-        schema_version=event.schema_version,
-        position=fact.position,
-        version=fact.version,
-        area=fact.area,
-        recorded_at=fact.recorded_at,
-        data=CODEC.encode(msgspec.structs.replace(event, **hidden)).decode(),
-    )
+    return earlier(region, fact, msgspec.structs.replace(event, **hidden))

@@ -6,14 +6,13 @@ Two streams are projected: our own, and the inbox, for what became of our proble
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 import msgspec
 from rembuk.bulk import Change, change, insert_into, update
 from rembuk.contracts.privacy import PersonErased, SealedDataOpened
 from rembuk.contracts.reports import (
-    CODEC,
     Earlier,
     ProblemAnalysed,
     ProblemClosed,
@@ -35,6 +34,7 @@ from rembuk.contracts.reports import (
     SolutionAssessed,
     SolutionProposed,
     addressed,
+    earlier,
 )
 from rembuk.event import Recorded
 from rembuk.ids import derive_id
@@ -69,30 +69,10 @@ def project(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
     match fact.event:
         case ProblemReported() as event:
-            return (
-                change(
-                    ADD,
-                    **row,
-                    position=fact.position,
-                    area=event.area,
-                    category=event.category,
-                    title=event.title,
-                    description=event.description,
-                    event_id=fact.id,
-                    texts_of=texts_of(fact.id),
-                    reporter_of=person_of(event.reporter) if event.reporter else None,
-                    disclosure=event.disclosure,
-                    status="reported",
-                    referral=None,
-                    referred_from=None,
-                    referred_to=None,
-                    priority=None,
-                    root_cause=None,
-                    proposal=None,
-                    rejection=None,
-                    reported_at=fact.recorded_at,
-                ),
-            )
+            reporter = person_of(event.reporter) if event.reporter else None
+            told = {"status": "reported", "reporter_of": reporter, "reported_at": fact.recorded_at}
+            between = {"referral": None, "referred_from": None, "referred_to": None}
+            return (added(fact, event, **row, **told, **between, root_cause=None),)
         case ProblemVerified():
             return (change(STATUS, **row, status="verified"),)
         case ProblemRejected() as event:
@@ -143,30 +123,32 @@ def project(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
             assert_never(event)
 
 
+def added(fact: Recorded[ReportsEvent], event: ProblemReported | ReferralOffered, **rest: Any) -> Change:
+    """The new row of a problem that is reported here or offered to us."""
+    return change(
+        ADD,
+        position=fact.position,
+        area=event.area,
+        category=event.category,
+        title=event.title,
+        description=event.description,
+        event_id=fact.id,
+        texts_of=texts_of(fact.id),
+        disclosure=event.disclosure,
+        priority=None,
+        proposal=None,
+        rejection=None,
+        **rest,
+    )
+
+
 def offered(fact: Recorded[ReportsEvent], event: ReferralOffered) -> Sequence[Change]:
     """The row of a problem that another region offers, or of one that comes back: its texts stay those that it had
     here. And what happened to it before."""
     row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
     row |= {"status": "verified", "referral": "offered", "referred_from": event.origin, "referred_to": None}
     return (
-        change(
-            ADD,
-            **row,
-            position=fact.position,
-            area=event.area,
-            category=event.category,
-            title=event.title,
-            description=event.description,
-            event_id=fact.id,
-            texts_of=texts_of(fact.id),
-            reporter_of=None,
-            disclosure=event.disclosure,
-            priority=None,
-            root_cause=event.root_cause or None,
-            proposal=None,
-            rejection=None,
-            reported_at=event.reported_at,
-        ),
+        added(fact, event, **row, reporter_of=None, reported_at=event.reported_at, root_cause=event.root_cause or None),
         change(OFFERED, **row),
         *(_elsewhere(fact.stream_id, one) for one in event.history),
     )
@@ -175,17 +157,7 @@ def offered(fact: Recorded[ReportsEvent], event: ReferralOffered) -> Sequence[Ch
 def project_elsewhere(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     """An event of another region's, as our inbox has it, in its newest shape."""
     said = addressed(fact.event)
-    event = Earlier(
-        region=said[0] if said else "",
-        id=fact.id,
-        type=type(fact.event).__name__,
-        schema_version=fact.event.schema_version,
-        position=fact.position,
-        version=fact.version,
-        area=fact.area,
-        recorded_at=fact.recorded_at,
-        data=CODEC.encode(fact.event).decode(),
-    )
+    event = earlier(said[0] if said else "", fact, fact.event)
     return (_elsewhere(fact.stream_id, event, msgspec.json.encode(fact.metadata).decode()),)
 
 

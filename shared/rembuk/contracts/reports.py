@@ -11,7 +11,7 @@ import msgspec
 from rembuk.codec import Codec
 from rembuk.contracts.polmas import Disclosure, Pillar, Strategy
 from rembuk.contracts.privacy import PrivacyEvent
-from rembuk.event import Event
+from rembuk.event import Event, Recorded
 from rembuk.texts import Code, Enclosed, Public, Sealed
 
 RejectionCode = Literal["not_a_problem", "outside_area", "not_enough_information", "handled_elsewhere", "emergency"]
@@ -260,15 +260,32 @@ ProblemEvent = (
     | ReferralEvent
 )
 ReportsEvent = ProblemEvent | RegionIntroduced | PrivacyEvent
+Spoken = ProblemReferred | ReferralWithdrawn | ReferralAccepted | ReferralDeclined
+"""What one region says to another."""
+
+
+def earlier(region: str, fact: Recorded[Any], event: ReportsEvent) -> Earlier:
+    """An event of that region's as others are told of it: `event` is the fact's, or what of it may be told."""
+    return Earlier(
+        region=region,
+        id=fact.id,
+        type=type(event).__name__,
+        schema_version=event.schema_version,
+        position=fact.position,
+        version=fact.version,
+        area=fact.area,
+        recorded_at=fact.recorded_at,
+        data=CODEC.encode(event).decode(),
+    )
 
 
 def addressed(event: Event) -> tuple[str, str] | None:
     """From which region to which an event is said; None for one that no region says to another."""
     match event:
-        case ProblemReferred() | ReferralWithdrawn():
-            return event.origin, event.to
         case ReferralAccepted() | ReferralDeclined():
             return event.to, event.origin
+        case _ if isinstance(event, Spoken):
+            return event.origin, event.to
         case _:
             return None
 

@@ -15,7 +15,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
-import nats
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -111,11 +110,8 @@ class Federation:
     @asynccontextmanager
     async def asking(self, name: str) -> AsyncIterator[Client]:
         """As whoever asks the hub from within a region."""
-        client = await nats.connect(self.regions[name].url, inbox_prefix=INBOX)
-        try:
+        async with _connected(self.regions[name].url, inbox=INBOX) as client:
             yield client
-        finally:
-            await client.close()
 
     def _hub_settings(self) -> dict[str, Any]:
         return hub_server(self.admitted, self.key, f"{HOST}:{self.leaf_port}", self.certificate, self.private)
@@ -170,8 +166,8 @@ async def publish(
 
 
 @asynccontextmanager
-async def _connected(url: str, seed: str | None = None) -> AsyncIterator[Client]:
-    client = await connect(url, "test", seed)
+async def _connected(url: str, seed: str | None = None, inbox: str = "_INBOX") -> AsyncIterator[Client]:
+    client = await connect(url, "test", seed, inbox)
     try:
         yield client
     finally:
