@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import copy
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 
@@ -25,6 +26,7 @@ class Checkpoint:
 
     def __init__(self, url: str, follower: str, stream: str) -> None:
         self.follower, self.stream = follower, stream
+        self._held_together = [follower]
         self.connection = KeptConnection(url, f"follower {follower} of {stream}", self._lead)
 
     @classmethod
@@ -32,16 +34,24 @@ class Checkpoint:
         """That of a follower of our service in the stream of the service `source`."""
         return cls(settings.database_url, follower, stream_name(settings.region, source))
 
+    def beside(self, follower: str) -> Self:
+        """That of another follower of the same stream, held together with ours on one connection: two processes that
+        took one each would wait for each other."""
+        other = copy(self)
+        other.follower = follower
+        self._held_together.append(follower)
+        return other
+
     @property
     def key(self) -> tuple[str, str]:
         """Follower and stream."""
         return self.follower, self.stream
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
-        await connection.execute(
-            "select pg_advisory_lock(hashtext($1))", f"{self.follower} of {self.stream}", timeout=AS_LONG_AS_IT_TAKES_S
-        )
-        await connection.execute(_OPEN, self.follower, self.stream)
+        for follower in self._held_together:
+            name = f"{follower} of {self.stream}"
+            await connection.execute("select pg_advisory_lock(hashtext($1))", name, timeout=AS_LONG_AS_IT_TAKES_S)
+            await connection.execute(_OPEN, follower, self.stream)
 
     async def position(self) -> int:
         """Wait for the lock, then tell the last position that was processed; 0 before the first."""

@@ -71,7 +71,7 @@ def broker(url: str, name: str, seed: str | None = None) -> NatsBroker:
 
 
 class Handler(Protocol):
-    """What is made of one stream: a Projector or a Reactor."""
+    """What is made of one stream: a Projector, a Reactor, or one of the hub's own."""
 
     checkpoint: Checkpoint
 
@@ -80,15 +80,33 @@ class Handler(Protocol):
     async def retry(self, connection: asyncpg.Connection[Any], aggregate: str) -> int: ...
 
 
-def follower_of(broker: NatsBroker, handler: Handler, settings: Settings) -> Follower:
-    """Durable consumers are named after service and follower, and after the stream's service where that is another:
-    one follower may follow several."""
+def follower_of(broker: NatsBroker, settings: Settings, handler: Handler, *beside: Handler) -> Follower:
+    """One reading of a stream, for a handler and for others `beside` it, whose checkpoints it holds together with its
+    own: each gets what it has not seen, whether or not another one fails.
+
+    Durable consumers are named after service and follower, and after the stream's service where that is another: one
+    follower may follow several."""
+    handlers = (handler, *beside)
+
+    async def position() -> int:
+        return min([await one.checkpoint.position() for one in handlers])
+
+    async def process(messages: list[Msg]) -> None:
+        failure: Exception | None = None
+        for one in handlers:
+            try:
+                await one.process(messages)
+            except Exception as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
     checkpoint = handler.checkpoint
     source = checkpoint.stream.lower().rpartition("_")[2]
     name = f"{settings.name}_{checkpoint.follower}"
     if source != settings.service:
         name += f"_{source}"
-    return Follower(broker, checkpoint.stream, name, checkpoint.position, handler.process)
+    return Follower(broker, checkpoint.stream, name, position, process)
 
 
 class SideBySide:
@@ -163,7 +181,7 @@ class Worker:
                 side_by_side.keep(consumers.run(), "partners' consumers")
             nats_wire.quicken(await faststream.connect())
             for handler in self._handlers:
-                follower = follower_of(faststream, handler, settings)
+                follower = follower_of(faststream, settings, handler)
                 running.append(follower)
                 side_by_side.keep(follower.start(), follower.name)
             for number, task in enumerate(self._tasks):

@@ -47,21 +47,16 @@ class _Gone(Exception):
     is not there for a moment."""
 
 
-def projectors(settings: Settings, region: str) -> list[Projector]:
-    """What is made of a region's streams, a service each."""
-    return [
-        Projector(
-            Checkpoint(settings.database_url, projection.NAME, stream_name(region, service)),
-            codec,
-            projection.projection(region, service),
-        )
-        for service, codec in projection.CODECS.items()
-    ]
-
-
-def forwarder(settings: Settings, region: str) -> Forwarder:
-    """What is made of what a region says to others."""
-    return Forwarder(Checkpoint(settings.database_url, NAME, stream_name(region, SERVICE)), region)
+def handlers(settings: Settings, region: str) -> dict[str, list[Handler]]:
+    """What is made of a region's streams, by service: of each a projection, and of its reports what it says to
+    others."""
+    made: dict[str, list[Handler]] = {}
+    for service, codec in projection.CODECS.items():
+        checkpoint = Checkpoint(settings.database_url, projection.NAME, stream_name(region, service))
+        made[service] = [Projector(checkpoint, codec, projection.projection(region, service))]
+        if service == SERVICE:
+            made[service].append(Forwarder(checkpoint.beside(NAME), region))
+    return made
 
 
 class Regions:
@@ -144,12 +139,12 @@ class _Region:
         async def work() -> None:
             client = nats_wire.quicken(await faststream.connect())
             await answer(client, self._pool, self._name)
-            for service, projector in zip(projection.CODECS, shown, strict=True):
+            for service, (projector, *_) in made.items():
                 watch = Watch(client, self._pool, self._name, service, projector.checkpoint, self._stalled_after)
                 await watch.mirror()
                 side_by_side.keep(watch.run(), f"watch of {projector.checkpoint.stream}")
-            for handler in handlers:
-                followers.append(follower_of(faststream, handler, self._settings))
+            for together in made.values():
+                followers.append(follower_of(faststream, self._settings, *together))
                 side_by_side.keep(followers[-1].start(), followers[-1].name)
             connected_at = time.monotonic()
             while time.monotonic() - connected_at < GONE_S:
@@ -159,8 +154,7 @@ class _Region:
             raise _Gone(f"there is no connection to the account of {self._name}")
 
         faststream = broker(self._settings.nats_url, f"{self._settings.name} {self._name}", self._seed)
-        shown = projectors(self._settings, self._name)
-        handlers: list[Handler] = [*shown, forwarder(self._settings, self._name)]
+        made = handlers(self._settings, self._name)
         followers: list[Follower] = []
         side_by_side.keep(work(), f"reading {self._name}")
         await side_by_side.stopping.wait()
@@ -168,8 +162,8 @@ class _Region:
         await side_by_side.cancel()
         with suppress(nats.errors.Error):
             await faststream.stop()
-        for handler in handlers:
-            handler.checkpoint.connection.drop()
+        for projector, *_ in made.values():
+            projector.checkpoint.connection.drop()
 
 
 async def _write_down(pool: asyncpg.Pool[Any], listed: Sequence[Admitted]) -> None:

@@ -5,8 +5,9 @@ from rembuk.event_log import EventLog
 from rembuk.settings import Settings
 from rembuk.worker import Handler, SideBySide
 
+from hub import regions
 from hub.mirrors import sources, verify
-from hub.regions import Regions, forwarder, projectors, roster_of
+from hub.regions import Regions, roster_of
 
 __all__ = ["build", "handlers", "sources", "verify"]
 
@@ -39,5 +40,4 @@ def build(settings: Settings) -> Worker:
 def handlers(settings: Settings, _: EventLog) -> list[Handler]:
     """What is made of which stream, of every region in the list, so that quarantine can be retried."""
     names = {one.name: None for one in roster_of(settings).read()}
-    shown = [projector for name in names for projector in projectors(settings, name)]
-    return [*shown, *(forwarder(settings, name) for name in names)]
+    return [handler for name in names for made in regions.handlers(settings, name).values() for handler in made]
