@@ -4,6 +4,7 @@ accepting, and the hub has every event of theirs once and in order when it is ov
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -110,3 +111,18 @@ async def test_while_a_link_is_cut_the_hub_says_so_and_goes_on_with_the_others(r
     await asyncio.to_thread(eventually, cut_off)
     lone.link.heal()
     await lone.level()
+
+
+async def test_a_region_that_was_away_when_its_mirror_asked_for_it_is_taken_up_as_soon_as_it_is_back(
+    regions: list[Joined],
+) -> None:
+    """By itself the nats-server waits 30 s for the answer that was lost, and then pauses."""
+    lone, _ = regions
+    async with lone.under_load() as clients:
+        lone.link.cut()
+        await clients.more(50)
+    await asyncio.sleep(22)  # a mirror asks 10 to 20 s after the last that it heard
+    lone.link.heal()
+    healed_at = time.monotonic()
+    await lone.level()
+    assert time.monotonic() - healed_at < 10

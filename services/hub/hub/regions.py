@@ -25,6 +25,7 @@ from rembuk.streams import stream_name
 from rembuk.worker import Handler, SideBySide, broker, follower_of
 
 from hub import projection
+from hub.absent import answer_for_absent
 from hub.answering import answer
 from hub.domain import STALLED_AFTER
 from hub.forwarding import NAME, SERVICE, Forwarder
@@ -142,6 +143,7 @@ class _Region:
             for service, (projector, *_) in made.items():
                 watch = Watch(client, self._pool, self._name, service, projector.checkpoint, self._stalled_after)
                 await watch.mirror()
+                await answer_for_absent(client, self._name, projector.checkpoint.stream)
                 side_by_side.keep(watch.run(), f"watch of {projector.checkpoint.stream}")
             for together in made.values():
                 followers.append(follower_of(faststream, self._settings, *together))
