@@ -74,7 +74,6 @@ def run(servers: Servers, runs: int) -> list[Result]:
     missed.under(60, max(took.runs), "s, the longest,")
     ingest = Result(f"hub: taken in and shown, {REGIONS} regions", rate, [alone])
     ingest.over(5_000)
-    ingest.at_least(0.9, alone)
     accepting = Result("accepting in a region without its hub", away, [here])
     ratio = statistics.median(p99[away.name]) / statistics.median(p99[here.name])
     accepting.under(1.1, ratio, "p99 as against the hub there,")

@@ -337,14 +337,14 @@ class EmbeddedPostgres(_Server):
 
 class EmbeddedNats(_Server):
     """nats-server with JetStream in `data/jetstream`, log in `data/nats-server.log`; on 127.0.0.1 only, but for what
-    `settings` of its configuration say otherwise."""
+    `settings` of its configuration say otherwise. It keeps to so much `memory` as well as it can."""
 
     program = "nats-server"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, data: Path, port: int, settings: Mapping[str, Any] = {}) -> None:
+    def __init__(self, data: Path, port: int, settings: Mapping[str, Any] = {}, memory: str = "128MiB") -> None:
         super().__init__(data, port)
-        self._settings = settings
+        self._settings, self._memory = settings, memory
 
     @property
     def url(self) -> str:
@@ -372,7 +372,7 @@ class EmbeddedNats(_Server):
     def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
         self._configure()
         binary = str(nats_binary())
-        environment = {"GOMEMLIMIT": "128MiB", "GOGC": "50", **os.environ}
+        environment = {"GOMEMLIMIT": self._memory, "GOGC": "50", **os.environ}
         return [binary, "-c", str(self._identifying_argument)], environment, self._run_as(binary, "--version")
 
     def _configure(self) -> None:
