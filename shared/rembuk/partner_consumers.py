@@ -1,14 +1,20 @@
-"""The partners' durable consumers on one service's stream, kept by its worker as the file of partners says."""
+"""The partners' durable consumers on one service's stream, kept by its worker as the file of partners says.
+
+Where each stands is in the server's memory, and once a second in a bucket for all together: a server that writes the
+state of 200 consumers to the disk, each several times a second, has little time for anything else.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import nats.errors
 import nats.js.errors
 import structlog
 from nats.aio.client import Client
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
+from nats.js.kv import KeyValue
 
 from rembuk.partners import Partner, Partners
 from rembuk.roster import BadRoster
@@ -18,31 +24,37 @@ UNACKNOWLEDGED, PULLS = 1_000, 32
 """How many messages a consumer hands out before one is acknowledged; how many pulls may wait at it."""
 ACKNOWLEDGED_WITHIN_S = 30.0
 PAUSE_S = 1.0
+_KEY = "positions"
+_decode = msgspec.json.Decoder(dict[str, int]).decode
 
 _log = structlog.get_logger(__name__)
 
 
-def consumer_config(region: str, service: str, partner: Partner) -> ConsumerConfig:
-    """A partner's durable consumer on a service's stream: what its scope sees, from the beginning."""
+def consumer_config(region: str, service: str, partner: Partner, position: int = 0) -> ConsumerConfig:
+    """A partner's durable consumer on a service's stream: what its scope sees, behind a position."""
     return ConsumerConfig(
         durable_name=partner.name,
         filter_subjects=partner.scope.subjects(region, service),
-        deliver_policy=DeliverPolicy.ALL,
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=position + 1,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ACKNOWLEDGED_WITHIN_S,
         max_ack_pending=UNACKNOWLEDGED,
         max_waiting=PULLS,
+        mem_storage=True,
     )
 
 
 class Consumers:
     """The partners' consumers on one service's stream, kept as the file of partners says: made where they are missing,
-    also after the broker has lost its disk, and deleted when their partner is revoked."""
+    from where their partner has acknowledged everything, and deleted when their partner is revoked. A broker that was
+    killed may forget the last second, and one that has lost its disk everything."""
 
     def __init__(self, broker: Client, region: str, service: str, partners: Partners) -> None:
         self._jetstream = broker.jetstream()
         self._region, self._service, self._partners = region, service, partners
         self._stream = stream_name(region, service)
+        self._bucket = f"{self._stream}_PARTNERS"
 
     async def run(self) -> None:
         """Keep them until cancelled; what cannot be done is said and tried again."""
@@ -60,18 +72,41 @@ class Consumers:
         known = self._partners.read()
         if not known:
             return
-        there = await self._names()
+        there = await self._there()
+        bucket, kept = await self._kept()
+        positions: dict[str, int] = {}
         for partner in known:
             wanted = partner.revoked_at is None and bool(partner.nkey) and self._service in partner.scope.services
-            if wanted and partner.name not in there:
-                await self._jetstream.add_consumer(self._stream, consumer_config(self._region, self._service, partner))
-                _log.info("partner has a consumer", partner=partner.name, stream=self._stream)
-            elif not wanted and partner.name in there:
+            consumer = there.get(partner.name)
+            if consumer is not None and not (wanted and consumer.config.mem_storage):
                 await self._jetstream.delete_consumer(self._stream, partner.name)
                 _log.info("partner has no consumer any more", partner=partner.name, stream=self._stream)
+            if not wanted:
+                continue
+            position = kept.get(partner.name, 0)
+            if consumer is not None and consumer.ack_floor is not None:
+                position = consumer.ack_floor.stream_seq
+            if consumer is None or not consumer.config.mem_storage:
+                config = consumer_config(self._region, self._service, partner, position)
+                await self._jetstream.add_consumer(self._stream, config)
+                _log.info("partner has a consumer", partner=partner.name, stream=self._stream, position=position)
+            positions[partner.name] = position
+        if positions != kept:
+            await bucket.put(_KEY, msgspec.json.encode(positions))
 
-    async def _names(self) -> set[str]:
-        names: set[str] = set()
-        while page := await self._jetstream.consumers_info(self._stream, len(names)):
-            names.update(one.name for one in page)
-        return names
+    async def _there(self) -> dict[str, ConsumerInfo]:
+        found: dict[str, ConsumerInfo] = {}
+        while page := await self._jetstream.consumers_info(self._stream, len(found)):
+            found |= {one.name: one for one in page}
+        return found
+
+    async def _kept(self) -> tuple[KeyValue, dict[str, int]]:
+        """Where the positions are kept, made where it is not there, and those in it."""
+        try:
+            bucket = await self._jetstream.key_value(self._bucket)
+        except nats.js.errors.BucketNotFoundError:
+            bucket = await self._jetstream.create_key_value(bucket=self._bucket)
+        try:
+            return bucket, _decode((await bucket.get(_KEY)).value or b"{}")
+        except nats.js.errors.KeyNotFoundError:
+            return bucket, {}

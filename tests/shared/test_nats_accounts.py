@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from rembuk import streams
 from rembuk.embedded import EmbeddedNats, is_free, nats_binary
 from rembuk.nats_accounts import ASKED, DOMAIN, LIMITS, new_credentials, to_include
-from rembuk.partner_consumers import PULLS, Consumers
+from rembuk.partner_consumers import PULLS, Consumers, consumer_config
 from rembuk.partners import Partner, Partners, Scope
 from rembuk.region_nats import RegionNats
 from rembuk.testing.ports import free_ports
@@ -66,7 +66,18 @@ class Given:
 
     async def applied(self) -> None:
         await asyncio.to_thread(self.server.reload)
+        await self.kept()
+
+    async def kept(self) -> None:
+        """As the worker does once a second."""
         await Consumers(self.region, "jatim", SERVICE, self.partners).keep()
+
+    async def killed(self) -> None:
+        """The server, and it is there again."""
+        await self.region.close()
+        self.server.kill()
+        self.server.start()
+        self.region = await self.connected(self.server.url)
 
     async def enter(self, name: str) -> Client:
         return await self.connected(f"nats://127.0.0.1:{self.server.port}", nkeys_seed_str=self.seeds[name])
@@ -149,12 +160,48 @@ async def test_a_partner_goes_on_where_it_acknowledged_whenever_it_comes_back(gi
     assert positions(await pulled(first, "polda", 4)) == [1, 2, 3, 4]
     await first.close()
     assert positions(await pulled(await given.enter("polda"), "polda")) == [5, 6]
-    await given.region.close()
-    given.server.stop()
-    given.server.start()
-    given.region = await given.connected(given.server.url)
+    await given.kept()
+    await given.killed()
     await given.publish(MALANG)
+    await given.kept()
     assert positions(await pulled(await given.enter("polda"), "polda")) == [7]
+
+
+async def test_what_was_acknowledged_when_the_server_was_killed_comes_again_and_nothing_before_it(given: Given) -> None:
+    await given.partner("polda")
+    client = await given.enter("polda")
+    await pulled(client, "polda", 4)
+    await given.kept()
+    await pulled(client, "polda", 2)
+    await given.killed()
+    await given.kept()
+    assert positions(await pulled(await given.enter("polda"), "polda")) == [5, 6]
+
+
+async def test_who_was_set_back_is_set_back_for_the_next_start_too(given: Given) -> None:
+    await given.partner("polda")
+    client = await given.enter("polda")
+    await pulled(client, "polda")
+    await client.jetstream(domain=DOMAIN).reset_consumer(STREAM, "polda", seq=3)
+    await given.kept()
+    await given.killed()
+    await given.kept()
+    assert positions(await pulled(await given.enter("polda"), "polda")) == [3, 4, 5, 6]
+
+
+async def test_a_consumer_of_an_earlier_release_is_made_anew_where_it_stands(given: Given) -> None:
+    """Its state was on the disk, and was written several times a second."""
+    await given.partner("polda")
+    config = consumer_config("jatim", SERVICE, given.partners.active()[0])
+    config.mem_storage = False
+    await given.region.jetstream().delete_consumer(STREAM, "polda")
+    await given.region.jetstream().add_consumer(STREAM, config)
+    client = await given.enter("polda")
+    await pulled(client, "polda", 4)
+    await given.kept()
+    [consumer] = await given.region.jetstream().consumers_info(STREAM)
+    assert consumer.config.mem_storage
+    assert positions(await pulled(client, "polda")) == [5, 6]
 
 
 async def test_a_partner_goes_on_from_a_position_in_order_whatever_was_in_its_hands_when_it_was_lost(
@@ -399,7 +446,7 @@ async def test_a_server_of_the_regions_own_includes_the_same_accounts(given: Giv
         await given.region.jetstream().add_stream(streams.stream_config("jatim", SERVICE))
         await given.publish(MALANG)
         await given.publish(SURABAYA)
-        await Consumers(given.region, "jatim", SERVICE, given.partners).keep()
+        await given.kept()
         bappeda = await given.connected(f"nats://127.0.0.1:{port}", nkeys_seed_str=given.seeds["bappeda"])
         assert positions(await pulled(bappeda, "bappeda")) == [2]
     finally:
