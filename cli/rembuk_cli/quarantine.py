@@ -147,7 +147,10 @@ def skip(
     if not held or not asyncio.run(_skip(seen, held[0], why)):
         cannot_run(f"nothing of {escape(aggregate)} is in quarantine")
     err.print(f"{held[0]}: position {held[0].first:,} is skipped")
-    _retry(seen, [one for one in held if one.events > 1], as_json)
+    if held[0].events > 1:
+        _retry(seen, held, as_json)
+    elif as_json:
+        _tell_left(held[0], 0)
 
 
 def _region(region: str, data: Any) -> Region:
@@ -177,13 +180,17 @@ def _retry(region: Region, held: Sequence[Held], as_json: bool) -> None:
         [left] = map(int, told_by(region, one.service, "retry", one.follower, one.stream, one.aggregate))
         anything_left |= left > 0
         if as_json:
-            print(msgspec.json.encode({"aggregate": one.aggregate, "follower": str(one), "left": left}).decode())
+            _tell_left(one, left)
         elif left:
             out.print(f"[red]{one}: {left} events of {escape(one.aggregate)} are still held[/]")
         else:
             out.print(f"{one}: {escape(one.aggregate)} is level again")
     if anything_left:
         raise typer.Exit(WRONG)
+
+
+def _tell_left(one: Held, left: int) -> None:
+    print(msgspec.json.encode({"aggregate": one.aggregate, "follower": str(one), "left": left}).decode())
 
 
 async def _skip(region: Region, held: Held, why: str) -> bool:
