@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -143,6 +145,9 @@ def test_a_program_of_the_page_reads_everything_once_in_order_though_it_is_kille
         process = program.begin()
         eventually(lambda: _is_asked(running, program.name))
         _deliver_again(running, program.name)  # counted from 1, as what the program waits for
+        report(running, 5)
+        eventually(lambda: _same(program, reported(running)), PATIENCE_S)
+        os.kill(int((running.data / "nats" / "nats.pid").read_text()), signal.SIGKILL)
         report(running, 5)
         eventually(lambda: _same(program, reported(running)), PATIENCE_S)
         program.revoke()
