@@ -27,7 +27,7 @@ ROOMS = {
 OWN_ROOMS = {
     "notifications": {"channels", "delivery", "phrases"},
     "reports": {"briefs", "directory", "retention"},
-    "hub": {"answering", "forwarding", "mirrors", "regions", "watching"},
+    "hub": {"absent", "answering", "forwarding", "mirrors", "regions", "watching"},
 }
 UNUSED_ROOMS = {"hub": {"commands", "reactions"}}
 
