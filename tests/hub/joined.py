@@ -14,7 +14,7 @@ from rembuk.hub_regions import JOINED
 from rembuk.streams import stream_name
 from rembuk.testing.link import Link
 from rembuk.testing.load import Ask, Clients
-from rembuk.testing.services import RunningRegion
+from rembuk.testing.services import RunningRegion, eventually
 
 from tests.hub.conftest import Hub
 
@@ -64,11 +64,15 @@ class Joined:
             return ids
 
     async def level(self) -> None:
-        """The hub comes to hold and show all of it, each event once."""
+        """The hub comes to hold and show all of it, each event once; that the region introduces itself is among it."""
+        await asyncio.to_thread(eventually, self._has_introduced_itself, 30)
         ids = await self.log()
         await asyncio.to_thread(self.hub.comes_to, self.name, "level", len(ids))
         assert await self.mirror() == ids
         assert self.hub.events(self.name) == len(ids)
+
+    def _has_introduced_itself(self) -> None:
+        assert self.running.ask("reports", "select 1 from log.event where type = 'RegionIntroduced'")
 
     async def asked(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """What the database of its reports answers."""
