@@ -27,6 +27,7 @@ from rembuk.testing.tallies import (
     eventually,
     project,
     projecting,
+    rows,
     shown,
 )
 from rembuk.worker import broker, connect, follower_of
@@ -118,9 +119,9 @@ async def test_one_that_fails_keeps_its_place_and_what_is_read_reaches_the_other
 ) -> None:
     await count_up(log, 40)
     async with together(region, nats_url, ill=True) as noting:
-        await shown(region, log)
 
         async def tried_again() -> None:
+            assert await rows(region)
             assert noting.tries > 2
 
         await eventually(tried_again)
