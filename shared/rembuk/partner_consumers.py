@@ -77,20 +77,19 @@ class Consumers:
         positions: dict[str, int] = {}
         for partner in known:
             wanted = partner.revoked_at is None and bool(partner.nkey) and self._service in partner.scope.services
-            consumer = there.get(partner.name)
+            consumer, position = there.get(partner.name), kept.get(partner.name, 0)
+            if consumer is not None and consumer.ack_floor is not None:
+                position = consumer.ack_floor.stream_seq
             if consumer is not None and not (wanted and consumer.config.mem_storage):
                 await self._jetstream.delete_consumer(self._stream, partner.name)
                 _log.info("partner has no consumer any more", partner=partner.name, stream=self._stream)
-            if not wanted:
-                continue
-            position = kept.get(partner.name, 0)
-            if consumer is not None and consumer.ack_floor is not None:
-                position = consumer.ack_floor.stream_seq
-            if consumer is None or not consumer.config.mem_storage:
+                consumer = None
+            if wanted and consumer is None:
                 config = consumer_config(self._region, self._service, partner, position)
                 await self._jetstream.add_consumer(self._stream, config)
                 _log.info("partner has a consumer", partner=partner.name, stream=self._stream, position=position)
-            positions[partner.name] = position
+            if wanted:
+                positions[partner.name] = position
         if positions != kept:
             await bucket.put(_KEY, msgspec.json.encode(positions))
 

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
-from rembuk import following, nats_wire
+from rembuk import following, nats_wire, worker
 from rembuk.checkpoints import Checkpoint
 from rembuk.event_log import EventLog
 from rembuk.following import unseen
@@ -30,7 +31,6 @@ from rembuk.testing.tallies import (
     rows,
     shown,
 )
-from rembuk.worker import broker, connect, follower_of
 
 NOTING = "noting"
 
@@ -63,23 +63,29 @@ class Noting:
         raise NotImplementedError
 
 
+@pytest.fixture
+async def relayed(region: TallyRegion, broker: Client) -> AsyncIterator[None]:
+    """The region's relay runs."""
+    async with background(Relay(region.url, broker, region.name, SERVICE).run()):
+        yield
+
+
 @asynccontextmanager
 async def together(region: TallyRegion, nats_url: str, ill: bool = False) -> AsyncIterator[Noting]:
-    """The region's relay, and one reading for what is noted and for its projection beside it."""
+    """One reading for what is noted and for the region's projection beside it."""
     settings = Settings(region.name, SERVICE, region.url, nats_url, "", 0, "", "", {})
     checkpoint = Checkpoint(region.url, NOTING, region.stream)
     noting, projector = Noting(checkpoint), Projector(checkpoint.beside(FOLLOWER), CODEC, project)
     noting.ill = ill
-    relay, faststream = await connect(nats_url, "relay"), broker(nats_url, "followers")
+    faststream = worker.broker(nats_url, "followers")
     nats_wire.quicken(await faststream.connect())
-    follower = follower_of(faststream, settings, noting, projector)
+    follower = worker.follower_of(faststream, settings, noting, projector)
     try:
-        async with background(Relay(region.url, relay, region.name, SERVICE).run()), background(follower.start()):
+        async with background(follower.start()):
             yield noting
             await follower.stop()
     finally:
         await faststream.stop()
-        await relay.close()
         checkpoint.connection.drop()
 
 
@@ -90,7 +96,7 @@ async def noted(noting: Noting, up_to: int) -> None:
     await eventually(check)
 
 
-async def test_each_has_every_event_once(log: EventLog, region: TallyRegion, nats_url: str) -> None:
+async def test_each_has_every_event_once(log: EventLog, region: TallyRegion, nats_url: str, relayed: None) -> None:
     await count_up(log, 700)
     async with together(region, nats_url) as noting:
         await shown(region, log)
@@ -100,13 +106,11 @@ async def test_each_has_every_event_once(log: EventLog, region: TallyRegion, nat
 
 
 async def test_one_that_begins_later_is_read_for_from_its_own_place(
-    log: EventLog, region: TallyRegion, nats_url: str
+    log: EventLog, region: TallyRegion, nats_url: str, relayed: None
 ) -> None:
     await count_up(log, 1_200)
-    relay = await connect(nats_url, "relay")
-    async with background(Relay(region.url, relay, region.name, SERVICE).run()), projecting(region, nats_url):
+    async with projecting(region, nats_url):
         await shown(region, log)
-    await relay.close()
     async with together(region, nats_url) as noting:
         await noted(noting, await log.head())
         await count_up(log, 20)
@@ -115,7 +119,7 @@ async def test_one_that_begins_later_is_read_for_from_its_own_place(
 
 
 async def test_one_that_fails_keeps_its_place_and_what_is_read_reaches_the_other(
-    log: EventLog, region: TallyRegion, nats_url: str
+    log: EventLog, region: TallyRegion, nats_url: str, relayed: None
 ) -> None:
     await count_up(log, 40)
     async with together(region, nats_url, ill=True) as noting:
