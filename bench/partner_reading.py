@@ -1,6 +1,7 @@
 """A process that is many partners at once, `python -m bench.partner_reading`: each reads its durable consumer through a
-connection of its own and acknowledges what comes, at a fraction of what nats-py's own way costs. It is told a `Task` in
-a line of JSON, and at the end of its input tells in JSON which positions each has got."""
+connection of its own and acknowledges what comes, at a fraction of what nats-py's own way costs: real partners are on
+machines of their own. It is told a `Task` in a line of JSON, and at the end of its input tells in JSON which positions
+each has got."""
 
 from __future__ import annotations
 
@@ -8,9 +9,8 @@ import asyncio
 import sys
 
 import msgspec
+import nats
 import uvloop
-from nats.aio.client import Client
-from rembuk import nats_wire
 from rembuk.nats_accounts import DOMAIN
 
 PULL = 200
@@ -27,34 +27,45 @@ class Task(msgspec.Struct):
     seeds: dict[str, str]
 
 
-class Reading(Client):
-    """A partner's connection. At most two of its pulls wait."""
+class Reading(asyncio.Protocol):
+    """A partner's connection, which nats-py opens. At most two of its pulls wait."""
 
-    def __init__(self, stream: str, name: str) -> None:
-        super().__init__()
+    def __init__(self, transport: asyncio.Transport, inbox: str, pull_at: str) -> None:
         self.got: list[int] = []
+        self._transport, self._rest, self._awaited = transport, b"", 0
         self._acknowledgements: list[bytes] = []
-        self._awaited, self._sid, inbox = 0, -1, self.new_inbox()
-        subject = f"$JS.{DOMAIN}.API.CONSUMER.MSG.NEXT.{stream}.{name}"
-        self._inbox, self._pull = inbox, f"PUB {subject} {inbox} {len(WISH)}\r\n".encode() + WISH + b"\r\n"
+        self._pull = f"PUB {pull_at} {inbox} {len(WISH)}\r\n".encode() + WISH + b"\r\n"
 
-    async def begin(self) -> None:
-        self._sid = (await self.subscribe(self._inbox))._id
+    @classmethod
+    async def begin(cls, task: Task, name: str) -> Reading:
+        client = await nats.connect(task.url, nkeys_seed_str=task.seeds[name])
+        await client.subscribe(inbox := client.new_inbox())
+        await client.flush()
+        assert client._reading_task
+        assert client._transport
+        client._reading_task.cancel()
+        transport = client._transport._io_writer.transport  # type: ignore[attr-defined]
+        reading = cls(transport, inbox, f"$JS.{DOMAIN}.API.CONSUMER.MSG.NEXT.{task.stream}.{name}")
+        transport.set_protocol(reading)
+        return reading
 
-    async def go_on(self) -> None:
-        """Acknowledge what came, and ask for more."""
-        messages, self._acknowledgements = self._acknowledgements, []
-        if self._awaited < PULL:
-            self._awaited += PULL
-            messages.append(self._pull)
-        if messages:
-            await nats_wire.send(self, messages)
+    def data_received(self, data: bytes) -> None:
+        """The NATS protocol: lines, and behind that of a message so many bytes as its last word says."""
+        data, at = self._rest + data, 0
+        while (end := data.find(b"\r\n", at) + 2) > 1:
+            words = data[at:end].split()
+            if words[0] in (b"MSG", b"HMSG"):
+                end += int(words[-1]) + 2
+                if end > len(data):
+                    break
+                self._came(words[3])
+            elif words[0] == b"PING":
+                self._transport.write(b"PONG\r\n")
+            at = end
+        self._rest = data[at:]
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        """What nats-py calls for each message that comes."""
-        if sid != self._sid:
-            await super()._process_msg(sid, subject, reply, data, headers)
-        elif reply:
+    def _came(self, reply: bytes) -> None:
+        if reply.startswith(b"$JS.ACK."):
             tokens = reply.split(b".")
             self.got.append(int(tokens[5] if len(tokens) == 9 else tokens[7]))
             self._acknowledgements.append(b"PUB %b 0\r\n\r\n" % reply)
@@ -62,20 +73,24 @@ class Reading(Client):
         else:
             self._awaited = 0  # a pull has ended
 
+    def go_on(self) -> None:
+        """Acknowledge what came, and ask for more."""
+        messages, self._acknowledgements = self._acknowledgements, []
+        if self._awaited < PULL:
+            self._awaited += PULL
+            messages.append(self._pull)
+        if messages:
+            self._transport.write(b"".join(messages))
+
 
 async def read(task: Task) -> dict[str, list[int]]:
     """What each has got when our input ends, in the order in which it came."""
-    readers = {name: Reading(task.stream, name) for name in task.seeds}
-    for name, reader in readers.items():
-        await reader.connect(task.url, nkeys_seed_str=task.seeds[name])
-        await reader.begin()
+    readers = {name: await Reading.begin(task, name) for name in task.seeds}
     ending = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     while not ending.done():
         for reader in readers.values():
-            await reader.go_on()
+            reader.go_on()
         await asyncio.sleep(LOOK_S)
-    for reader in readers.values():
-        await reader.close()
     return {name: reader.got for name, reader in readers.items()}
 
 

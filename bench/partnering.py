@@ -31,8 +31,7 @@ from bench.partner_reading import Task
 from bench.running import RunningRegion, level, relayed, wrk
 from bench.work import Figures, Result, Servers
 
-MANY, READERS = 200, 2
-"""Partners, and the processes in which they are."""
+MANY = 200
 SECONDS = 8.0
 WITHIN_S = 120.0
 PROVINCE = "35"
@@ -48,11 +47,11 @@ def run(servers: Servers, runs: int, many: int = MANY, seconds: float = SECONDS)
             _accepted(region, 2)
             for figures in (read, alone) if number % 2 else (alone, read):
                 asyncio.run(level(region.region))
-                with _partners(region, many if figures is read else 0) as readers:
+                with _partners(region, many if figures is read else 0) as reader:
                     figures.runs.append(_accepted(region, seconds))
                     if figures is read:
                         late.runs.append(asyncio.run(_level(region)))
-                        told.runs.append(asyncio.run(_told(region, readers)))
+                        told.runs.append(asyncio.run(_told(region, reader)))
     result = Result(f"accepting, {many} partners", read, [alone], notes=[f"{told.name} {told}", f"{late.name} {late}"])
     result.at_least(0.8, alone)
     return [result]
@@ -138,28 +137,21 @@ def _accepted(region: PartneredRegion, seconds: float) -> float:
 
 
 @contextmanager
-def _partners(region: PartneredRegion, many: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """So many partners, who have read what there is; the processes in which they are. They are none any more then."""
-    seeds = list(region.admit(_scopes(many)).items())
-    readers = []
-    for number in range(READERS if many else 0):
-        reader = subprocess.Popen(
-            [sys.executable, "-m", "bench.partner_reading"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+def _partners(region: PartneredRegion, many: int) -> Iterator[subprocess.Popen[bytes]]:
+    """So many partners, who have read what there is; the process in which they are. They are none any more then."""
+    task = Task(f"nats://{HOST}:{region.server.port}", region.stream, region.admit(_scopes(many)))
+    program = [sys.executable, "-m", "bench.partner_reading"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
         assert reader.stdin is not None
-        url = f"nats://{HOST}:{region.server.port}"
-        reader.stdin.write(msgspec.json.encode(Task(url, region.stream, dict(seeds[number::READERS]))) + b"\n")
+        reader.stdin.write(msgspec.json.encode(task) + b"\n")
         reader.stdin.flush()
-        readers.append(reader)
-    try:
-        asyncio.run(_level(region))
-        yield readers
-    finally:
-        for reader in readers:
+        try:
+            asyncio.run(_level(region))
+            yield reader
+        finally:
             reader.kill()
-            reader.wait()
-        region.revoke()
-        asyncio.run(_level(region))
+    region.revoke()
+    asyncio.run(_level(region))
 
 
 async def _level(region: PartneredRegion) -> float:
@@ -180,14 +172,12 @@ async def _level(region: PartneredRegion) -> float:
     return time.perf_counter() - began
 
 
-async def _told(region: PartneredRegion, readers: list[subprocess.Popen[bytes]]) -> float:
+async def _told(region: PartneredRegion, reader: subprocess.Popen[bytes]) -> float:
     """How many partners were told of an event, on average; each of all that its scope sees, which is asserted."""
     log = await asyncpg.connect(region.region.database("reports").service_url)
     events = await log.fetch("select position, type, area from log.event order by position")
     await log.close()
-    got: dict[str, list[int]] = {}
-    for reader in readers:
-        got |= msgspec.json.decode(reader.communicate()[0])
+    got: dict[str, list[int]] = msgspec.json.decode(reader.communicate()[0])
     for partner in region.partners.active():
         seen = [one["position"] for one in events if partner.scope.sees("reports", one["type"], one["area"])]
         assert sorted(set(got[partner.name])) == seen, f"{partner.name} ({partner.scope}) has not got what it should"

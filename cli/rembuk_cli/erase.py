@@ -39,9 +39,13 @@ def erase(
         cannot_run(f"{escape(id)} is not an id")
     home = home_of(region, data)
     seen = home.running_region(require_running(home))
+    told: list[str] = []
     for line in told_by(seen, service, "erase", str(wanted), why):
         one = json.loads(line)
         if as_json:
             print(json.dumps(one))
         else:
             out.print(f"{one['person']} is erased, as position {one['position']:,} of {service} says")
+            told = one["told"]
+    if told and not as_json:
+        out.print(f"{', '.join(told)} had it in confidence, and can still read that: have it erased there, too")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from rembuk import hub_regions, key_setting
 from rembuk.embedded import EmbeddedNats
-from rembuk.hub_regions import DOMAIN, MEMORY, Admitted, Invitation, new_seed
+from rembuk.hub_regions import DOMAIN, Admitted, Invitation, new_seed
 from rembuk.region import Region, require_name
 from rembuk.roster import Roster
 from rembuk.settings import WITNESSED
@@ -80,7 +80,7 @@ class HubHome(Home):
         return key
 
     def nats(self, region: str, port: int, linked: bool = True) -> EmbeddedNats:
-        return EmbeddedNats(self.data / "nats", port, self.nats_settings(region, linked), MEMORY)
+        return EmbeddedNats(self.data / "nats", port, self.nats_settings(region, linked))
 
     def nats_settings(self, region: str = DOMAIN, linked: bool = True) -> dict[str, Any]:
         """What the hub's nats-server is told: accounts of the regions that are admitted, and where it awaits them."""

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from rembuk.contracts.privacy import Ground
+from rembuk.contracts.reports import confided_to
 from rembuk.database import Unavailable
 from rembuk.event import Metadata
 from rembuk.event_log import EventLog
@@ -40,7 +41,8 @@ async def _rewrap(settings: Settings) -> AsyncIterator[int]:
 
 
 async def _erase(settings: Settings, id: UUID, ground: Ground) -> AsyncIterator[dict[str, Any]]:
-    """Erase everybody whose data are sealed in an aggregate, or one opaque person; each, and where it is recorded."""
+    """Erase everybody whose data are sealed in an aggregate, or one opaque person; each, where it is recorded, and
+    which other regions have been told of the aggregate in confidence: what they made of that is theirs to erase."""
     log = EventLog(
         settings.database_url, import_module(f"rembuk.contracts.{settings.service}").CODEC, f"{settings.name} errand"
     )
@@ -54,10 +56,11 @@ async def _erase(settings: Settings, id: UUID, ground: Ground) -> AsyncIterator[
             if not persons:
                 raise CannotRun(f"nothing of {id} is sealed: it is no aggregate with sealed fields, and no person")
             area = history[0].area if history else ""
+            told = confided_to(fact.event for fact in history)
             for person in persons:
                 command = ErasePerson(area, person, ground)
                 outcome = await erase(log, vault, command, f"erase:{person}", Metadata(actor="operator"))
-                yield {"person": person, "position": outcome.position, "repeated": outcome.repeated}
+                yield {"person": person, "position": outcome.position, "repeated": outcome.repeated, "told": told}
     except Unavailable as error:
         raise CannotRun(f"{error}; run this again: who is erased already stays so") from error
     finally:

@@ -31,6 +31,8 @@ STOP_SECONDS = 60.0
 POLL_SECONDS = 0.01
 LOG_BYTES = 16 << 20
 NOBODY = 65534
+NATS_GARBAGE = {"GOGC": "75"}
+"""In percent of what nats-server holds. Without a limit to both: near it, it would do little else than collect."""
 
 # Small enough for a whole region under 700 MB on two cores; what is not named here is PostgreSQL's default.
 POSTGRES_SETTINGS = {
@@ -337,14 +339,14 @@ class EmbeddedPostgres(_Server):
 
 class EmbeddedNats(_Server):
     """nats-server with JetStream in `data/jetstream`, log in `data/nats-server.log`; on 127.0.0.1 only, but for what
-    `settings` of its configuration say otherwise. It keeps to so much `memory` as well as it can."""
+    `settings` of its configuration say otherwise."""
 
     program = "nats-server"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, data: Path, port: int, settings: Mapping[str, Any] = {}, memory: str = "128MiB") -> None:
+    def __init__(self, data: Path, port: int, settings: Mapping[str, Any] = {}) -> None:
         super().__init__(data, port)
-        self._settings, self._memory = settings, memory
+        self._settings = settings
 
     @property
     def url(self) -> str:
@@ -372,8 +374,8 @@ class EmbeddedNats(_Server):
     def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
         self._configure()
         binary = str(nats_binary())
-        environment = {"GOMEMLIMIT": self._memory, "GOGC": "50", **os.environ}
-        return [binary, "-c", str(self._identifying_argument)], environment, self._run_as(binary, "--version")
+        command = [binary, "-c", str(self._identifying_argument)]
+        return command, {**NATS_GARBAGE, **os.environ}, self._run_as(binary, "--version")
 
     def _configure(self) -> None:
         """Write the configuration, whole or not at all; there are secrets in it."""
@@ -409,7 +411,14 @@ def nats_configuration(listen: str, store: Path, settings: Mapping[str, Any]) ->
         "max_memory_store": 16 << 20,
         **settings.get("jetstream", {}),
     }
-    return {"listen": listen, "server_name": "rembuk", "max_payload": 1 << 20, **settings, "jetstream": jetstream}
+    return {
+        "listen": listen,
+        "server_name": "rembuk",
+        "max_payload": 1 << 20,
+        "disable_sublist_cache": True,  # hardly a subject comes twice: an event's names its village
+        **settings,
+        "jetstream": jetstream,
+    }
 
 
 def require_free_port(port: int) -> None:

@@ -36,8 +36,6 @@ JOINED = "REMBUK_HUB_JOINED"
 """Is not empty in the environment of a region's services where the region has a hub."""
 SYSTEM = "HUB-SYSTEM"
 """The account in which the hub's nats-server tells about itself and is told whom to cut off; no region's can be so."""
-MEMORY = "1GiB"
-"""Of the hub's nats-server: what comes from regions faster than the disk takes it waits there."""
 FORBIDDEN = (
     "STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG", "STREAM.SNAPSHOT",
     "STREAM.RESTORE", "CONSUMER.DELETE", "CONSUMER.DURABLE", "DIRECT",

@@ -250,6 +250,16 @@ def test_what_was_erased_is_not_handed_over(regions: Regions) -> None:
     assert regions.receiver.sees(problem, status="offered")["description"] == ""
 
 
+def test_whoever_erases_hears_which_region_has_a_copy_that_is_erased_there(regions: Regions) -> None:
+    problem = regions.referred()
+    regions.carry()
+    told = regions.origin.asks(problem, "erase").raise_for_status().json()["told"]
+    assert told == [regions.receiver.name]
+    assert regions.receiver.sees(problem, status="offered")["description"] == REPORT["description"]
+    assert regions.receiver.asks(problem, "erase").raise_for_status().json()["told"] == []
+    regions.receiver.sees(problem, description=None, erased=True)
+
+
 def test_a_declined_problem_is_at_home_again_and_may_be_offered_again(regions: Regions) -> None:
     origin, receiver = regions.origin, regions.receiver
     problem = regions.referred()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
@@ -288,6 +289,11 @@ def addressed(event: Event) -> tuple[str, str] | None:
             return event.origin, event.to
         case _:
             return None
+
+
+def confided_to(events: Iterable[Event]) -> list[str]:
+    """The other regions that were told in confidence of the problem with these events, whatever they answered."""
+    return sorted({event.to for event in events if isinstance(event, ProblemReferred)})
 
 
 def _location_as_text(reported: dict[str, Any]) -> dict[str, Any]:

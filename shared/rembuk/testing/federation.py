@@ -29,7 +29,6 @@ from rembuk.event import Event
 from rembuk.hub_regions import (
     DOMAIN,
     INBOX,
-    MEMORY,
     Admitted,
     Invitation,
     hub_server,
@@ -63,7 +62,7 @@ class Federation:
 
     def start_hub(self) -> None:
         self._write()
-        self.hub = self._stack.enter_context(_running(partial(DisposableNats, settings=self.told, memory=MEMORY)))
+        self.hub = self._stack.enter_context(_running(partial(DisposableNats, settings=self.told)))
 
     def admit(self, name: str) -> None:
         """The hub's nats-server reads what it is told anew; nobody else's link is touched."""

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from rembuk.codec import type_of
 from rembuk.contracts.privacy import Opened
+from rembuk.contracts.reports import confided_to
 from rembuk.decider import Refused
 from rembuk.event import Event, Recorded
 from rembuk.event_log import EventLog
@@ -69,10 +70,12 @@ class ShownFields(msgspec.Struct, frozen=True):
 
 
 class ErasedPersons(msgspec.Struct, frozen=True):
-    """So many opaque persons are erased; the last of them was recorded at this position."""
+    """So many opaque persons are erased; the last of them was recorded at this position. Other regions were told of it
+    in confidence: what they know is theirs to erase."""
 
     persons: int
     position: int
+    told: list[str]
 
 
 async def show(
@@ -112,7 +115,7 @@ async def forget(
         command = ErasePerson(history[0].area, person, data.ground)
         key = f"{intent.key}:{person}"
         position = max(position, (await erase(log, vault, command, key, intent.metadata)).position)
-    return ErasedPersons(len(persons), position)
+    return ErasedPersons(len(persons), position, confided_to(fact.event for fact in history))
 
 
 def opening(
