@@ -254,7 +254,9 @@ def test_whoever_erases_hears_which_region_has_a_copy_that_is_erased_there(regio
     problem = regions.referred()
     regions.carry()
     told = regions.origin.asks(problem, "erase").raise_for_status().json()["told"]
-    assert told == [regions.receiver.name]
+    region = regions.origin.running.region
+    said = region.spawn("reports", "erase", subprocess.PIPE, arguments=(problem, "request")).communicate()[0]
+    assert [told, *(json.loads(line)["told"] for line in said.splitlines())] == [[regions.receiver.name]] * 3
     assert regions.receiver.sees(problem, status="offered")["description"] == REPORT["description"]
     assert regions.receiver.asks(problem, "erase").raise_for_status().json()["told"] == []
     regions.receiver.sees(problem, description=None, erased=True)
