@@ -343,6 +343,27 @@ def test_what_comes_twice_counts_once(regions: Regions) -> None:
         assert len(history) == len(set(history))
 
 
+def test_the_answers_of_two_regions_count_both_though_one_id_is_theirs(regions: Regions) -> None:
+    """As they have where one program gives both the same Idempotency-Key."""
+    origin, third = regions.origin, "third"
+    known = "insert into other_region (name, public_key, heard_at) values ($1, $2, now())"
+    origin.running.ask("reports", known, third, origin.public_key())
+    problem = regions.referred()
+    regions.carry()
+    answer = {"code": "no_capacity", "reason": "Kurang orang"}
+    regions.receiver.does(problem, "decline-referral", **answer)
+    regions.carry()
+    origin.does(problem, "refer", to=third)
+    origin.sees(problem, status="referred", referred_to=third)
+    page = regions.receiver.http.get("/v1/events", params={"limit": 500}).raise_for_status()
+    events = msgspec.json.decode(page.content, type=list[CloudEvent])
+    [said] = [event for event in events if (event.subject, event.type) == (problem, "ReferralDeclined")]
+    data = msgspec.json.encode(answer | {"origin": origin.name, "to": third})
+    as_third = msgspec.structs.replace(said, region=third, source=f"/polmas/{third}/reports", data=msgspec.Raw(data))
+    asyncio.run(regions._deliver([(origin.name, as_third)]))
+    origin.sees(problem, status="verified", referred_to=None)
+
+
 def test_an_offer_under_the_id_of_another_problem_goes_back_and_says_so(regions: Regions) -> None:
     problem = regions.referred()
     other = ProblemReported(REPORT["area"], "theft", "Motor hilang", "", "officer")

@@ -67,17 +67,23 @@ def referrals(region: str, region_keys: Callable[[], RegionKeys]) -> React:
             elif isinstance(fact.event, ProblemReferred):
                 wishes.append([_offer(fact, await load_pair(connection, kept(), region), kept().current)])
             else:
-                wishes.append([Wish(PROBLEM, fact.stream_id, taken_up(fact.event), "answer")])
+                wishes.append([Wish(PROBLEM, fact.stream_id, taken_up(fact.event), _named(said[0], "answer"))])
         return wishes
 
     return react
 
 
 def _offer(fact: Recorded[ProblemReferred], pair: KeyPair, region_key: RegionKey) -> Wish:
-    recorded_as = event_id(key_of(REFERRALS, fact.id, "offer"))
+    name = _named(fact.event.origin, "offer")
+    recorded_as = event_id(key_of(REFERRALS, fact.id, name))
     texts = NewKey(texts_of(recorded_as), region_key)
     command = OfferReferral(offered(fact, pair, texts, recorded_as))
-    return Wish(PROBLEM, fact.stream_id, command, "offer", keys=(texts.wrapped,))
+    return Wish(PROBLEM, fact.stream_id, command, name, keys=(texts.wrapped,))
+
+
+def _named(speaker: str, what: str) -> str:
+    """The name of a wish: events of two regions may have one id."""
+    return f"{what} of {speaker}"
 
 
 def taken_up(event: ReferralWithdrawn | ReferralAccepted | ReferralDeclined) -> ProblemCommand:
