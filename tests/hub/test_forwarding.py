@@ -284,5 +284,19 @@ async def test_the_hub_tells_by_which_key_to_seal_for_each_region_that_is_admitt
     assert other not in await directory()
 
 
+async def test_a_region_that_was_turned_away_holds_up_nobody_who_had_a_problem_from_it(hub: Hub) -> None:
+    origin, receiver, third = await hub.begun(3)
+    problem, offer = referred(origin, receiver)
+    await told(hub, origin, (problem, offer))
+    await told(hub, receiver, (problem, ReferralAccepted(origin, receiver)))
+    hub.federation.revoke(origin)
+    eventually(lambda: _revoked(hub, origin))
+    await told(hub, receiver, (problem, ProblemVerified("low")), referred(receiver, third, problem))
+    assert said(await inbox(hub, third)) == [(str(problem), "ProblemReferred")]
+    assert hub.stream(receiver)["quarantined"] == 0
+    waiting = await asked(hub, "select count(*) from inbox where region = $1", origin)
+    assert waiting == [3]  # what it would have heard, had it not been turned away
+
+
 def _revoked(hub: Hub, region: str) -> None:
     assert hub.region(region)["revoked_at"] is not None

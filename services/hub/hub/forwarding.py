@@ -124,9 +124,8 @@ class Forwarder:
             hearers.add(said[1])
         if hearers or isinstance(event, RegionIntroduced):
             self._vouch(message, said[0] if said else self._region)
-        for hearer in sorted(hearers):
-            if not await connection.fetchval(_ADMITTED, hearer):
-                raise CannotForward(f"{hearer} is not admitted")
+        if said is not None and not await connection.fetchval(_ADMITTED, said[1]):
+            raise CannotForward(f"{said[1]} is not admitted")
         match event:
             case ProblemReferred() if said:
                 await connection.execute(_REFERRED, said[1], problem, self._region)
