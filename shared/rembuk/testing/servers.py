@@ -42,6 +42,7 @@ class DisposablePostgres(EmbeddedPostgres):
 
     def remove(self) -> None:
         self.kill()  # an orderly end would first write what is thrown away now: a minute for 100 databases
+        os.close(self._lock())  # which its children hold as long as they live, and write
 
 
 class DisposableNats(EmbeddedNats):
