@@ -80,7 +80,7 @@ class Consumers:
             consumer, position = there.get(partner.name), kept.get(partner.name, 0)
             if consumer is not None and consumer.ack_floor is not None:
                 position = consumer.ack_floor.stream_seq
-            if consumer is not None and not (wanted and consumer.config.mem_storage):
+            if consumer is not None and not (wanted and self._is_as_told(consumer, partner)):
                 await self._jetstream.delete_consumer(self._stream, partner.name)
                 _log.info("partner has no consumer any more", partner=partner.name, stream=self._stream)
                 consumer = None
@@ -92,6 +92,12 @@ class Consumers:
                 positions[partner.name] = position
         if positions != kept:
             await bucket.put(_KEY, msgspec.json.encode(positions))
+
+    def _is_as_told(self, consumer: ConsumerInfo, partner: Partner) -> bool:
+        """Not so after its scope was changed, and where an earlier release made it."""
+        found, told = consumer.config, partner.scope.subjects(self._region, self._service)
+        sees = found.filter_subjects or [found.filter_subject]
+        return bool(found.mem_storage) and sorted(map(str, sees)) == sorted(told)
 
     async def _there(self) -> dict[str, ConsumerInfo]:
         found: dict[str, ConsumerInfo] = {}

@@ -379,6 +379,25 @@ async def test_consumers_are_kept_as_the_partners_are(given: Given) -> None:
     assert there == {"polda", "jatim_reports_problems"}
 
 
+@pytest.mark.parametrize(
+    ("areas", "sees"), [(("35.78",), [7]), (("35.78", "35.73"), [7, 8]), ((), [7, 8])], ids=["one", "two", "all"]
+)
+async def test_a_consumer_goes_on_where_it_stands_with_the_scope_that_its_partner_has_now(
+    given: Given, areas: tuple[str, ...], sees: list[int]
+) -> None:
+    await given.partner("polda", areas=("35.73",))
+    assert positions(await pulled(client := await given.enter("polda"), "polda")) == [2, 5]
+    with given.partners.changing() as known:
+        known[:] = [msgspec.structs.replace(one, scope=Scope((SERVICE,), (), areas)) for one in known]
+    await given.kept()
+    made = (await given.region.jetstream().consumer_info(STREAM, "polda")).created
+    await given.kept()
+    assert (await given.region.jetstream().consumer_info(STREAM, "polda")).created == made
+    for subject in (SURABAYA, MALANG):
+        await given.publish(subject)
+    assert [one for one in positions(await pulled(client, "polda")) if one > 6] == sees
+
+
 async def test_a_partner_reads_from_the_beginning_of_a_stream_that_was_made_anew(given: Given) -> None:
     await given.partner("polda")
     await pulled(await given.enter("polda"), "polda")
