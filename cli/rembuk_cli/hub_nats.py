@@ -13,7 +13,7 @@ import msgspec
 import typer
 from rembuk import key_setting
 from rembuk.embedded import nats_configuration
-from rembuk.hub_regions import DOMAIN, KEY_SETTING, SETTING, hub_server, region_server
+from rembuk.hub_regions import DOMAIN, JOINED, KEY_SETTING, SETTING, hub_server, region_server
 from rembuk.nats_accounts import REGION, USER, to_include
 from rembuk.region import BadRegionName, require_name
 from rembuk.region_nats import linked_within
@@ -66,8 +66,9 @@ def nats(
     hub = HubHome(to / DOMAIN)
     hub.open(Gate(described.hub.leaf, described.hub.hosts))
     hub.certificate.prepare(described.hub.hosts)
-    if not hub.key.exists():
-        key_setting.create(hub.key)
+    for key in (hub.key, hub.log_key):
+        if not key.exists():
+            key_setting.create(key)
     _admit(hub, to, described)
     _write_hub(hub, described.hub)
     for name, server in described.regions.items():
@@ -101,6 +102,7 @@ def _write_hub(hub: HubHome, server: HubServer) -> None:
     _write_environment(hub, {
         "REMBUK_REGION": DOMAIN, "REMBUK_NATS_URL": f"nats://{server.listen}",
         SETTING: str(place / hub.regions.path.name), KEY_SETTING: str(place / hub.key.name),
+        "REMBUK_LOG_KEY": str(place / hub.log_key.name),
     })  # fmt: skip
 
 
@@ -128,7 +130,9 @@ accounts {{
     for file, part in to_include(name, []).items():
         if not (region.data / file).exists():
             write_private(region.data / file, msgspec.json.format(msgspec.json.encode(part)) + b"\n")
-    _write_environment(region, {"REMBUK_REGION": name, "REMBUK_NATS_URL": f"nats://{USER}:{password}@{server.listen}"})
+    _write_environment(region, {
+        "REMBUK_REGION": name, "REMBUK_NATS_URL": f"nats://{USER}:{password}@{server.listen}", JOINED: "1",
+    })  # fmt: skip
 
 
 def _configuration(domain: str, server: Server, told: Mapping[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 from rembuk.embedded import HOST, nats_binary
-from rembuk.hub_regions import INBOX, Invitation, mirror_config, new_seed, public_key, reader_seed
+from rembuk.hub_regions import INBOX, JOINED, Invitation, mirror_config, new_seed, public_key, reader_seed
 from rembuk.streams import stream_config, stream_name
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
@@ -147,14 +147,14 @@ def test_what_is_written_is_nobody_elses_and_stays_when_it_is_written_again(depl
     one.ports["papua"] = free_ports()
 
     def secrets_of(*names: str) -> dict[Path, bytes]:
-        kept = ("hub.key", "hub.json", "nats-password", "ca.key", "server.key")
+        kept = ("hub.key", "hub.json", "nats-password", "ca.key", "server.key", "log.key")
         return {path: path.read_bytes() for name in names for path in (one.out / name).rglob("*") if path.name in kept}
 
     for path in one.out.rglob("*"):
         if path.is_file() and path.read_bytes() and path.name != "gate.json":
             assert path.stat().st_mode & 0o077 == 0 or path.name == "hub-ca.pem", path
     before = secrets_of("hub", "jatim", "bali")
-    assert len(before) == 7
+    assert len(before) == 8
     assert one.describe("jatim", "bali", "papua").returncode == 0
     assert secrets_of("hub", "jatim", "bali") == before
     assert regions(one) == {"jatim": None, "bali": None, "papua": None}
@@ -205,6 +205,7 @@ def test_what_is_written_for_another_machine_names_its_places(tmp_path: Path) ->
     command = [sys.executable, "-m", "rembuk_cli", "hub", "nats", str(EXAMPLE), "--out", "out"]
     subprocess.run(command, cwd=tmp_path, timeout=60, check=True)
     for name, server in tomllib.loads(EXAMPLE.read_text())["regions"].items():
+        assert f"{JOINED}=1" in (tmp_path / "out" / name / "services.env").read_text().splitlines()
         conf = (tmp_path / "out" / name / "server.conf").read_text()
         assert f'"store_dir": "{server["store"]}"' in conf
         assert f'"ca_file": "{server["directory"]}/hub-ca.pem"' in conf
