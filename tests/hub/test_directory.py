@@ -8,6 +8,7 @@ import base64
 from collections.abc import Iterator
 from uuid import uuid4
 
+import httpx
 import msgspec
 import pytest
 from rembuk.contracts.reports import RegionIntroduced
@@ -86,6 +87,27 @@ async def test_a_region_whose_own_key_is_not_at_hand_hears_of_the_others_all_the
         await known(joined, new, "of another one")
     running.region = whole
     assert len(await joined.asked(INTRODUCED)) == 1
+
+
+async def test_to_a_region_that_was_turned_away_nothing_can_be_referred_and_its_key_is_kept(joined: Joined) -> None:
+    hub = joined.hub
+    [other] = await hub.begun(1)
+    await hub.told(other, (uuid4(), RegionIntroduced(other, "its key")))
+    await known_at_hub(hub, other)
+    await known(joined, other, "its key")
+    assert other in referable(joined)
+    hub.federation.revoke(other)
+
+    def check() -> None:
+        assert other not in referable(joined)
+
+    await asyncio.to_thread(eventually, check, 30)
+    assert dict(await joined.asked(OTHERS))[other] == "its key"
+
+
+def referable(joined: Joined) -> set[str]:
+    answer = httpx.get(joined.running.region.url("reports") + "/v1/regions").raise_for_status()
+    return {one["name"] for one in answer.json()}
 
 
 async def known_at_hub(hub: Hub, region: str) -> None:

@@ -28,6 +28,9 @@ _HEARD = """insert into other_region (name, public_key, heard_at) values ($1, $2
             on conflict (name) do update set heard_at = now() where other_region.public_key = excluded.public_key
             returning true"""
 
+_NOT_HEARD = "update other_region set heard_at = '-infinity' where name <> all($1) and heard_at > '-infinity'"
+"""Of a region that is turned away the hub tells no more; its key stays believed."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -95,7 +98,9 @@ class Directory:
         """Ask once, and keep what is heard. Raises nats.errors.Error and what `rembuk.database.UNREACHABLE` lists."""
         answer = await client.request(REGIONS, timeout=ANSWER_S)
         connection = await self._connection.get()
-        for told in msgspec.json.decode(answer.data, type=list[Introduced]):
+        introduced = msgspec.json.decode(answer.data, type=list[Introduced])
+        await connection.execute(_NOT_HEARD, [told.name for told in introduced])
+        for told in introduced:
             if told.name == self._region:
                 continue
             if await connection.fetchval(_HEARD, told.name, told.public_key):

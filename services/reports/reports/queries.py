@@ -16,7 +16,7 @@ from rembuk.region_key import Tampered
 from rembuk.vault import Vault, is_sealed
 from rembuk.web.log_proofs import position_of, reference_of
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
-from sqlalchemy import ColumnElement, Label, Row, and_, exists, select
+from sqlalchemy import ColumnElement, Label, Row, and_, exists, literal_column, select
 
 from reports.tables import elsewhere, erased, other_region, problem
 
@@ -139,6 +139,9 @@ class OtherRegion(msgspec.Struct, frozen=True):
     heard_at: Timestamp
 
 
+_IS_TOLD_OF = other_region.c.heard_at > literal_column("'-infinity'::timestamptz")
+
+
 class ReferralQueries:
     """What is known of other regions: which there are, and what they did about problems of ours."""
 
@@ -147,12 +150,13 @@ class ReferralQueries:
 
     async def regions(self) -> list[OtherRegion]:
         """By name; none before the hub has told of any."""
-        query = select(other_region.c.name, other_region.c.heard_at).order_by(other_region.c.name)
+        query = select(other_region.c.name, other_region.c.heard_at).where(_IS_TOLD_OF).order_by(other_region.c.name)
         return [OtherRegion(**row._mapping) for row in await self._read_model.all(query)]
 
     async def public_key(self, region: str) -> str | None:
-        """By which a brief for it is sealed; None for a region that we do not know."""
-        row = await self._read_model.one(select(other_region.c.public_key).where(other_region.c.name == region))
+        """By which a brief for it is sealed; None for a region that the hub does not tell of."""
+        query = select(other_region.c.public_key).where(other_region.c.name == region, _IS_TOLD_OF)
+        row = await self._read_model.one(query)
         return None if row is None else str(row.public_key)
 
     async def elsewhere(self, problem_id: UUID) -> list[tuple[str, Mapping[str, Any]]]:
