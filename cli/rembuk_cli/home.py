@@ -194,6 +194,17 @@ class Home:
         self.nats(running.region, running.ports["nats"]).reload()
         return True
 
+    def include_partners(self, region: str) -> list[str]:
+        """Write what a NATS that is not ours is to include, so that it admits whoever is a partner now; the files."""
+        from rembuk.nats_accounts import to_include
+        from rembuk.partners import Partners
+
+        files = []
+        for name, part in to_include(region, Partners(self.partners).read()).items():
+            write_private(self.data / name, msgspec.json.format(msgspec.json.encode(part)) + b"\n")
+            files.append(str(self.data / name))
+        return files
+
     def nats_settings(self, region: str, linked: bool = True) -> dict[str, Any]:
         """What the region's own nats-server is told: its domain, and its way to the hub if there is one, which it goes
         where it is to be `linked`."""

@@ -16,7 +16,7 @@ from rembuk.region import Region, require_name
 from rembuk.roster import Roster
 from rembuk.settings import WITNESSED
 
-from rembuk_cli.home import Home, Plan, Running
+from rembuk_cli.home import Home, Plan, Running, write_private
 from rembuk_cli.hub_certificate import HubCertificate
 
 
@@ -53,7 +53,7 @@ class HubHome(Home):
     def open(self, gate: Gate) -> None:
         """Where regions are awaited from the next start on."""
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._gate.write_bytes(msgspec.json.encode(gate))
+        write_private(self._gate, msgspec.json.encode(gate))
 
     def invite(self, regions: list[Admitted], name: str) -> Invitation:
         """Add a region to the list, as it is being changed; what it joins by. Raises BadRegionName."""

@@ -12,7 +12,7 @@ import typer
 from rembuk.embedded import EmbeddedError
 from rich.markup import escape
 
-from rembuk_cli.home import Home, write_private
+from rembuk_cli.home import Home
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, require_running, suggested
 from rembuk_cli.services import ask_each, require_service
 
@@ -105,12 +105,12 @@ def add(
         _partners(home).add(partner)
     except BadPartner as error:
         cannot_run(escape(str(error)))
-    _admit(home)
     credentials = {"token": token, "nats_seed": seed} | ({"webhook_secret": hook.secret} if hook else {})
     urls, nats = _urls(home, services), _nats(home, services)
     if as_json:
         listed = msgspec.to_builtins(_listed(partner))
         print(msgspec.json.format(msgspec.json.encode(listed | credentials | {"urls": urls, "nats": nats})).decode())
+        _admit(home)  # at the end, for what is shown once is to be seen whether NATS takes it now or not
         return
     out.print(f"[bold]{name}[/] may read {_scope(_listed(partner))}; this is shown once:")
     for what, secret in credentials.items():
@@ -120,6 +120,7 @@ def add(
     if nats is not None:
         out.print(f"  nats: {nats.url}, consumer {name} on {', '.join(nats.streams)}")
     err.print("What it can do with that: docs/integrate.md")
+    _admit(home)
 
 
 @app.command(name="list")
@@ -209,22 +210,16 @@ def _partners(home: Home) -> Partners:
 
 def _admit(home: Home) -> None:
     """Have NATS know who is a partner now; for one that is not ours, write what it is to include."""
-    from rembuk.nats_accounts import to_include
-
     try:
         ours = home.admit_partners()
     except EmbeddedError as error:
         cannot_run(f"the list is changed, and NATS does not take it: {escape(str(error))}")
     running = home.running()
-    if ours or running is None:
-        return
-    files = []
-    for name, part in to_include(running.region, _partners(home).read()).items():
-        write_private(home.data / name, msgspec.json.format(msgspec.json.encode(part)) + b"\n")
-        files.append(str(home.data / name))
-    err.print(
-        f"for a nats-server of your own: let it include {' and '.join(files)} (docs/integrate-nats.md), reload it twice"
-    )
+    if running is None:
+        err.print("NATS hears of it when the region runs")
+    elif not ours:
+        files = " and ".join(home.include_partners(running.region))
+        err.print(f"for a nats-server of your own: let it include {files} (docs/integrate-nats.md), reload it twice")
 
 
 def _require_types(types: Sequence[str], services: Sequence[str]) -> None:

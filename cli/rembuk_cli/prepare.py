@@ -11,6 +11,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
+from rembuk.roster import BadRoster
 from rembuk.settings import WITNESSED
 
 from rembuk_cli.home import Plan, home_of
@@ -38,7 +39,9 @@ def main() -> None:
             require_key_of_logs(region, home.log_key, plan.new_log_key)
             if WITNESSED in plan.extra and not home.witness_key.exists():
                 create(home.witness_key)
-        except Unsound as error:
+            if plan.nats_url and home.partners.exists():
+                home.include_partners(plan.region)  # as they were changed while the region did not run
+        except (Unsound, BadRoster) as error:
             sys.exit(str(error))
 
 

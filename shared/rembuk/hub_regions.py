@@ -1,8 +1,8 @@
 """The regions that a hub has admitted, and how its nats-server and theirs are set up for it.
 
 Each region's nats-server is a leaf node of the hub's, in an account of its own: no region can reach what another one's
-streams hold, and the hub reads a region's streams and can do nothing else to it. The hub's streams mirror them, so
-their sequences are the same positions.
+streams hold, and the hub reads a region's streams; of what else its key would let somebody do, decision 20 tells. The
+hub's streams mirror them, so their sequences are the same positions.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ SYSTEM = "HUB-SYSTEM"
 """The account in which the hub's nats-server tells about itself and is told whom to cut off; no region's can be so."""
 FORBIDDEN = (
     "STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG", "STREAM.SNAPSHOT",
-    "STREAM.RESTORE", "CONSUMER.DELETE", "CONSUMER.DURABLE", "DIRECT",
+    "STREAM.RESTORE", "CONSUMER.DELETE", "CONSUMER.DURABLE", "CONSUMER.RESET", "CONSUMER.PAUSE", "CONSUMER.LEADER",
+    "CONSUMER.UNPIN", "DIRECT",
 )  # fmt: skip
 """Of a region's JetStream, what it lets nobody at the hub do."""
 

@@ -123,6 +123,21 @@ def test_servers_given_by_url_are_used_and_left_alone_and_their_credentials_note
     asyncio.run(_answer(postgres_url, nats_url))
 
 
+def test_a_partner_who_was_added_while_the_region_did_not_run_is_among_what_its_own_nats_is_to_include(
+    rembuk: Command, postgres_url: str, nats_url: str
+) -> None:
+    rembuk.environment = {"REMBUK_POSTGRES_URL": postgres_url, "REMBUK_NATS_URL": nats_url}
+    region = f"t{secrets.token_hex(5)}"
+    rembuk.data.mkdir(parents=True, exist_ok=True)
+    added = rembuk("partner", "add", "bappeda", "--service", "reports", "--region", region)
+    assert (added.returncode, "when the region runs" in added.stderr) == (0, True), added.stderr
+    assert rembuk.up("--region", region).returncode == 0
+    assert "partner-bappeda" in (rembuk.data / "partners.conf").read_text()
+    revoked = rembuk("partner", "revoke", "bappeda")
+    assert (revoked.returncode, "partners.conf" in revoked.stderr) == (0, True), revoked.stderr
+    assert "partner-bappeda" not in (rembuk.data / "partners.conf").read_text()
+
+
 @pytest.mark.parametrize(
     "url",
     ["nats://police:rahasia@nats.id:4222", "police:rahasia@nats.id:4222", "postgresql://nats.id:4222?password=rahasia",
