@@ -96,8 +96,8 @@ class Consumers:
     def _is_as_told(self, consumer: ConsumerInfo, partner: Partner) -> bool:
         """Not so after its scope was changed, and where an earlier release made it."""
         found, told = consumer.config, partner.scope.subjects(self._region, self._service)
-        sees = found.filter_subjects or [found.filter_subject]
-        return bool(found.mem_storage) and sorted(map(str, sees)) == sorted(told)
+        sees = found.filter_subjects or [found.filter_subject or ""]
+        return bool(found.mem_storage) and sorted(sees) == sorted(told)
 
     async def _there(self) -> dict[str, ConsumerInfo]:
         found: dict[str, ConsumerInfo] = {}
