@@ -64,6 +64,11 @@ class OnCall:
         """What each command under a heading of the runbook says."""
         return [self.type(command) for command in RUNBOOK[heading]]
 
+    def have_a_backup(self) -> None:
+        """Whether or not the test that makes one ran before."""
+        if not (self.folder / "backup").exists():
+            self.follow("Before anything happens: back up")
+
     def refused(self, command: str) -> str:
         """What it says when it cannot run."""
         done = run(self.folder, command, self.base)
@@ -229,6 +234,7 @@ def test_whatever_is_alerting_there_is_something_to_look_at(on_call: OnCall) -> 
     ],
 )
 def test_a_lost_postgres_comes_back_from_a_backup_and_its_stream(on_call: OnCall, heading: str) -> None:
+    on_call.have_a_backup()
     before = on_call.logs()
     on_call.type(".venv/bin/rembuk down")
     shutil.rmtree(on_call.home.data / "postgres")
@@ -339,6 +345,7 @@ def test_both_disks_come_back_from_an_export(on_call: OnCall) -> None:
     """Everything since is lost: so it is made the very last night before."""
     *_, export = RUNBOOK["Before anything happens: back up"]
     on_call.well()
+    on_call.have_a_backup()
     on_call.type(export)
     before = on_call.logs()
     on_call.follow("Both disks are gone, and there is an export")
@@ -346,6 +353,7 @@ def test_both_disks_come_back_from_an_export(on_call: OnCall) -> None:
 
 
 def test_both_disks_come_back_from_the_hub_and_it_goes_on_with_the_region(on_call: OnCall) -> None:
+    on_call.have_a_backup()
     on_call.type(".venv/bin/rembuk hub up --detach; .venv/bin/rembuk hub admit jatim")
     on_call.type(".venv/bin/rembuk down; .venv/bin/rembuk up --hub jatim.hub.json --detach")
     on_call.report_and_be_told()

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rembuk.embedded import HOST
+from rembuk.embedded import HOST, EmbeddedError
 from rembuk.hub_regions import DOMAIN, account
 from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
 from rembuk.signed_note import BadVerifierKey, Verifier
@@ -247,4 +247,7 @@ def _home(data: Path | None) -> HubHome:
 def _apply(home: HubHome) -> None:
     """Have the nats-server that runs hear of a change; one that does not is told when it starts."""
     if (running := home.running()) is not None:
-        home.nats(DOMAIN, running.ports["nats"]).reload()
+        try:
+            home.nats(DOMAIN, running.ports["nats"]).reload()
+        except EmbeddedError as error:
+            cannot_run(f"the list is changed, and NATS does not take it: {escape(str(error))}")

@@ -28,6 +28,7 @@ from rembuk.lifeline import end_with_us
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
+RELOAD_SECONDS = 10.0
 POLL_SECONDS = 0.01
 LOG_BYTES = 16 << 20
 NOBODY = 65534
@@ -361,11 +362,28 @@ class EmbeddedNats(_Server):
         return self.data / "nats.pid"
 
     def reload(self) -> None:
-        """Have the running server take our settings: who is no longer known is cut off. Does nothing when none runs."""
+        """Have the running server take our settings: who is no longer known is cut off. Returns when it has; raises
+        EmbeddedError where it does not. Does nothing when none runs."""
         if (pid := self.pid) is not None:
+            said = self.log.stat().st_size
             self._configure()
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGHUP)
+            self._wait_until_taken(said)
+
+    def _wait_until_taken(self, said: int) -> None:
+        """Until the log, of which so many bytes were there before, tells that the configuration was taken."""
+        deadline = time.monotonic() + RELOAD_SECONDS
+        while b"Reloaded server configuration" not in self._logged_since(said):
+            if self.pid is None:
+                return  # it reads the configuration when it starts
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"nats-server did not take its configuration anew; see {self.log}")
+            time.sleep(POLL_SECONDS)
+
+    def _logged_since(self, said: int) -> bytes:
+        log = self.log.read_bytes()
+        return log[said:] if len(log) >= said else log  # it was begun anew meanwhile
 
     def _own_settings(self) -> Mapping[str, Any]:
         """What is told besides what every server is, as it is now."""

@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rembuk.embedded import HOST, POLL_SECONDS, EmbeddedError, EmbeddedNats, _RunAs
+from rembuk.embedded import HOST, EmbeddedError, EmbeddedNats, _RunAs
 from rembuk.nats_accounts import REGION, USER, accounts
 
 if TYPE_CHECKING:
     from rembuk.partners import Partner
 
-RELOAD_SECONDS = 10.0
 RELOADS = 2
 """nats-server 2.15.1 connects the imports of an account that a reload brought with the next reload only."""
 
@@ -52,9 +50,7 @@ class RegionNats(EmbeddedNats):
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._own_by_directory_owner(self.data / "reload.lock")
             for _ in range(RELOADS):
-                said = self.log.stat().st_size
                 super().reload()
-                self._wait_until_taken(said)
 
     def _own_settings(self) -> Mapping[str, Any]:
         own = accounts(self._region, self._password.read_text(), self._known())
@@ -77,17 +73,3 @@ class RegionNats(EmbeddedNats):
         if nobodys.exists() and not ours.exists():
             os.rename(nobodys, ours)
         return super()._prepare(lock)
-
-    def _wait_until_taken(self, said: int) -> None:
-        """Until the log, of which so many bytes were there before, tells that the configuration was taken."""
-        deadline = time.monotonic() + RELOAD_SECONDS
-        while b"Reloaded server configuration" not in self._logged_since(said):
-            if self.pid is None:
-                return  # it reads the configuration when it starts
-            if time.monotonic() > deadline:
-                raise EmbeddedError(f"nats-server did not take its configuration anew; see {self.log}")
-            time.sleep(POLL_SECONDS)
-
-    def _logged_since(self, said: int) -> bytes:
-        log = self.log.read_bytes()
-        return log[said:] if len(log) >= said else log  # it was begun anew meanwhile
