@@ -47,5 +47,5 @@ def erase(
         else:
             out.print(f"{one['person']} is erased, as position {one['position']:,} of {service} says")
             told = one["told"]
-    if told and not as_json:
+    if told:
         out.print(f"{', '.join(told)} had it in confidence, and can still read that: have it erased there, too")

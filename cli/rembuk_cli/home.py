@@ -201,7 +201,7 @@ class Home:
 
         files = []
         for name, part in to_include(region, Partners(self.partners).read()).items():
-            write_private(self.data / name, msgspec.json.format(msgspec.json.encode(part)) + b"\n")
+            write_private_json(self.data / name, part)
             files.append(str(self.data / name))
         return files
 
@@ -221,7 +221,7 @@ class Home:
     def accept(self, invitation: Invitation) -> None:
         """Join this hub from the next start on."""
         self.hub_authority.write_text(invitation.ca)
-        write_private(self._invitation, msgspec.json.format(msgspec.json.encode(invitation)) + b"\n")
+        write_private_json(self._invitation, invitation)
 
     def decline(self) -> None:
         """Have no hub from the next start on."""
@@ -360,6 +360,11 @@ def write_private(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
+
+
+def write_private_json(path: Path, value: Any) -> None:
+    """As `write_private`, for people to read, too."""
+    write_private(path, msgspec.json.format(msgspec.json.encode(value)) + b"\n")
 
 
 def _write_once(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rembuk_cli.down import stop
-from rembuk_cli.home import Plan, Running, passed_on, usual_place, write_private
+from rembuk_cli.home import Plan, Running, passed_on, usual_place, write_private, write_private_json
 from rembuk_cli.hub_home import Gate, HubHome
 from rembuk_cli.hub_nats import nats
 from rembuk_cli.options import WRONG, Data, Json, cannot_run, err, out, require_running, suggested
@@ -135,7 +135,7 @@ def admit(
                 )
             invitation = home.invite(regions, region)
             place = to or Path(f"{region}.hub.json")
-            write_private(place, msgspec.json.format(msgspec.json.encode(invitation)) + b"\n")
+            write_private_json(place, invitation)
     except (BadRegionName, BadVerifierKey, OSError, UnicodeDecodeError) as error:
         cannot_run(escape(str(error)))
     _apply(home)

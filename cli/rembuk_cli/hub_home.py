@@ -46,8 +46,7 @@ class HubHome(Home):
     def prepare(self) -> None:
         super().prepare()
         for key in (self.key, self.log_key, self.region_key, self.witness_key):
-            if not key.exists():
-                key_setting.create(key)
+            key_setting.create(key)
         self.witnessed_logs.touch()
 
     def open(self, gate: Gate) -> None:

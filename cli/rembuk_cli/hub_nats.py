@@ -19,7 +19,7 @@ from rembuk.region import BadRegionName, require_name
 from rembuk.region_nats import linked_within
 from rich.markup import escape
 
-from rembuk_cli.home import Home, write_private
+from rembuk_cli.home import Home, write_private, write_private_json
 from rembuk_cli.hub_home import Gate, HubHome
 from rembuk_cli.options import cannot_run, out
 
@@ -67,8 +67,7 @@ def nats(
     hub.open(Gate(described.hub.leaf, described.hub.hosts))
     hub.certificate.prepare(described.hub.hosts)
     for key in (hub.key, hub.log_key):
-        if not key.exists():
-            key_setting.create(key)
+        key_setting.create(key)
     _admit(hub, to, described)
     _write_hub(hub, described.hub)
     for name, server in described.regions.items():
@@ -129,7 +128,7 @@ accounts {{
     write_private(region.data / "nats.conf", f'include "server.conf"\n{accounts}'.encode())
     for file, part in to_include(name, []).items():
         if not (region.data / file).exists():
-            write_private(region.data / file, msgspec.json.format(msgspec.json.encode(part)) + b"\n")
+            write_private_json(region.data / file, part)
     _write_environment(region, {
         "REMBUK_REGION": name, "REMBUK_NATS_URL": f"nats://{USER}:{password}@{server.listen}", JOINED: "1",
     })  # fmt: skip

@@ -110,17 +110,16 @@ def add(
     if as_json:
         listed = msgspec.to_builtins(_listed(partner))
         print(msgspec.json.format(msgspec.json.encode(listed | credentials | {"urls": urls, "nats": nats})).decode())
-        _admit(home)  # at the end, for what is shown once is to be seen whether NATS takes it now or not
-        return
-    out.print(f"[bold]{name}[/] may read {_scope(_listed(partner))}; this is shown once:")
-    for what, secret in credentials.items():
-        out.print(f"  {what.replace('_', ' ')}: {secret}")
-    for url in urls.values():
-        out.print(f"  curl -H 'Authorization: Bearer {token}' {url}")
-    if nats is not None:
-        out.print(f"  nats: {nats.url}, consumer {name} on {', '.join(nats.streams)}")
-    err.print("What it can do with that: docs/integrate.md")
-    _admit(home)
+    else:
+        out.print(f"[bold]{name}[/] may read {_scope(_listed(partner))}; this is shown once:")
+        for what, secret in credentials.items():
+            out.print(f"  {what.replace('_', ' ')}: {secret}")
+        for url in urls.values():
+            out.print(f"  curl -H 'Authorization: Bearer {token}' {url}")
+        if nats is not None:
+            out.print(f"  nats: {nats.url}, consumer {name} on {', '.join(nats.streams)}")
+        err.print("What it can do with that: docs/integrate.md")
+    _admit(home)  # at the end, for what is shown once is to be seen whether NATS takes it now or not
 
 
 @app.command(name="list")

@@ -37,7 +37,7 @@ def main() -> None:
                 asyncio.run(require_logs_of_streams(region, home.options(plan.region)))
             require_key_of_vaults(region, home.region_key, plan.new_region_key)
             require_key_of_logs(region, home.log_key, plan.new_log_key)
-            if WITNESSED in plan.extra and not home.witness_key.exists():
+            if WITNESSED in plan.extra:
                 create(home.witness_key)
             if plan.nats_url and home.partners.exists():
                 home.include_partners(plan.region)  # as they were changed while the region did not run

@@ -55,7 +55,10 @@ def path_of(setting: str) -> Path | None:
 
 
 def create(path: Path) -> None:
-    """Write a new key beside its place, then link it there: who comes second finds the first one's. Raises OSError."""
+    """A new key, unless there is one: written beside its place, then linked there, so that who comes second finds the
+    first one's. Raises OSError."""
+    if path.exists():
+        return
     descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(descriptor, "wb") as file:

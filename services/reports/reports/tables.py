@@ -81,5 +81,5 @@ other_region = Table(
     beside,
     Column("name", Text, primary_key=True),
     Column("public_key", Text, nullable=False),
-    Column("heard_at", DateTime(timezone=True), nullable=False),
+    Column("heard_at", DateTime(timezone=True), nullable=False),  # -infinity: the hub tells of it no more
 )

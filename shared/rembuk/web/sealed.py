@@ -70,8 +70,8 @@ class ShownFields(msgspec.Struct, frozen=True):
 
 
 class ErasedPersons(msgspec.Struct, frozen=True):
-    """So many opaque persons are erased; the last of them was recorded at this position. Other regions were told of it
-    in confidence: what they know is theirs to erase."""
+    """So many opaque persons are erased; the last of them was recorded at this position. `told` are the other regions
+    that know of it in confidence: what they know is theirs to erase."""
 
     persons: int
     position: int
