@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+from nats.aio.msg import Msg
+from rembuk.streams import stream_name
 from rembuk.testing.load import Clients
 from rembuk.testing.services import eventually
 
@@ -122,6 +124,28 @@ async def test_a_region_that_was_away_when_its_mirror_asked_for_it_is_taken_up_a
         lone.link.cut()
         await clients.more(50)
     await asyncio.sleep(22)  # a mirror asks 10 to 20 s after the last that it heard
+    lone.link.heal()
+    healed_at = time.monotonic()
+    await lone.level()
+    assert time.monotonic() - healed_at < 10
+
+
+async def test_a_question_of_a_mirrors_that_was_lost_with_the_link_is_asked_again(regions: list[Joined]) -> None:
+    """By itself the nats-server waits 30 s for its answer, though the link is long back."""
+    lone, _ = regions
+    asked = asyncio.Event()
+
+    async def heed(_: Msg) -> None:
+        asked.set()
+
+    async with lone.federation.at_hub(lone.name) as jetstream:
+        stream = stream_name(lone.name, "reports")
+        await jetstream._nc.subscribe(f"$JS.{lone.name}.API.CONSUMER.CREATE.{stream}", cb=heed)
+        lone.link.stall()
+        async with lone.under_load() as clients:
+            await clients.more(50)
+        await asyncio.wait_for(asked.wait(), 30)
+    lone.link.cut()
     lone.link.heal()
     healed_at = time.monotonic()
     await lone.level()

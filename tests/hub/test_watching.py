@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import msgspec
 import pytest
 from nats.js.api import StreamConfig
 from rembuk.hub_regions import account
@@ -60,6 +61,18 @@ async def test_where_the_age_of_what_is_missing_cannot_be_known_it_is_told_for_h
     stalled = hub.comes_to(region, "stalled", 0)
     assert stalled["behind_s"] >= STALLED_S
     assert hub.metric("rembuk_hub_lag_seconds", region) >= STALLED_S
+
+
+async def test_a_question_that_a_region_which_is_there_has_not_got_is_answered_for_it(hub: Hub) -> None:
+    """So that the mirror asks again; by itself the nats-server would wait for half a minute."""
+    region = "r" + uuid4().hex[:8]
+    hub.admitted(region, deny_imports=[f"$JS.{region}.API.CONSUMER.>"])
+    await hub.told(region, reported())
+    hub.comes_to(region, "stalled", 0)
+    question = f"$JS.{region}.API.CONSUMER.CREATE.{stream_name(region, 'reports')}"
+    async with hub.federation.at_hub(region) as jetstream:
+        answer = await jetstream._nc.request(question, b'{"config": {"name": "JS_MIRROR_x"}}', timeout=20)
+    assert msgspec.json.decode(answer.data)["error"]["code"] == 503
 
 
 async def test_a_region_that_rewrites_its_history_has_diverged_for_good(hub: Hub) -> None:
