@@ -17,7 +17,8 @@ from uuid import uuid4
 
 import asyncpg
 from rembuk.contracts.reports import ProblemReported
-from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
+from rembuk.embedded_nats import EmbeddedNats
+from rembuk.embedded_postgres import EmbeddedPostgres
 from rembuk.migrations import KERNEL_SCRIPTS
 from rembuk.testing.ports import free_ports
 

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import psutil  # type: ignore[import-untyped]
-from rembuk.embedded import EmbeddedNats, EmbeddedPostgres
+from rembuk.embedded_nats import EmbeddedNats
+from rembuk.embedded_postgres import EmbeddedPostgres
 from rembuk.hub_regions import DOMAIN, JOINED, Invitation, region_server
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from rembuk import hub_regions, key_setting
-from rembuk.embedded import EmbeddedNats
+from rembuk.embedded_nats import EmbeddedNats
 from rembuk.hub_regions import DOMAIN, Admitted, Invitation, new_seed
 from rembuk.region import Region, require_name
 from rembuk.roster import Roster

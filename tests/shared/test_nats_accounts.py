@@ -17,7 +17,8 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk import streams
-from rembuk.embedded import EmbeddedNats, is_free, nats_binary
+from rembuk.embedded import is_free
+from rembuk.embedded_nats import EmbeddedNats, nats_binary
 from rembuk.nats_accounts import ASKED, DOMAIN, LIMITS, new_credentials, to_include
 from rembuk.partner_consumers import PULLS, Consumers, consumer_config
 from rembuk.partners import Partner, Partners, Scope

@@ -28,7 +28,7 @@ from rembuk.contracts import forums as forum_contract
 from rembuk.contracts import notifications as notification_contract
 from rembuk.contracts import reports as report_contract
 from rembuk.database import UNREACHABLE, Unavailable
-from rembuk.embedded import EmbeddedPostgres
+from rembuk.embedded_postgres import EmbeddedPostgres
 from rembuk.event_log import EventLog
 from rembuk.ids import derive_id
 from rembuk.provisioning import SERVICES

