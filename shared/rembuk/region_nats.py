@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rembuk.embedded import HOST, EmbeddedError
 from rembuk.embedded_nats import EmbeddedNats
-from rembuk.spawning import RunAs
 from rembuk.nats_accounts import REGION, USER, accounts
+from rembuk.spawning import RunAs
 
 if TYPE_CHECKING:
     from rembuk.partners import Partner

@@ -32,6 +32,8 @@ from rembuk.settings import Settings
 from rembuk.signing import PAUSE_S, Signing
 from rembuk.webhooks import Webhooks
 
+RECONNECT_S = 0.1
+"""A nats-server that is started asks for what it mirrors within 0.2 s, and who is not there by then cannot answer."""
 GRACE_S = 5.0
 """How long a stopping follower finishes the batch in hand: what it leaves is done by the next start."""
 
@@ -51,7 +53,7 @@ async def connect(url: str, name: str, seed: str | None = None, inbox: str = "_I
     while True:
         try:
             return await nats.connect(
-                url, name=name, max_reconnect_attempts=-1, reconnect_time_wait=0.25, connect_timeout=2,
+                url, name=name, max_reconnect_attempts=-1, reconnect_time_wait=RECONNECT_S, connect_timeout=2,
                 ping_interval=10, max_outstanding_pings=2, error_cb=said, allow_reconnect=True, nkeys_seed_str=seed,
                 inbox_prefix=INBOX if seed else inbox,
             )  # fmt: skip
@@ -65,7 +67,7 @@ def broker(url: str, name: str, seed: str | None = None) -> NatsBroker:
     return NatsBroker(
         url, name=name, apply_types=False, logger=None, max_reconnect_attempts=-1,
         security=NatsNKey.from_seed(seed) if seed else None, inbox_prefix=INBOX if seed else "_INBOX",
-        reconnect_time_wait=0.25,  # type: ignore[arg-type]  # nats-py takes a float
+        reconnect_time_wait=RECONNECT_S,  # type: ignore[arg-type]  # nats-py takes a float
         connect_timeout=2, ping_interval=10, max_outstanding_pings=2, graceful_timeout=GRACE_S,
     )  # fmt: skip
 
