@@ -36,6 +36,7 @@ they who end it. A server that ends it first may do so in the moment in which a 
 def main(service: str) -> None:
     """Run one process of a service; exits 2 when it cannot do its work, 1 when a part of it failed."""
     process, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
+    gc.disable()  # until _started
     try:
         settings = Settings.load(service)
         logs.configure(service, process)
@@ -45,7 +46,7 @@ def main(service: str) -> None:
                 _serve(settings)
             case "worker", []:
                 worker = import_module(f"{service}.worker").build(settings)
-                _collect_seldom()
+                _started()
                 if not uvloop.run(_work(worker)):
                     sys.exit(1)
             case "migrate", []:
@@ -66,11 +67,12 @@ async def _work(worker: Any) -> bool:
     return ended_well
 
 
-def _collect_seldom() -> None:
-    """What start-up made lives for ever: collections need not look at it."""
-    gc.collect()
+def _started() -> None:
+    """What start-up made lives for ever, so nobody looked for garbage meanwhile, which was a sixth of its time, and
+    collections need not look at it from now on."""
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
+    gc.enable()
 
 
 def _serve(settings: Settings) -> None:
@@ -82,7 +84,7 @@ def _serve(settings: Settings) -> None:
     # uvicorn raises the signal again once it has finished: then, as before it begins, to end is all there is to do
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = import_module(f"{settings.service}.app").build(settings)
-    _collect_seldom()
+    _started()
     uvicorn.run(
         app, host=settings.host, port=settings.port, loop="uvloop", http=Connection, ws="none", lifespan="on",
         access_log=False, log_config=None, proxy_headers=False, server_header=False,
@@ -93,6 +95,7 @@ def _serve(settings: Settings) -> None:
 def _migrate(settings: Settings) -> None:
     from rembuk.migrations import upgrade
 
+    _started()
     upgrade(settings.service, settings.owner_url, settings.name)
 
 
@@ -105,6 +108,7 @@ async def _tell(settings: Settings, name: str, arguments: Sequence[str]) -> None
     if answers is None:
         usages = [f"{errand} {USAGE[errand]}" for errand in ([name] if name in USAGE else USAGE)]
         raise CannotRun(f"usage: python -m {settings.service} {' | '.join(['api | worker | migrate', *usages])}")
+    _started()
     os.nice(ERRAND_NICENESS)
     with tracing.errand(f"{name} {settings.service}"):
         async for answer in answers:
