@@ -88,16 +88,8 @@ class EmbeddedServer(ABC):
             require_free_port(self.port)
             self._rotate_log()
             command, environment, run_as = self._prepare(lock)
-            with self.log.open("ab") as log:
-                start_of_run = log.tell()
-                child = spawn(
-                    command,
-                    run_as,
-                    env=environment,
-                    out=log.fileno(),
-                    keep=lock,
-                    signal_at_our_end=None if detached else self.stop_signal,
-                )
+            start_of_run = self.log.stat().st_size
+            child = self._spawn(command, run_as, environment, lock, None if detached else self.stop_signal)
         finally:
             os.close(lock)
         self._child = child
@@ -197,6 +189,20 @@ class EmbeddedServer(ABC):
             f"uid {owner.st_uid}, who is to run {self.program}, cannot reach {probe[0]} and {self.data}: "
             "install setpriv (util-linux), open these directories to it, or start as an ordinary user"
         )
+
+    def _spawn(
+        self,
+        command: list[str],
+        run_as: RunAs,
+        environment: dict[str, str],
+        lock: int,
+        signal_at_our_end: signal.Signals | None,
+    ) -> subprocess.Popen[bytes]:
+        """A child that writes to the log and holds the lock."""
+        with self.log.open("ab") as log:
+            return spawn(
+                command, run_as, env=environment, out=log.fileno(), keep=lock, signal_at_our_end=signal_at_our_end
+            )
 
     def _rotate_log(self) -> None:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rembuk.embedded import HOST, EmbeddedError, EmbeddedServer
-from rembuk.spawning import RunAs, spawn
+from rembuk.spawning import RunAs
 
 NOBODY = 65534
 
@@ -87,16 +87,7 @@ class EmbeddedPostgres(EmbeddedServer):
         login = ["-U", "postgres", "-A", "scram-sha-256", f"--pwfile={password}", "--no-instructions"]
         text = ["--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         command = [str(binaries / "initdb"), "-D", str(fresh / "cluster"), *login, *text]
-        with self.log.open("ab") as log:
-            made = spawn(
-                command,
-                run_as,
-                env=environment,
-                out=log.fileno(),
-                keep=lock,
-                signal_at_our_end=signal.SIGTERM,
-            )
-        if made.wait() != 0:
+        if self._spawn(command, run_as, environment, lock, signal.SIGTERM).wait() != 0:
             raise EmbeddedError(f"initdb failed; {self._tail(start_of_run)}")
         password.rename(self.data / "password")
         (fresh / "cluster").rename(self.data / "cluster")

@@ -32,10 +32,18 @@ from rembuk.settings import Settings
 from rembuk.signing import PAUSE_S, Signing
 from rembuk.webhooks import Webhooks
 
-RECONNECT_S = 0.1
-"""A nats-server that is started asks for what it mirrors within 0.2 s, and who is not there by then cannot answer."""
 GRACE_S = 5.0
 """How long a stopping follower finishes the batch in hand: what it leaves is done by the next start."""
+
+_FOR_EVER: dict[str, Any] = {
+    "max_reconnect_attempts": -1,
+    # s: a nats-server that is started asks for what it mirrors within 0.2, and who is not there then cannot answer
+    "reconnect_time_wait": 0.1,
+    "connect_timeout": 2,
+    "ping_interval": 10,
+    "max_outstanding_pings": 2,
+}
+"""How a connection is kept up, whoever it is for."""
 
 _log = structlog.get_logger(__name__)
 
@@ -53,9 +61,8 @@ async def connect(url: str, name: str, seed: str | None = None, inbox: str = "_I
     while True:
         try:
             return await nats.connect(
-                url, name=name, max_reconnect_attempts=-1, reconnect_time_wait=RECONNECT_S, connect_timeout=2,
-                ping_interval=10, max_outstanding_pings=2, error_cb=said, allow_reconnect=True, nkeys_seed_str=seed,
-                inbox_prefix=INBOX if seed else inbox,
+                url, name=name, error_cb=said, allow_reconnect=True, nkeys_seed_str=seed,
+                inbox_prefix=INBOX if seed else inbox, **_FOR_EVER,
             )  # fmt: skip
         except Exception as error:
             _log.info("waiting for nats", error=repr(error))
@@ -65,10 +72,8 @@ async def connect(url: str, name: str, seed: str | None = None, inbox: str = "_I
 def broker(url: str, name: str, seed: str | None = None) -> NatsBroker:
     """The FastStream broker that a service's followers share; `seed` as for `connect`."""
     return NatsBroker(
-        url, name=name, apply_types=False, logger=None, max_reconnect_attempts=-1,
-        security=NatsNKey.from_seed(seed) if seed else None, inbox_prefix=INBOX if seed else "_INBOX",
-        reconnect_time_wait=RECONNECT_S,  # type: ignore[arg-type]  # nats-py takes a float
-        connect_timeout=2, ping_interval=10, max_outstanding_pings=2, graceful_timeout=GRACE_S,
+        url, name=name, apply_types=False, logger=None, graceful_timeout=GRACE_S,
+        security=NatsNKey.from_seed(seed) if seed else None, inbox_prefix=INBOX if seed else "_INBOX", **_FOR_EVER,
     )  # fmt: skip
 
 
