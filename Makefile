@@ -4,7 +4,7 @@ BIN := .venv/bin
 PACKAGES := shared services/reports services/forums services/notifications services/hub cli
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help setup lock areas demo up stop test test-drills test-soak test-partitions test-containers check bench docs format
+.PHONY: help setup lock areas demo up stop test test-drills test-soak test-partitions test-containers check bench bench-tiny docs format
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ check: setup  ## format, lint, types, import rules
 
 bench: setup  ## do the same work as the peers in one run: table and chart into bench/
 	$(BIN)/python -m bench
+
+bench-tiny: setup  ## run every measure with little of everything: it fails where a measure does
+	$(BIN)/python -m bench --tiny
 
 docs: setup  ## write docs/events.md, the JSON Schemas and docs/asyncapi.yaml from the contracts
 	$(BIN)/python -m rembuk.contracts.document > docs/events.md

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from rembuk.testing.ports import free_ports
 
 from bench.running import LagWatch, Load, RunningRegion, level, region, wait_until_answers, wrk
-from bench.work import Figures, Result, Servers
+from bench.work import Figures, Result, Servers, sized
 
-SECONDS = 8
+SECONDS = sized(8, tiny=1)
+WARM_UP_S = sized(2, tiny=1)
 LAG_S = 1.0
-DELAYS_MS = (0, 2, 4, 8, 12, 16, 24)
+DELAYS_MS = sized((0, 2, 4, 8, 12, 16, 24), tiny=(24,))
 """Pauses of each of the 64 connections, tried from the shortest on until no projection falls 1 s behind."""
 
 
@@ -31,7 +32,7 @@ def run(servers: Servers, runs: int) -> list[Result]:
     with orm_service(servers) as peer_url, region(servers, {"reports": ("api",)}) as ours:
         url = ours.region.url("reports")
         for each in (peer_url, url):
-            wrk(each, 2)
+            wrk(each, WARM_UP_S)
         for _ in range(runs):
             load = _clean(wrk(peer_url, SECONDS))
             peer.runs.append(load.rate)

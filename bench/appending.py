@@ -17,9 +17,11 @@ from rembuk.contracts.reports import CODEC
 from rembuk.event import Metadata
 from rembuk.event_log import EventLog
 
-from bench.work import EVENT, Figures, Result, Servers
+from bench.work import EVENT, Figures, Result, Servers, sized
 
 DATA = CODEC.encode(EVENT)
+OURS, PACKAGE, BARE = sized((40_000, 2_000, 24_000), tiny=(640, 80, 320))
+"""How many events each appends."""
 
 
 def run(servers: Servers, runs: int) -> list[Result]:
@@ -28,9 +30,9 @@ def run(servers: Servers, runs: int) -> list[Result]:
     bare = Figures("(c) bare asyncpg, 32 connections", "events/s")
     log_url, package_url, bare_url = (servers.database() for _ in range(3))
     for _ in range(runs):
-        ours.runs.append(uvloop.run(_log(log_url, 64, 40_000)))
-        package.runs.append(_package(package_url, 8, 2_000))
-        bare.runs.append(uvloop.run(_bare(bare_url, 32, 24_000)))
+        ours.runs.append(uvloop.run(_log(log_url, 64, OURS)))
+        package.runs.append(_package(package_url, 8, PACKAGE))
+        bare.runs.append(uvloop.run(_bare(bare_url, 32, BARE)))
     result = Result("append", ours, [package, bare])
     result.at_least(20, package)
     result.at_least(1.5, bare)

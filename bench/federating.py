@@ -25,11 +25,13 @@ from rembuk.testing.services import RunningRegion as Service
 
 from bench.growing import fill
 from bench.running import RunningRegion, relayed, wrk
-from bench.work import Figures, Result, Servers
+from bench.work import Figures, Result, Servers, sized
 
-REGIONS, EVENTS, FEW = 3, 100_000, 1_000
+REGIONS = sized(3, tiny=2)
+EVENTS, FEW = sized((100_000, 1_000), tiny=(2_000, 300))
 WITHIN_S = 120.0
-LOAD_S = 10
+LOAD_S = sized(10, tiny=1)
+LOADS = sized(3, tiny=1)
 
 Known = Callable[[], dict[str, int]]
 """How many events of reports the hub knows, by region."""
@@ -62,7 +64,7 @@ def run(servers: Servers, runs: int) -> list[Result]:
             alone.runs.append(_missed(links, regions, FEW + number * EVENTS // REGIONS, mirrored)[1])
         hub.start("hub", "worker")
         p99: dict[str, list[float]] = {here.name: [], away.name: []}
-        for _ in range(max(runs, 3)):
+        for _ in range(max(runs, LOADS)):
             for figures in (here, away):
                 if figures is away:
                     joint.hub.stop()

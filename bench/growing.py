@@ -13,16 +13,17 @@ from rembuk.event_log import EventLog
 
 from bench.processes import megabytes
 from bench.running import RunningRegion, level, region, wrk
-from bench.work import EVENT, Figures, Result, Servers
+from bench.work import EVENT, Figures, Result, Servers, sized
 
-FEW, MANY = 10_000, 1_000_000
+FEW, MANY = sized((10_000, 1_000_000), tiny=(1_000, 3_000))
+WARM_UP_S = sized(3, tiny=1)
 ALLOWED_MB = 20
 
 
 def run(servers: Servers, _: int) -> list[Result]:
     """One run: a million events take minutes."""
     with region(servers) as running:
-        wrk(running.region.url("reports"), 3)
+        wrk(running.region.url("reports"), WARM_UP_S)
         few = _at(running, servers, FEW)
         many = _at(running, servers, MANY)
     growth = {name: many[name] - few[name] for name in few}

@@ -12,10 +12,10 @@ from pathlib import Path
 from rembuk.testing.ports import free_ports
 
 from bench.processes import megabytes, processor_seconds, with_children
-from bench.work import Figures, Result, Servers
+from bench.work import Figures, Result, Servers, sized
 
-SETTLE_S = 10
-WATCH_S = 20
+SETTLE_S = sized(10, tiny=1)
+WATCH_S = sized(20, tiny=1)
 
 
 def run(_: Servers, runs: int) -> list[Result]:

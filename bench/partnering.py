@@ -29,30 +29,31 @@ from rembuk.testing.ports import free_ports
 
 from bench.partner_reading import Task
 from bench.running import RunningRegion, level, relayed, wrk
-from bench.work import Figures, Result, Servers
+from bench.work import Figures, Result, Servers, sized
 
-MANY = 200
-SECONDS = 8.0
+MANY = sized(200, tiny=20)
+SECONDS = sized(8.0, tiny=1.0)
+WARM_UP_S = sized(2, tiny=1)
 WITHIN_S = 120.0
 PROVINCE = "35"
 SOLVED = ("SolutionApplied", "ProblemClosed")
 
 
-def run(servers: Servers, runs: int, many: int = MANY, seconds: float = SECONDS) -> list[Result]:
+def run(servers: Servers, runs: int) -> list[Result]:
     """Each run has a region of its own; every other one begins with the partners."""
-    alone, read = Figures("nobody reads", "requests/s"), Figures(f"{many} partners read", "requests/s")
+    alone, read = Figures("nobody reads", "requests/s"), Figures(f"{MANY} partners read", "requests/s")
     told, late = Figures("partners told of each report", ""), Figures("level after the load within", "s")
     for number in range(runs):
         with _region(servers) as region:
-            _accepted(region, 2)
+            _accepted(region, WARM_UP_S)
             for figures in (read, alone) if number % 2 else (alone, read):
                 asyncio.run(level(region.region))
-                with _partners(region, many if figures is read else 0) as reader:
-                    figures.runs.append(_accepted(region, seconds))
+                with _partners(region, MANY if figures is read else 0) as reader:
+                    figures.runs.append(_accepted(region, SECONDS))
                     if figures is read:
                         late.runs.append(asyncio.run(_level(region)))
                         told.runs.append(asyncio.run(_told(region, reader)))
-    result = Result(f"accepting, {many} partners", read, [alone], notes=[f"{told.name} {told}", f"{late.name} {late}"])
+    result = Result(f"accepting, {MANY} partners", read, [alone], notes=[f"{told.name} {told}", f"{late.name} {late}"])
     result.at_least(0.8, alone)
     return [result]
 

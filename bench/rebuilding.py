@@ -19,12 +19,13 @@ from bench.growing import fill
 from bench.peers import emmett, projection_runner
 from bench.processes import megabytes
 from bench.running import CONNECTIONS, Load, RunningRegion, level, region, wrk
-from bench.work import Figures, Result, Servers
+from bench.work import Figures, Result, Servers, sized
 
-EVENTS = 1_000_000
-OF_PEERS = 20_000
+EVENTS = sized(1_000_000, tiny=5_000)
+OF_PEERS = sized(20_000, tiny=400)
 FLAT_MB = 20
-FULL_SECONDS = 60  # what the service keeps up, not a burst
+FULL_SECONDS = sized(60, tiny=1)  # what the service keeps up, not a burst
+PIECE_S = sized(5, tiny=1)
 AIM = 0.55  # of the full rate: who is held at a half exactly has been under it as often as over
 
 
@@ -100,7 +101,7 @@ def _errand(running: RunningRegion, errand: str) -> float:
 
 
 class HalfLoad(threading.Thread):
-    """wrk at a little more than half the full rate, in pieces of five seconds, until it is left. A connection waits for
+    """wrk at a little more than half the full rate, in pieces of some seconds, until it is left. A connection waits for
     its answer before it asks again, so what has been missing is made up for by a shorter pause in the next piece."""
 
     def __init__(self, running: RunningRegion, full: float) -> None:
@@ -120,7 +121,7 @@ class HalfLoad(threading.Thread):
     def run(self) -> None:
         pause = self._every_ms * AIM  # at the full rate the rest is what an answer takes
         while not self._left.is_set():
-            self._pieces.append(wrk(self._url, 5, round(pause)))
+            self._pieces.append(wrk(self._url, PIECE_S, round(pause)))
             pause = max(pause + self._every_ms - CONNECTIONS / self.rate * 1000, 0)
 
     @property

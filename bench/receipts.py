@@ -14,7 +14,7 @@ from rembuk.cosignature import verifiers
 from rembuk.receipt import proven
 
 from bench.running import region, wrk
-from bench.work import REPORT, Figures, Result, Servers
+from bench.work import REPORT, Figures, Result, Servers, sized
 
 SCRIPT = Path(__file__).parents[1] / "docs/verify_receipt.py"
 AT_ONCE = 100
@@ -24,7 +24,7 @@ AT_ONCE = 100
 def run(servers: Servers, runs: int) -> list[Result]:
     with region(servers, {"reports": ("api", "worker")}) as running, tempfile.TemporaryDirectory() as folder:
         url = running.region.url("reports")
-        wrk(url, 3)  # some thousand leaves
+        wrk(url, sized(3, tiny=1))  # some thousand leaves
         problem = httpx.post(f"{url}/v1/problems", json=REPORT).raise_for_status().json()["id"]
         keys = httpx.get(f"{url}/v1/log/keys").raise_for_status().text
         receipt = _receipt(f"{url}/v1/problems/{problem}/receipt")

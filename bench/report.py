@@ -22,21 +22,22 @@ def load() -> dict[str, Result]:
 
 
 def _result(line: dict[str, Any]) -> Result:
+    line = {"commit": "", **line}  # the oldest know none
     figures = {"ours": Figures(**line["ours"]), "peers": [Figures(**peer) for peer in line["peers"]]}
     return Result(**{**line, **figures})
 
 
-def write(results: list[Result]) -> str:
+def write(results: list[Result], into: Path = HERE) -> str:
     """Keep the results beside those of measures that were not run now; returns the table."""
     kept = {**load(), **{result.measure: result for result in results}}
-    (HERE / "results.json").write_text(json.dumps([asdict(result) for result in kept.values()], indent=1) + "\n")
+    (into / "results.json").write_text(json.dumps([asdict(result) for result in kept.values()], indent=1) + "\n")
     table = _table(list(kept.values()))
-    (HERE / "results.md").write_text(
+    (into / "results.md").write_text(
         f"# Measured\n\n`make bench`, {platform.machine()}, {_cores()} cores, Python {platform.python_version()}; "
         f"min / median / max of the runs; fsync on everywhere.\n\n"
         f"{table}\n![ratios](results.svg)\n"
     )
-    _chart(list(kept.values()))
+    _chart(list(kept.values()), into / "results.svg")
     return table
 
 
@@ -52,12 +53,12 @@ def _table(results: list[Result]) -> str:
         peers = "<br>".join(f"{peer.name}: {peer}" for peer in result.peers)
         goals = "<br>".join(f"{'✓' if reached else '✗'} {text}" for text, reached in result.goals)
         notes = "".join(f"<br>{note}" for note in result.notes)
-        when = f"{result.runs} run{'s' * (result.runs > 1)}, {result.day}"
+        when = f"{result.runs} run{'s' * (result.runs > 1)}, {result.day}{f', {result.commit}' * bool(result.commit)}"
         lines.append(f"| {result.measure}<br>{when} | {result.ours.name}: {result.ours}{notes} | {peers} | {goals} |")
     return "\n".join(lines) + "\n"
 
 
-def _chart(results: list[Result]) -> None:
+def _chart(results: list[Result], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
@@ -76,4 +77,4 @@ def _chart(results: list[Result]) -> None:
     axes.set_xlabel("Rembuk's median over the peer's, same servers, same run")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(HERE / "results.svg", metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None})

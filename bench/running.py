@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import statistics
 import subprocess
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import msgspec
 import nats
 from rembuk.provisioning import SERVICES
@@ -23,7 +25,7 @@ from rembuk.region import PROCESSES, Region
 from rembuk.streams import stream_name, tail_of
 from rembuk.testing.ports import free_ports
 
-from bench.work import REPORT, Servers
+from bench.work import REPORT, Servers, sized
 
 CONNECTIONS = 64
 
@@ -98,6 +100,8 @@ def wrk(url: str, seconds: float, delay_ms: int = 0, areas: Sequence[str] = (REP
     """Load POST /v1/problems at `url` through 64 connections, about these areas in turn; with `delay_ms` each pauses so
     long between requests."""
     program = shutil.which("wrk")
+    if program is None and sized(False, tiny=True):
+        return _one_by_one(url, seconds, areas)
     if program is None:
         raise SystemExit("make bench needs wrk (apt-get install wrk): a load generator light enough to share two cores")
     body = msgspec.json.encode({**REPORT, "title": "TITLE", "area": "AREA"}).decode()
@@ -123,6 +127,17 @@ def wrk(url: str, seconds: float, delay_ms: int = 0, areas: Sequence[str] = (REP
         p99=_milliseconds(_found(r"\n\s+99%\s+(\S+)", said)),
         failed=int(failed[1]) if failed else 0,
     )
+
+
+def _one_by_one(url: str, seconds: float, areas: Sequence[str]) -> Load:
+    """A little load where no wrk is, for the tiny form alone."""
+    began, took, failed = time.perf_counter(), list[float](), 0
+    with httpx.Client() as client:
+        while (sent := time.perf_counter()) < began + seconds:
+            answer = client.post(f"{url}/v1/problems", json={**REPORT, "area": areas[len(took) % len(areas)]})
+            took.append((time.perf_counter() - sent) * 1000)
+            failed += answer.is_error
+    return Load(len(took) / seconds, statistics.median(took), max(took), failed)
 
 
 def _found(pattern: str, text: str) -> str:

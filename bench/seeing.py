@@ -12,16 +12,17 @@ import httpx
 import uvloop
 
 from bench.running import RunningRegion, region
-from bench.work import REPORT, Figures, Result, Servers
+from bench.work import REPORT, Figures, Result, Servers, sized
 
 RATE = 300
-SECONDS = 10
+SECONDS = sized(10, tiny=1)
+WARM_UP_S = sized(3, tiny=1)
 
 
 def run(servers: Servers, runs: int) -> list[Result]:
     p50, p99 = Figures("p50", "ms"), Figures("p99", "ms")
     with region(servers) as running:
-        uvloop.run(_seen(running, 3))
+        uvloop.run(_seen(running, WARM_UP_S))
         for _ in range(runs):
             delays = sorted(uvloop.run(_seen(running, SECONDS)))
             p50.runs.append(delays[len(delays) // 2] * 1000)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,7 +21,7 @@ from rembuk import nats_wire, streams
 from rembuk.cancelling import cancel
 from rembuk.checkpoints import Checkpoint
 from rembuk.contracts.reports import CODEC, ProblemReported
-from rembuk.event import Metadata
+from rembuk.event import Metadata, Recorded
 from rembuk.event_log import EventLog
 from rembuk.following import Follower
 from rembuk.projector import Projector
@@ -30,10 +30,10 @@ from reports import projection
 from reports.tables import metadata as tables
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from bench.work import EVENT, Figures, Result, Servers
+from bench.work import EVENT, Figures, Result, Servers, sized
 
-EVENTS = 50_000
-PUBLISHED_BY_PEER = 10_000
+EVENTS = sized(50_000, tiny=1_000)
+PUBLISHED_BY_PEER = sized(10_000, tiny=500)
 STREAM, PEER = streams.stream_name("bench", "reports"), streams.stream_name("bench", "peer")
 
 
@@ -150,6 +150,22 @@ async def _project(url: str, nats_url: str) -> float:
     return EVENTS / elapsed
 
 
+def _said(position: int, id: str, subject: str, version: int, at: datetime, event: ProblemReported) -> tuple[Any, ...]:
+    """What a message says, in the types of rows."""
+    return position, UUID(id), UUID(subject), version, at, *msgspec.structs.astuple(event)
+
+
+def _columns() -> list[tuple[int | None, Any]]:
+    """What stands in each column of the projection's row: where in what the message says, or always the same value.
+    Read off the row that the projection makes of a sample, so that a column more needs no word here."""
+    sample = Recorded(-1, uuid4(), uuid4(), -2, EVENT.area, datetime.now(UTC), EVENT, Metadata())
+    said = _said(
+        sample.position, str(sample.id), str(sample.stream_id), sample.version, sample.recorded_at, sample.event
+    )
+    row = next(change.values for change in projection.project(sample) if change.statement is projection.ADD)
+    return [(said.index(value) if value in said else None, value) for value in row]
+
+
 async def _fetch(url: str, nats_url: str) -> float:
     connection = await _clean(url)
     await connection.execute("insert into checkpoint (follower, stream) values ('peer', 'peer')")
@@ -160,6 +176,7 @@ async def _fetch(url: str, nats_url: str) -> float:
         config=ConsumerConfig(ack_policy=AckPolicy.ALL, max_ack_pending=20_000),
     )  # fmt: skip
     decode = msgspec.json.Decoder(ProblemReported).decode
+    columns = _columns()
     done = 0
     started = time.perf_counter()
     while done < EVENTS:
@@ -170,15 +187,8 @@ async def _fetch(url: str, nats_url: str) -> float:
             event = decode(message.data)
             at = datetime.fromisoformat(header["ce-time"])
             position = message.metadata.sequence.stream
-            values = {
-                "id": UUID(header["ce-subject"]), "position": position, "version": int(header["ce-version"]),
-                "area": event.area, "category": event.category, "title": event.title,
-                "description": event.description, "event_id": UUID(header["ce-id"]),
-                "texts_of": UUID(header["ce-id"]), "reporter_of": None, "disclosure": event.disclosure,
-                "status": "reported", "priority": None, "root_cause": None, "proposal": None, "rejection": None,
-                "reported_at": at, "changed_at": at,
-            }  # fmt: skip
-            rows.append([values[name] for name in projection.ADD.parameters])
+            said = _said(position, header["ce-id"], header["ce-subject"], int(header["ce-version"]), at, event)
+            rows.append([value if place is None else said[place] for place, value in columns])
         async with connection.transaction():
             await connection.execute(projection.ADD.sql, *map(list, zip(*rows, strict=True)))
             await connection.execute("update checkpoint set position = $1 where follower = 'peer'", position)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import statistics
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import asyncpg
@@ -21,6 +23,17 @@ from rembuk.embedded_nats import EmbeddedNats
 from rembuk.embedded_postgres import EmbeddedPostgres
 from rembuk.migrations import KERNEL_SCRIPTS
 from rembuk.testing.ports import free_ports
+
+TINY = "REMBUK_BENCH_TINY"
+"""Set by `python -m bench --tiny`: every measure goes through all it does, with little of everything."""
+
+T = TypeVar("T")
+
+
+def sized(full: T, *, tiny: T) -> T:
+    """How much of something a measure has: `full` where its figure counts, `tiny` where it only has to end well."""
+    return tiny if TINY in os.environ else full
+
 
 DESCRIPTION = (
     "Motor hilang di depan rumah pada malam hari, sekitar jam dua. Gang gelap dan portal tidak dijaga. "
@@ -96,9 +109,20 @@ class Figures:
         return f"{_short(low)} / {_short(self.median)} / {_short(high)} {self.unit}"
 
 
+def _commit() -> str:
+    """The commit that is measured, with a + where the code differs from it."""
+    git = ["git", "-C", str(Path(__file__).parents[1])]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "--", ":!bench/results.*"], capture_output=True, check=False
+    )
+    return head.stdout.strip() + "+" * bool(changed.stdout)
+
+
 @dataclass
 class Result:
-    """One line of the table: ours, the peers', the goals as (text, reached), and when how many runs were made."""
+    """One line of the table: ours, the peers', the goals as (text, reached), and when how many runs were made of which
+    commit."""
 
     measure: str
     ours: Figures
@@ -107,6 +131,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
     runs: int = 0
     day: str = field(default_factory=lambda: date.today().isoformat())
+    commit: str = field(default_factory=_commit)
 
     def __post_init__(self) -> None:
         self.runs = self.runs or len(self.ours.runs)

@@ -118,3 +118,8 @@ def test_a_migrations_file_begins_with_its_revision_and_they_follow_one_another(
         assert told == {"revision": path.name.partition("_")[0], "down_revision": before}
         before = told["revision"]
     assert newest_shape(service) == before
+
+
+def test_every_measure_is_run_by_make_bench_and_thus_by_its_tiny_form() -> None:
+    measuring = {file.stem for file in (ROOT / "bench").glob("*.py") if "\ndef run(" in file.read_text()}
+    assert measuring == set(re.findall(r'^    "(\w+)",$', (ROOT / "bench/__main__.py").read_text(), re.MULTILINE))
