@@ -123,3 +123,17 @@ def test_a_migrations_file_begins_with_its_revision_and_they_follow_one_another(
 def test_every_measure_is_run_by_make_bench_and_thus_by_its_tiny_form() -> None:
     measuring = {file.stem for file in (ROOT / "bench").glob("*.py") if "\ndef run(" in file.read_text()}
     assert measuring == set(re.findall(r'^    "(\w+)",$', (ROOT / "bench/__main__.py").read_text(), re.MULTILINE))
+
+
+def test_a_command_writes_through_its_terminal_alone() -> None:
+    """Else what came from outside reaches a terminal as it is."""
+    past = re.compile(
+        r"(?<![.\w])print\(|sys\.std(out|err)\.write|rich\.markup|rich import markup|rich\.console|\becho\("
+    )
+    found = {
+        file.name: line
+        for file in (ROOT / "cli/rembuk_cli").glob("*.py")
+        for line in file.read_text().splitlines()
+        if file.name != "terminal.py" and past.search(line)
+    }
+    assert found == {}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
+
 import typer
 
 from rembuk_cli.answering import Answering
@@ -12,6 +15,7 @@ from rembuk_cli.erase import erase
 from rembuk_cli.events import events
 from rembuk_cli.export import export
 from rembuk_cli.hub import app as hub
+from rembuk_cli.options import WRONG
 from rembuk_cli.partner import app as partner
 from rembuk_cli.quarantine import app as quarantine
 from rembuk_cli.rebuild import rebuild
@@ -21,6 +25,7 @@ from rembuk_cli.replay import replay
 from rembuk_cli.restore import restore
 from rembuk_cli.simulate import simulate
 from rembuk_cli.status import status
+from rembuk_cli.terminal import err, escape_lines
 from rembuk_cli.up import up
 from rembuk_cli.vault import app as vault
 from rembuk_cli.verify import verify
@@ -43,5 +48,15 @@ app.add_typer(partner, name="partner")
 app.add_typer(receipt, name="receipt")
 app.add_typer(hub, name="hub")
 
+
+def main() -> None:
+    """A fault of ours ends with Python's traceback, which may repeat what came from outside."""
+    try:
+        app(prog_name="rembuk")
+    except Exception:
+        err.print(escape_lines(traceback.format_exc()))
+        sys.exit(WRONG)
+
+
 if __name__ == "__main__":
-    app(prog_name="rembuk")
+    main()

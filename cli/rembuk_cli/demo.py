@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rembuk.embedded import HOST
 from rembuk.provisioning import SERVICES
-from rich.markup import escape
 
 from rembuk_cli import simulate
 from rembuk_cli.home import DEFAULT_PORT_BASE, SINK_OFFSET, Home, Running, choose_ports
-from rembuk_cli.options import Data, PortBase, RegionName, cannot_run, err, home_of, out, suggested
+from rembuk_cli.options import Data, PortBase, RegionName, cannot_run, home_of, suggested
+from rembuk_cli.terminal import err, escape, out
 from rembuk_cli.up import CannotStart, plan, start, tell
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import httpx
 from rembuk.areas import areas
 from rembuk.embedded import HOST
 from rembuk.hub_regions import DOMAIN
-from rich.markup import escape
 from rich.table import Table
 
 from rembuk_cli import hub, simulate
 from rembuk_cli.home import Home, Running, usual_place
-from rembuk_cli.options import cannot_run, err, out, program
+from rembuk_cli.options import cannot_run, program
+from rembuk_cli.terminal import err, escape, out
 from rembuk_cli.up import CannotStart, join, plan, start
 
 CITIES = {

@@ -8,7 +8,8 @@ import psutil  # type: ignore[import-untyped]
 
 from rembuk_cli.home import Home
 from rembuk_cli.leftovers import end_leftovers
-from rembuk_cli.options import Data, RegionName, cannot_run, err, home_of, out
+from rembuk_cli.options import Data, RegionName, cannot_run, home_of
+from rembuk_cli.terminal import err, out
 
 STOP_S = 150.0
 """Longer than the services' grace and the servers' own patience together."""

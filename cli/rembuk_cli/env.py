@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from rembuk.embedded_postgres import postgres_binaries
 
 from rembuk_cli.options import Data, RegionName, home_of, require_running
+from rembuk_cli.terminal import write
 
 
 def env(region: RegionName = "jatim", data: Data = None) -> None:
@@ -29,6 +30,6 @@ def env(region: RegionName = "jatim", data: Data = None) -> None:
         "PGDATABASE": url.path.removeprefix("/") or "postgres",
     }
     for name, value in values.items():
-        print(f"export {name}={shlex.quote(value)}")
+        write(f"export {name}={shlex.quote(value)}\n")
     if not given:
-        print(f"export PATH={shlex.quote(str(postgres_binaries()))}:$PATH")
+        write(f"export PATH={shlex.quote(str(postgres_binaries()))}:$PATH\n")

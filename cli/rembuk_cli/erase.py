@@ -8,10 +8,10 @@ from uuid import UUID
 
 import typer
 from rembuk.contracts.privacy import Ground
-from rich.markup import escape
 
-from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, out, require_running
+from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.services import require_service, told_by
+from rembuk_cli.terminal import escape, out, write_json
 
 
 def erase(
@@ -43,7 +43,7 @@ def erase(
     for line in told_by(seen, service, "erase", str(wanted), why):
         one = json.loads(line)
         if as_json:
-            print(json.dumps(one))
+            write_json(json.dumps(one))
         else:
             out.print(f"{one['person']} is erased, as position {one['position']:,} of {service} says")
             told = one["told"]

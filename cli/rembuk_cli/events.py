@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rembuk.provisioning import SERVICES
-from rich.markup import escape
 
-from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, out, require_running
+from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.services import require_service
+from rembuk_cli.terminal import escape, out, write_json
 
 if TYPE_CHECKING:
     from rembuk_cli.log_reading import Told
@@ -70,7 +70,7 @@ def events(
     async def tell() -> None:
         async with aclosing(source):  # in order, whoever reads along has enough or not
             async for told in source:
-                print(told.json(), flush=follow) if as_json else show(told)
+                write_json(told.json(), flush=follow) if as_json else show(told)
 
     with suppress(KeyboardInterrupt, BrokenPipeError):
         asyncio.run(tell())

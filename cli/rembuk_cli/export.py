@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from rembuk_cli.events import moment
-from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, out, require_running
+from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.services import require_service, told_by, watched
+from rembuk_cli.terminal import escape, out, write_json
 
 
 class Format(StrEnum):
@@ -38,7 +38,8 @@ def export(
     """Write a service's events into a directory: files of CloudEvents as they were published, and a manifest.
 
     What is there already is gone on with: after an interruption, and every night with what is new. An export of all
-    areas can be restored from (rembuk restore). Personal data stay sealed in it. Parquet needs rembuk[parquet].
+    areas can be restored from (rembuk restore). Personal data stay sealed in it. Parquet needs pyarrow, which comes
+    with the extra `parquet` of rembuk.
 
     Example: rembuk export reports --out backup/reports
     """
@@ -54,7 +55,7 @@ def export(
     lines = told_by(seen, service, "export", format_, str(directory), area, *times)
     for step in watched(lines, lambda _: f"exporting {service}"):
         if as_json:
-            print(json.dumps({"directory": str(directory), **step}))
+            write_json(json.dumps({"directory": str(directory), **step}))
         else:
             out.print(
                 f"{directory}: {step['events']:,} events of {service} in {step['parts']} files, the log read to "

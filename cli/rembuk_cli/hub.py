@@ -16,15 +16,15 @@ from rembuk.embedded import HOST, EmbeddedError
 from rembuk.hub_regions import DOMAIN, account
 from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
 from rembuk.signed_note import BadVerifierKey, Verifier
-from rich.markup import escape
 from rich.table import Table
 
 from rembuk_cli.down import stop
 from rembuk_cli.home import Plan, Running, passed_on, usual_place, write_private, write_private_json
 from rembuk_cli.hub_home import Gate, HubHome
 from rembuk_cli.hub_nats import nats
-from rembuk_cli.options import WRONG, Data, Json, cannot_run, err, out, require_running, suggested
+from rembuk_cli.options import WRONG, Data, Json, cannot_run, require_running, suggested
 from rembuk_cli.servers import broker
+from rembuk_cli.terminal import err, escape, out, write_json
 from rembuk_cli.up import CannotStart, already, start, stay, tell
 
 app = typer.Typer(help="The hub: where the streams of all regions come together.", no_args_is_help=True)
@@ -171,7 +171,7 @@ def regions(data: Data = None, as_json: Json = False) -> None:
     """
     known = _home(data).regions.read()
     if as_json:
-        print(msgspec.json.encode(known).decode())
+        write_json(msgspec.json.encode(known))
         return
     for one in known:
         since = f"turned away {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "admitted"
@@ -211,15 +211,17 @@ def status(data: Data = None, as_json: Json = False) -> None:
         cannot_run(f"the hub does not answer: {escape(str(error))}; see {home.logs}")
     streams = [(region["name"], stream) for region in told if not region["revoked_at"] for stream in region["streams"]]
     if as_json:
-        print(json.dumps(told))
+        write_json(json.dumps(told))
     else:
         table = Table("region", "stream", "is", "position", "behind by", "last answer")
         for name, one in streams:
             behind = f"{one['behind_events']:,} events, {one['behind_s']:.0f} s" if one["behind_events"] else "nothing"
-            state = one["state"].replace("_", " ")
+            state = escape(one["state"].replace("_", " "))
             coloured = state if one["state"] in WELL else f"[red]{state}[/]"
             answered = one["answered_at"] or "never"
-            table.add_row(name, one["service"], coloured, f"{one['position']:,}", behind, answered[:19])
+            table.add_row(
+                escape(name), escape(one["service"]), coloured, f"{one['position']:,}", behind, escape(answered[:19])
+            )
         out.print(table, soft_wrap=False)
     if any(one["state"] not in WELL or one["error"] for _, one in streams):
         raise typer.Exit(WRONG)

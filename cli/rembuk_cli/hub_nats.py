@@ -17,11 +17,11 @@ from rembuk.hub_regions import DOMAIN, JOINED, KEY_SETTING, SETTING, hub_server,
 from rembuk.nats_accounts import REGION, USER, to_include
 from rembuk.region import BadRegionName, require_name
 from rembuk.region_nats import linked_within
-from rich.markup import escape
 
 from rembuk_cli.home import Home, write_private, write_private_json
 from rembuk_cli.hub_home import Gate, HubHome
-from rembuk_cli.options import cannot_run, out
+from rembuk_cli.options import cannot_run
+from rembuk_cli.terminal import escape, out
 
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,9 +9,9 @@ from typing import Annotated, NoReturn
 
 import typer
 from rembuk.hub_regions import DOMAIN
-from rich.console import Console
 
 from rembuk_cli.home import Home, Running, usual_place
+from rembuk_cli.terminal import err
 
 WRONG, CANNOT_RUN = 1, 2
 """Exit codes beside 0: something is wrong with what was looked at; the command could not do its work."""
@@ -29,24 +29,6 @@ PortBase = Annotated[
     ),
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
-
-WIDE = 1000
-"""Columns where there is no terminal: enough for any table."""
-
-
-def _console(stderr: bool) -> Console:
-    """It breaks no line in two (a terminal does so itself): what is broken cannot be pasted."""
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = WIDE
-    return console
-
-
-out = _console(stderr=False)
-"""What was asked for."""
-err = _console(stderr=True)
-"""Progress and complaints, so that they never stand between results."""
-
 
 _options = ContextVar("_options", default="")
 """How a command that we suggest finds the region that ours is about."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rembuk.embedded import EmbeddedError
-from rich.markup import escape
 
 from rembuk_cli.home import Home
-from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, require_running, suggested
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, require_running, suggested
 from rembuk_cli.services import ask_each, require_service
+from rembuk_cli.terminal import err, escape, out, write_json
 
 if TYPE_CHECKING:
     from rembuk.partners import Partner, Partners
@@ -109,7 +109,7 @@ def add(
     urls, nats = _urls(home, services), _nats(home, services)
     if as_json:
         listed = msgspec.to_builtins(_listed(partner))
-        print(msgspec.json.format(msgspec.json.encode(listed | credentials | {"urls": urls, "nats": nats})).decode())
+        write_json(msgspec.json.format(msgspec.json.encode(listed | credentials | {"urls": urls, "nats": nats})))
     else:
         out.print(f"[bold]{name}[/] may read {_scope(_listed(partner))}; this is shown once:")
         for what, secret in credentials.items():
@@ -137,7 +137,7 @@ def list_(region: RegionName = "jatim", data: Data = None, as_json: Json = False
                 sent.setdefault(partner, {})[service] = Sent(**row)
     listed = [_listed(one, sent.get(one.name, {})) for one in _partners(home).read()]
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(listed)).decode())
+        write_json(msgspec.json.format(msgspec.json.encode(listed)))
     elif not listed:
         out.print(f"nobody is a partner; add one with: {suggested('partner add')}")
     else:
@@ -162,7 +162,7 @@ def revoke(name: Name, region: RegionName = "jatim", data: Data = None, as_json:
         cannot_run(escape(str(error)))
     _admit(home)
     if as_json:
-        print(msgspec.json.encode(_listed(revoked)).decode())
+        write_json(msgspec.json.encode(_listed(revoked)))
     else:
         out.print(f"[bold]{name}[/] is no partner any more")
 
@@ -192,7 +192,7 @@ def replay(
     told = ask_each(home.running_region(require_running(home)), _SET_BACK, name, after, services=services)
     for one, [row] in told:
         if as_json:
-            print(msgspec.json.encode({"service": one, "after": after, "head": row["head"]}).decode())
+            write_json(msgspec.json.encode({"service": one, "after": after, "head": row["head"]}))
         else:
             out.print(
                 f"{one}: {name} is sent its part of the positions {after + 1:,} to {row['head']:,}, and what comes"

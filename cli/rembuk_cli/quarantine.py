@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.markup import escape
 
-from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, out, region_or_hub, require_running
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, region_or_hub, require_running
 from rembuk_cli.servers import database
 from rembuk_cli.services import ask_each, told_by
+from rembuk_cli.terminal import err, escape, escape_lines, out, write_json
 
 if TYPE_CHECKING:
     from rembuk.region import Region
@@ -63,7 +63,7 @@ def list_(region: RegionName = "jatim", data: Data = None, as_json: Json = False
     """
     held = _held(_region(region, data))
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(held)).decode())
+        write_json(msgspec.json.format(msgspec.json.encode(held)))
     else:
         for one in held:
             out.print(
@@ -91,12 +91,12 @@ def show(aggregate: Aggregate, region: RegionName = "jatim", data: Data = None, 
         cannot_run(f"nothing of {escape(aggregate)} is in quarantine")
     for event in events:
         if as_json:
-            print(msgspec.json.encode(event).decode())
+            write_json(msgspec.json.encode(event))
             continue
         out.print(
             f"[bold]{event['service']} {event['follower']}[/] of {event['stream']}, position {event['position']:,}: "
-            f"{escape(event['type'])}\n{escape(event['error'].strip())}\n{escape(event['headers'])}\n"
-            f"{escape(event['data'])}\n"
+            f"{escape(event['type'])}\n    {escape_lines(event['error'].strip())}\n    {escape(event['headers'])}\n"
+            f"    {escape(event['data'])}\n"
         )
 
 
@@ -190,7 +190,7 @@ def _retry(region: Region, held: Sequence[Held], as_json: bool) -> None:
 
 
 def _tell_left(one: Held, left: int) -> None:
-    print(msgspec.json.encode({"aggregate": one.aggregate, "follower": str(one), "left": left}).decode())
+    write_json(msgspec.json.encode({"aggregate": one.aggregate, "follower": str(one), "left": left}))
 
 
 async def _skip(region: Region, held: Held, why: str) -> bool:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rembuk.hub_regions import DOMAIN
-from rich.markup import escape
 
 from rembuk_cli.options import (
     WRONG,
@@ -16,13 +15,13 @@ from rembuk_cli.options import (
     RegionName,
     cannot_run,
     home_of,
-    out,
     region_or_hub,
     require_running,
     suggested,
 )
 from rembuk_cli.replay import AsOf, changes, position_or_time
 from rembuk_cli.services import Step, require_service, told_by, watched
+from rembuk_cli.terminal import escape, out, write_json
 
 
 def rebuild(
@@ -54,7 +53,9 @@ def rebuild(
     seen = home.running_region(require_running(home))
     if discard:
         [schemas] = map(json.loads, told_by(seen, service, "rebuild", "discard"))
-        print(json.dumps(schemas)) if as_json else out.print(f"given up: {', '.join(schemas) or 'there was nothing'}")
+        write_json(json.dumps(schemas)) if as_json else out.print(
+            f"given up: {', '.join(schemas) or 'there was nothing'}"
+        )
         return
     what = ["as-of", position_or_time(as_of)] if as_of else ["compare" if compare else "swap"]
     differences = quarantined = 0
@@ -62,7 +63,7 @@ def rebuild(
         told_by(seen, service, "rebuild", *what), lambda step: f"{step['follower']} of {step['stream']}"
     ):
         if as_json:
-            print(json.dumps(step, ensure_ascii=False))
+            write_json(json.dumps(step, ensure_ascii=False))
         else:
             _show(service, step)
         if step["kind"] == "compared":

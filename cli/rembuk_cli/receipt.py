@@ -13,9 +13,9 @@ from uuid import UUID
 
 import msgspec
 import typer
-from rich.markup import escape
 
-from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, require_running
+from rembuk_cli.terminal import err, escape, out, write, write_json
 
 if TYPE_CHECKING:
     from rembuk.receipt import Proven
@@ -68,7 +68,7 @@ def verify(
     found = contradictions(known)
     if as_json:
         answer = {"files": judged, "contradictions": found}
-        print(msgspec.json.format(msgspec.json.encode(answer)).decode())
+        write_json(msgspec.json.format(msgspec.json.encode(answer)))
     else:
         for one in judged:
             _show(one)
@@ -94,7 +94,7 @@ def get(
     with err.status("waiting for the next tree head"):
         receipt = _fetched(f"{problems}/{_id_of(problems, report)}/receipt")
     if to is None:
-        print(receipt, end="")
+        write(receipt)
     else:
         to.write_text(receipt)
 
@@ -106,7 +106,7 @@ def keys(region: RegionName = "jatim", data: Data = None) -> None:
     Example: rembuk receipt keys > keys
     """
     for url in require_running(home_of(region, data)).urls.values():
-        print(_fetched(f"{url}/v1/log/keys"), end="")
+        write(_fetched(f"{url}/v1/log/keys"))
 
 
 def _id_of(problems: str, report: str) -> str:
@@ -158,7 +158,8 @@ def _show(judged: Judged) -> None:
         return
     found: Proven = judged.proven
     event = found.event
-    out.print(f"[bold]{escape(judged.file)}[/]: {'a promise' if found.promise else 'a receipt'} of {found.origin}")
+    kind = "a promise" if found.promise else "a receipt"
+    out.print(f"[bold]{escape(judged.file)}[/]: {kind} of {escape(found.origin)}")
     lines = [
         f"region {event.region}, {event.service}, position {event.position:,}",
         f"{event.type} {event.id}, version {event.version} of {event.aggregate}",

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 from rembuk.streams import stream_name
-from rich.markup import escape
 
-from rembuk_cli.options import WRONG, Data, Json, RegionName, err, home_of, out, require_running, suggested
+from rembuk_cli.options import WRONG, Data, Json, RegionName, home_of, require_running, suggested
 from rembuk_cli.services import Step, require_service, set_back, told_by, watched
+from rembuk_cli.terminal import err, escape, out, write_json
 
 
 def reconcile(
@@ -42,7 +42,7 @@ def reconcile(
     lines = told_by(running, service, "reconcile", *(["anew"] if anew else []))
     for step in watched(lines, lambda step: f"{step['what']} {service}"):
         if as_json:
-            print(json.dumps(step))
+            write_json(json.dumps(step))
         else:
             _show(service, step)
         if step["kind"] == "reconciled":

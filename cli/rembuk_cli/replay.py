@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.markup import escape
 
 from rembuk_cli.events import COLOURS, moment, shortened
-from rembuk_cli.options import Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.servers import Unable
 from rembuk_cli.services import ask_each, told_by
+from rembuk_cli.terminal import err, escape, out, write_json
 
 Row = dict[str, Any]
 State = dict[str, list[Row]]
@@ -53,7 +53,7 @@ def replay(
         for line in told_by(seen, service, "replay", str(aggregate), *([until] if until else [])):
             step, told = json.loads(line), told + 1
             if as_json:
-                print(json.dumps(step, ensure_ascii=False))
+                write_json(json.dumps(step, ensure_ascii=False))
             else:
                 show(service, step["event"], changes(before, step["state"]))
             before = step["state"]

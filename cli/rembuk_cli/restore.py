@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rembuk.streams import stream_name
 
-from rembuk_cli.options import Data, Json, RegionName, home_of, out, require_running, suggested
+from rembuk_cli.options import Data, Json, RegionName, home_of, require_running, suggested
 from rembuk_cli.services import ask_each, require_service, set_back, told_by, watched
+from rembuk_cli.terminal import out, write_json
 
 _SEEN = "select coalesce(max(position), 0) as position from checkpoint where stream = $1"
 
@@ -46,7 +47,7 @@ def restore(
     for step in watched(told_by(running, service, "restore", *arguments), lambda _: f"restoring {service}"):
         astray = set_back(running, stream, step["position"]) if accept_loss else []
         if as_json:
-            print(json.dumps(step))
+            write_json(json.dumps(step))
             continue
         out.print(f"{service}: {step['events']:,} events restored, its log is at position {step['position']:,}")
         for other in astray:

@@ -12,11 +12,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rembuk.hub_regions import DOMAIN
 from rembuk.provisioning import SERVICES
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from rembuk_cli.options import cannot_run, err
+from rembuk_cli.options import cannot_run
 from rembuk_cli.servers import Unable, database
+from rembuk_cli.terminal import err, escape
 
 if TYPE_CHECKING:
     from rembuk.region import Region

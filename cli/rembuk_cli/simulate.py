@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rembuk.areas import areas
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rembuk_cli.options import Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.simulation import PROBLEMS_A_DAY
 from rembuk_cli.simulation import simulate as simulated
+from rembuk_cli.terminal import err, escape, out, write_json
 
 if TYPE_CHECKING:
     from rembuk_cli.sender import Sent
@@ -62,7 +62,7 @@ def run(url: str, days: int, seed: int, problems: int | None, area: str, as_json
             cannot_run(escape(str(group.exceptions[0])))
     took = time.monotonic() - started
     if as_json:
-        print(msgspec.json.encode({**msgspec.to_builtins(sent), "seconds": round(took, 3)}).decode())
+        write_json(msgspec.json.encode({**msgspec.to_builtins(sent), "seconds": round(took, 3)}))
     else:
         rate = sent.requests / took if took else 0
         name = areas()[area].name

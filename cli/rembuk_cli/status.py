@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import typer
-from rich.markup import escape
 
 from rembuk_cli.home import Running
-from rembuk_cli.options import WRONG, Data, Json, RegionName, err, home_of, out, require_running
+from rembuk_cli.options import WRONG, Data, Json, RegionName, home_of, require_running
+from rembuk_cli.terminal import err, escape, out, write_json
 
 if TYPE_CHECKING:
     from rembuk_cli.standing import Follower, Mirrored, Service, Standing, Witness
@@ -31,7 +31,7 @@ def status(region: RegionName = "jatim", data: Data = None, as_json: Json = Fals
     with err.status("looking"):
         standing = asyncio.run(look(home, running))
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(standing)).decode())
+        write_json(msgspec.json.format(msgspec.json.encode(standing)))
     else:
         show(running, standing)
     if standing.wrong:
@@ -53,7 +53,7 @@ def show(running: Running, standing: Standing) -> None:
     witnesses = Table("witness", "of", "cosigned")
     for one in standing.services:
         for witness in one.witnesses:
-            witnesses.add_row(witness.name.rpartition("+")[0], one.name, _cosigned(witness))
+            witnesses.add_row(escape(witness.name.rpartition("+")[0]), one.name, _cosigned(witness))
     if witnesses.row_count:
         out.print(witnesses, soft_wrap=False)
     if standing.hub is not None:

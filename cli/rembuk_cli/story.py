@@ -10,8 +10,8 @@ from uuid import uuid4
 import httpx
 from rembuk.areas import areas
 
-from rembuk_cli.options import out
 from rembuk_cli.sink import Hook, Mail, Sink
+from rembuk_cli.terminal import out
 from rembuk_cli.watching import Watch
 
 DISTRICT = "35.78.08"

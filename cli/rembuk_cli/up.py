@@ -16,12 +16,12 @@ import typer
 from rembuk.hub_regions import Invitation
 from rembuk.lifeline import end_with_us
 from rembuk.region import BadRegionName, require_name
-from rich.markup import escape
 
 from rembuk_cli.down import stop
 from rembuk_cli.home import Home, Plan, Running, choose_ports, passed_on
-from rembuk_cli.options import WRONG, Data, PortBase, RegionName, cannot_run, err, home_of, out, suggested
+from rembuk_cli.options import WRONG, Data, PortBase, RegionName, cannot_run, home_of, suggested
 from rembuk_cli.supervisor import answers_ready
+from rembuk_cli.terminal import err, escape, out
 
 PATIENCE_S = 30.0
 """How long `up` waits for a region that runs already."""

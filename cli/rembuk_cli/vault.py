@@ -16,10 +16,10 @@ import msgspec
 import typer
 from rembuk.key_setting import BadKey, create
 from rembuk.provisioning import SERVICES
-from rich.markup import escape
 
-from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, err, home_of, out, require_running
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.services import ask_each, told_by
+from rembuk_cli.terminal import err, escape, out, write_json
 
 if TYPE_CHECKING:
     from rembuk.region import Region
@@ -51,7 +51,7 @@ def status(region: RegionName = "jatim", data: Data = None, as_json: Json = Fals
     seen, path = _region(region, data)
     keys = _wrapped(seen, path)
     if as_json:
-        print(msgspec.json.encode(keys).decode())
+        write_json(msgspec.json.encode(keys))
     for key in () if as_json else keys:
         role = "current" if key.current else "older" if key.at_hand else "[red]NOT AT HAND[/]"
         told = ", ".join(f"{service} {many:,}" for service, many in key.persons.items()) or "nobody"
@@ -84,7 +84,7 @@ def rotate(
     except (OSError, BadKey) as error:
         cannot_run(escape(str(error)))
     if as_json:
-        print(json.dumps({"key_id": current, "persons": taken_over}))
+        write_json(json.dumps({"key_id": current, "persons": taken_over}))
     else:
         out.print(f"{current} is the region's key, {taken_over:,} keys of persons went over to it; back {path} up")
 

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rembuk.hub_regions import DOMAIN
 from rembuk.provisioning import SERVICES
-from rich.markup import escape
 
 from rembuk_cli.home import Home
 from rembuk_cli.options import (
@@ -19,9 +18,7 @@ from rembuk_cli.options import (
     Json,
     RegionName,
     cannot_run,
-    err,
     home_of,
-    out,
     region_or_hub,
     require_running,
     suggested,
@@ -29,6 +26,7 @@ from rembuk_cli.options import (
 from rembuk_cli.rebuild import show_comparison
 from rembuk_cli.servers import Unable
 from rembuk_cli.services import Step, require_service, side_by_side, told_by, watched
+from rembuk_cli.terminal import err, escape, escape_lines, out, write_json
 
 RUNBOOK = "docs/runbook.md, “Was anything altered?”"
 
@@ -67,7 +65,7 @@ def verify(
                 lambda step: f"read models of {step['stream']}" if "stream" in step else "log and stream",
             ):
                 if as_json:
-                    print(json.dumps({"service": one, **step}, ensure_ascii=False))
+                    write_json(json.dumps({"service": one, **step}, ensure_ascii=False))
                 else:
                     _show(one, step)
                 match step:
@@ -76,7 +74,7 @@ def verify(
                     case {"kind": "compared"}:
                         wrong += step["only_live"] + step["only_new"] + step["changed"]
         except Unable as error:  # the other services are looked at all the same
-            err.print(escape(str(error)))
+            err.print(escape_lines(str(error)))
             unseen = True
     if wrong:
         err.print(f"what to do: {RUNBOOK}")

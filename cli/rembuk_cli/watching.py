@@ -9,12 +9,11 @@ from typing import TypeVar
 from uuid import UUID
 
 from rembuk.region import Region
-from rich.markup import escape
 
 from rembuk_cli.events import show
 from rembuk_cli.log_reading import Told, Wanted, follow_streams
-from rembuk_cli.options import out
 from rembuk_cli.sink import Hook, Mail
+from rembuk_cli.terminal import escape, out
 
 T = TypeVar("T")
 PATIENCE_S = 60.0
@@ -54,7 +53,7 @@ class Watch:
             case Hook():
                 signed = "signature right" if message.signed else "[red]signature wrong[/]"
                 about = message.data.get("headline") or "the code that confirms it"
-                out.print(f"         [yellow]webhook[/]       {message.type}, {signed}: {escape(str(about))}")
+                out.print(f"         [yellow]webhook[/]       {escape(message.type)}, {signed}: {escape(str(about))}")
         self._messages.append(message)
         self._telling.add(task := asyncio.create_task(self._tell()))
         task.add_done_callback(self._telling.discard)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
@@ -19,8 +19,10 @@ from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
 from rembuk_cli.__main__ import app
 from rembuk_cli.home import Home
+from typer import rich_utils
 from typer.core import TyperGroup
 from typer.main import get_command
+from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -42,19 +44,32 @@ def refused(said: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def helps(group: TyperGroup, called: str = "rembuk") -> Iterator[tuple[str, str]]:
-    """How each command is called, and its help."""
+def commands(group: TyperGroup, called: str = "rembuk") -> Iterator[tuple[str, Any]]:
+    """How each command is called; groups of commands are among them."""
+    yield called, group
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
-            yield from helps(command, f"{called} {name}")
+            yield from commands(command, f"{called} {name}")
         else:
-            yield f"{called} {name}", command.help or ""
+            yield f"{called} {name}", command
 
 
 def test_every_command_shows_an_example_of_itself() -> None:
-    told = dict(helps(cast(TyperGroup, get_command(app))))
+    told = [one for one in commands(cast(TyperGroup, get_command(app))) if not isinstance(one[1], TyperGroup)]
     assert len(told) > 25
-    assert [called for called, said in told.items() if called not in said.partition("Example: ")[2]] == []
+    assert [called for called, one in told if called not in (one.help or "").partition("Example: ")[2]] == []
+
+
+def test_no_help_loses_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks like markup, `[parquet]`, is swallowed by it."""
+    monkeypatch.setattr(rich_utils, "MAX_WIDTH", 2000)
+    lost = {}
+    for called, command in commands(cast(TyperGroup, get_command(app))):
+        shown = CliRunner().invoke(app, [*called.split()[1:], "--help"]).output
+        texts = [command.help or "", *(getattr(one, "help", None) or "" for one in command.params)]
+        if words := {word for text in texts for word in text.split()} - set(shown.split()):
+            lost[called] = words
+    assert lost == {}
 
 
 @contextmanager
