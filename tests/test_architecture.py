@@ -29,6 +29,8 @@ OWN_ROOMS = {
     "reports": {"briefs", "directory", "retention"},
     "hub": {"absent", "answering", "forwarding", "mirrors", "regions", "watching"},
 }
+PUBLIC_IN_SPITE = {"_replace", "_asdict", "_exit"}
+"""Names of the standard library that begin with _ lest they meet a field's, and os._exit."""
 UNUSED_ROOMS = {"hub": {"commands", "reactions"}}
 
 
@@ -118,6 +120,42 @@ def test_a_migrations_file_begins_with_its_revision_and_they_follow_one_another(
         assert told == {"revision": path.name.partition("_")[0], "down_revision": before}
         before = told["revision"]
     assert newest_shape(service) == before
+
+
+def private_names(source: str) -> list[str]:
+    """Those that another file keeps to itself: imported, asked of anything but self or cls, or set by their text."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.ImportFrom(module=module, names=names):
+                found += [*(module or "").split("."), *(one.name for one in names)]
+            case ast.Import(names=names):
+                found += [part for one in names for part in one.name.split(".")]
+            case ast.Attribute(value=ast.Name(id="self" | "cls")):
+                pass
+            case ast.Attribute(attr=attr):
+                found.append(attr)
+            case ast.Call(func=ast.Name(id=how) | ast.Attribute(attr=how), args=[_, ast.Constant(value=str(name)), *_]):
+                found += [name] * how.endswith("attr")
+    return [one for one in found if re.fullmatch(r"_[^_].*", one) and one not in PUBLIC_IN_SPITE]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from rembuk.relay import _PubAck", "from rembuk._relay import Relay", "import rembuk._relay", "vault._ask()",
+        "vault.pool._closed = True", "monkeypatch.setattr(vault, '_ask', 1)", "getattr(vault, '_ask')",
+    ],
+)  # fmt: skip
+def test_a_private_name_is_found(line: str) -> None:
+    assert private_names(line)
+    assert private_names("self._mine = parts._replace(path='').geturl()") == []
+
+
+def test_no_test_knows_a_private_name() -> None:
+    """What a test knows, nobody may change."""
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    assert {str(file): names for file in tests if (names := private_names(file.read_text()))} == {}
 
 
 def test_every_measure_is_run_by_make_bench_and_thus_by_its_tiny_form() -> None:

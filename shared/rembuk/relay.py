@@ -30,9 +30,9 @@ PACE_S = 0.005
 BUSY, BUSY_PACE_S = 16, 0.03
 """How long a batch that is not full is followed by none, longer after one of `BUSY` events or more: under load they
 gather, a lone one waits for nobody."""
+ACK_TIMEOUT_S = 3.0
 LOCK = "select pg_advisory_lock(hashtext('rembuk relay'))"
 
-_ACK_TIMEOUT_S = 3.0
 _SERVERS_AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
 
 _log = structlog.get_logger(__name__)
@@ -72,7 +72,7 @@ class Relay:
         self.stream = streams.stream_name(region, service)
         self._prefix = streams.subject_prefix(region, service)
         self._news = asyncio.Event()
-        self._connection = KeptConnection(log_url, f"{service} relay", self._lead)
+        self.connection = KeptConnection(log_url, f"{service} relay", self._lead)
         self._decode_ack = msgspec.json.Decoder(_PubAck).decode
         self._live_after = 0
 
@@ -90,14 +90,14 @@ class Relay:
                     await asyncio.sleep(0.05)
                 except _SERVERS_AWAY as error:
                     _log.warning("relay waits for its servers", stream=self.stream, error=repr(error))
-                    self._connection.drop()
+                    self.connection.drop()
                     await asyncio.sleep(0.5)
         finally:
-            self._connection.drop()
+            self.connection.drop()
 
     async def relay(self) -> None:
         """Publish everything beyond the stream's tail, then whatever the log announces; raises when it cannot."""
-        connection = await self._connection.get()
+        connection = await self.connection.get()
         tail = await self.checked_tail(connection)
         self._live_after = await connection.fetchval("select position from log.head")
         while True:
@@ -172,7 +172,7 @@ class Relay:
         """Publish and wait for the broker's word; with `commits` it has to say that so many were stored."""
         lines = nats_wire.parse_header_lines(header.encode())
         try:
-            reply = await self._broker.request(subject, row["data"].encode(), timeout=_ACK_TIMEOUT_S, headers=lines)
+            reply = await self._broker.request(subject, row["data"].encode(), timeout=ACK_TIMEOUT_S, headers=lines)
         except (nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
             raise _Again(f"no answer behind {tail}: {error!r}") from error
         ack = self._decode_ack(reply.data) if reply.data else _PubAck()

@@ -25,7 +25,7 @@ from rembuk.event import Event
 from rembuk.hub_regions import ADDRESSED, INBOX, REGIONS, STANDING
 from rembuk.inbox import Inbox, inbox_config
 from rembuk.streams import inbox_name, stream_name
-from rembuk.testing.federation import _connected, publish
+from rembuk.testing.federation import connected, publish
 from rembuk.testing.services import eventually
 from rembuk.worker import connect
 
@@ -227,7 +227,7 @@ async def test_a_region_reads_its_own_inbox_alone_and_writes_into_none(hub: Hub)
     origin, receiver, curious = await hub.begun(3)
     await told(hub, origin, referred(origin, receiver))
     assert len(await inbox(hub, receiver)) == 1
-    async with _connected(hub.federation.regions[curious].url) as client:
+    async with connected(hub.federation.regions[curious].url) as client:
         jetstream = client.jetstream()
         await jetstream.add_stream(inbox_config(receiver))  # under the name of another, in its own server
         await jetstream.publish(f"inbox.{receiver}.x", b"forged")
@@ -243,9 +243,9 @@ async def test_a_region_reads_its_own_inbox_alone_and_writes_into_none(hub: Hub)
 async def test_an_answer_goes_to_an_inbox_and_nowhere_else(hub: Hub) -> None:
     region = hub.admitted()
     client = await connect(hub.federation.regions[region].url, "test", inbox=INBOX)
-    async with hub.federation.at_hub(region) as jetstream:
-        elsewhere = await jetstream._nc.subscribe("elsewhere")
-        await jetstream._nc.flush()
+    async with hub.federation.client_at_hub(region) as hearing:
+        elsewhere = await hearing.subscribe("elsewhere")
+        await hearing.flush()
         assert await inbox(hub, region) == []  # by now the hub answers
         for question in (STANDING, REGIONS, ADDRESSED):
             await client.publish(question, b"0", reply="elsewhere")
@@ -258,9 +258,9 @@ async def test_an_answer_goes_to_an_inbox_and_nowhere_else(hub: Hub) -> None:
 async def test_a_hub_cannot_write_into_a_regions_own_inbox(hub: Hub) -> None:
     region = hub.admitted()
     assert await inbox(hub, region) == []
-    async with hub.federation.at_hub(region) as jetstream:
-        await jetstream._nc.publish(f"inbox.{region}.forged", b"x")
-        await jetstream._nc.flush()
+    async with hub.federation.client_at_hub(region) as client:
+        await client.publish(f"inbox.{region}.forged", b"x")
+        await client.flush()
     await asyncio.sleep(0.5)
     assert await inbox(hub, region) == []
 

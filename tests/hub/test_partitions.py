@@ -138,9 +138,9 @@ async def test_a_question_of_a_mirrors_that_was_lost_with_the_link_is_asked_agai
     async def heed(_: Msg) -> None:
         asked.set()
 
-    async with lone.federation.at_hub(lone.name) as jetstream:
+    async with lone.federation.client_at_hub(lone.name) as client:
         stream = stream_name(lone.name, "reports")
-        await jetstream._nc.subscribe(f"$JS.{lone.name}.API.CONSUMER.CREATE.{stream}", cb=heed)
+        await client.subscribe(f"$JS.{lone.name}.API.CONSUMER.CREATE.{stream}", cb=heed)
         lone.link.stall()
         async with lone.under_load() as clients:
             await clients.more(50)

@@ -70,8 +70,8 @@ async def test_a_question_that_a_region_which_is_there_has_not_got_is_answered_f
     await hub.told(region, reported())
     hub.comes_to(region, "stalled", 0)
     question = f"$JS.{region}.API.CONSUMER.CREATE.{stream_name(region, 'reports')}"
-    async with hub.federation.at_hub(region) as jetstream:
-        answer = await jetstream._nc.request(question, b'{"config": {"name": "JS_MIRROR_x"}}', timeout=20)
+    async with hub.federation.client_at_hub(region) as client:
+        answer = await client.request(question, b'{"config": {"name": "JS_MIRROR_x"}}', timeout=20)
     assert msgspec.json.decode(answer.data)["error"]["code"] == 503
 
 

@@ -137,10 +137,10 @@ class Regions:
                     speaker.taken_from[event.subject] = said[1]
             elif event.subject in speaker.taken_from:
                 letters.append((speaker.taken_from[event.subject], event))
-        asyncio.run(self._deliver(letters))
+        asyncio.run(self.deliver(letters))
         return len(letters)
 
-    async def _deliver(self, letters: list[tuple[str, CloudEvent]]) -> None:
+    async def deliver(self, letters: list[tuple[str, CloudEvent]]) -> None:
         client = await connect(self._nats_url, "carrier")
         for to, event in letters:
             await client.jetstream().add_stream(inbox_config(to))
@@ -360,7 +360,7 @@ def test_the_answers_of_two_regions_count_both_though_one_id_is_theirs(regions: 
     [said] = [event for event in events if (event.subject, event.type) == (problem, "ReferralDeclined")]
     data = msgspec.json.encode(answer | {"origin": origin.name, "to": third})
     as_third = msgspec.structs.replace(said, region=third, source=f"/polmas/{third}/reports", data=msgspec.Raw(data))
-    asyncio.run(regions._deliver([(origin.name, as_third)]))
+    asyncio.run(regions.deliver([(origin.name, as_third)]))
     origin.sees(problem, status="verified", referred_to=None)
 
 

@@ -221,7 +221,7 @@ def test_a_pid_file_that_names_another_process_is_not_believed(kind: Kind, make:
     server = make(kind)
     server.start()
     server.kill()
-    pid_file = server._pid_file
+    [pid_file] = server.data.rglob("*.pid")
     with innocent_process(pid_file.stat().st_uid) as innocent:
         pid_file.write_text("\n".join([str(innocent), *pid_file.read_text().split("\n")[1:]]))
         assert server.pid is None

@@ -60,22 +60,22 @@ class Watched:
     """A source that remembers what was read of it, and may give so many pages only, small ones then."""
 
     def __init__(self, source: Ending, pages: int | None) -> None:
-        self._source, self._pages = source, pages
+        self.source, self._pages = source, pages
         self.read: list[int] = []
 
     async def after(self, position: int, limit: int) -> list[Msg]:
         if self._pages is None:
-            messages = await self._source.after(position, limit)
+            messages = await self.source.after(position, limit)
         elif self._pages:
             self._pages -= 1
-            messages = await self._source.after(position, 50)
+            messages = await self.source.after(position, 50)
         else:
             raise ConnectionError("cut off")
         self.read += map(sequence, messages)
         return messages
 
     async def end(self) -> int:
-        return await self._source.end()
+        return await self.source.end()
 
 
 @asynccontextmanager
@@ -347,7 +347,7 @@ async def test_a_model_whose_checkpoint_is_beyond_the_end_is_compared_there_and_
 ) -> None:
     async with rebuilding(live) as (rebuild, source), owner_of(live) as owner:
         if from_stream:
-            source._source = StreamSource(broker, live.stream)
+            source.source = StreamSource(broker, live.stream)
         await owner.execute("update checkpoint set position = 5000")
         assert told(await steps_of(rebuild.compare()), Compared) == [Compared("tally", 8, 0, 0, 0)]
         with pytest.raises(CannotRebuild, match=f"checkpoint of {FOLLOWER} is 5000, beyond the end of .*, 1000"):

@@ -23,7 +23,7 @@ AWAY = (AssertionError, nats.errors.Error, nats.js.errors.Error)
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A relay that waits for the broker's word for one second instead of ten."""
-    monkeypatch.setattr(relay_module, "_ACK_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(relay_module, "ACK_TIMEOUT_S", 1.0)
 
 
 def relay_of(region: TallyRegion, broker: Client) -> Relay:
@@ -35,7 +35,7 @@ async def relayed_once(relay: Relay) -> None:
     try:
         await asyncio.wait_for(relay.relay(), 10)
     finally:
-        relay._connection.drop()
+        relay.connection.drop()
 
 
 async def becomes_level(log: EventLog, broker: Client, region: TallyRegion) -> None:

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from itertools import count
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rembuk import vault as vault_module
 from rembuk.codec import Codec
 from rembuk.contracts.privacy import Opened, PersonErased, SealedDataOpened
-from rembuk.database import connect
+from rembuk.database import borrowed, connect
 from rembuk.erasing import Eraser
 from rembuk.event import Metadata
 from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
@@ -101,45 +104,49 @@ async def test_appends_with_many_keys_one_and_none_share_a_commit(
     assert {key.person for one in new for key in one} <= await kept(database)
 
 
+@pytest.fixture
+async def forgetful(region: TallyRegion) -> AsyncIterator[Vault]:
+    """Another process's, which remembers no key yet."""
+    vault = Vault(region.url, KEYS)
+    await vault.start()
+    yield vault
+    await vault.stop()
+
+
 async def test_a_page_is_opened_with_one_question_and_in_its_order(
-    vault: Vault, monkeypatch: pytest.MonkeyPatch
+    vault: Vault, forgetful: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = [uuid4() for _ in range(5)]
-    persons = [uuid4(), *(one := uuid4(),) * 2, uuid4(), uuid4()]
+    persons = [uuid4(), *(uuid4(),) * 2, uuid4(), uuid4()]
     texts = [
         (await vault.seal(person, event, str(number)), event)
         for number, (person, event) in enumerate(zip(persons, events, strict=True))
     ]
     await vault.erase(persons[3])
-    vault._kept.clear()
-    asked: list[str] = []
-    ask = vault._ask
+    questions = count()
 
-    async def counted(query: str, *arguments: object) -> list[asyncpg.Record]:
-        asked.append(query)
-        return await ask(query, *arguments)
+    def counted(pool: asyncpg.Pool) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        next(questions)
+        return borrowed(pool)
 
-    monkeypatch.setattr(vault, "_ask", counted)
-    assert await vault.open_many(texts) == ["0", "1", "2", None, "4"]
-    assert len(asked) == 1
-    assert await vault.open_many(texts[:2]) == ["0", "1"]
-    assert len(asked) == 1
-    assert await vault.open_many([]) == []
-    assert one in vault._kept
+    monkeypatch.setattr(vault_module, "borrowed", counted)
+    assert await forgetful.open_many(texts) == ["0", "1", "2", None, "4"]
+    assert await forgetful.open_many(texts[:3]) == ["0", "1", "2"]
+    assert await forgetful.open_many([]) == []
+    assert next(questions) == 1
 
 
 async def test_what_somebody_tampered_with_takes_nothing_else_of_a_page_with_it(
-    database: asyncpg.Connection, vault: Vault
+    database: asyncpg.Connection, vault: Vault, forgetful: Vault
 ) -> None:
     events, persons = [uuid4() for _ in range(4)], [uuid4() for _ in range(4)]
     texts = [(await vault.seal(*pair, "sound"), pair[1]) for pair in zip(persons, events, strict=True)]
     texts[1] = (texts[1][0], uuid4())
     await vault.erase(persons[2])
     await database.execute("update vault_key set wrapped = $1 where person = $2", bytes(60), persons[3])
-    vault._kept.clear()
     with pytest.raises(Tampered):
-        await vault.open_many(texts)
-    first, elsewhere, erased, spoilt_key = await vault.open_each(texts)
+        await forgetful.open_many(texts)
+    first, elsewhere, erased, spoilt_key = await forgetful.open_each(texts)
     assert (first, type(elsewhere), erased, type(spoilt_key)) == ("sound", Tampered, None, Tampered)
 
 
@@ -175,14 +182,17 @@ async def test_what_was_erased_since_is_destroyed_and_nothing_asked_twice(
     log: EventLog, vault: Vault, region: TallyRegion, database: asyncpg.Connection
 ) -> None:
     """As after a crash between recording an erasure and destroying the key."""
-    eraser = Eraser(region.url)
-    for _ in range(2):
-        person = uuid4()
+    eraser, persons = Eraser(region.url), [uuid4(), uuid4()]
+    for person in persons:
         await vault.seal(person, uuid4(), "x")
+    backup = [tuple(row) for row in await database.fetch("select person, wrapped, key_id from vault_key")]
+    for person in persons:
         await log.append(uuid4(), 0, [uuid4()], [PersonErased("", person, "other")])
         assert await eraser.destroy() == 1
-    assert eraser._position == await log.head() == 2
     assert await kept(database) == set()
+    await database.executemany("insert into vault_key (person, wrapped, key_id) values ($1, $2, $3)", backup)
+    assert await eraser.destroy() == 0
+    assert await kept(database) == set(persons)
 
 
 async def test_an_opening_is_a_fact_of_a_journal_beside_the_aggregate(log: EventLog) -> None:

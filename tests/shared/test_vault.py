@@ -4,8 +4,8 @@ import asyncio
 import base64
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rembuk import vault as vault_module
-from rembuk.database import Unavailable
+from rembuk.database import Unavailable, borrowed
 from rembuk.key_setting import BadKey
 from rembuk.region_key import RegionKey, RegionKeys, Tampered, WrongRegionKey
 from rembuk.vault import (
@@ -54,7 +54,7 @@ async def database(postgres_url: str) -> AsyncIterator[str]:
     await connection.execute(SCHEMA)
     await connection.close()
     yield url
-    await server.execute(f"drop database {name} with (force)")
+    await server.execute(f"drop database if exists {name} with (force)")
     await server.close()
 
 
@@ -313,17 +313,17 @@ async def test_a_key_read_while_its_person_is_erased_is_not_remembered(
     person, event_id = uuid4(), uuid4()
     async with opened(url, clock=Clock()) as vault, opened(url) as sealer:
         sealed = await sealer.seal(person, event_id, CANARY)
-        ask: Callable[..., Awaitable[Any]] = vault._ask
         read, erased = asyncio.Event(), asyncio.Event()
 
-        async def answer_late(query: str, *arguments: object) -> Any:
-            row = await ask(query, *arguments)
-            if query.startswith("select"):
+        @asynccontextmanager
+        async def the_first_returns_late(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+            async with borrowed(pool) as connection:
+                yield connection
+            if not read.is_set():
                 read.set()
                 await erased.wait()
-            return row
 
-        monkeypatch.setattr(vault, "_ask", answer_late)
+        monkeypatch.setattr(vault_module, "borrowed", the_first_returns_late)
         opening = asyncio.create_task(vault.open(sealed, event_id))
         await read.wait()
         assert await vault.erase(person)
@@ -347,25 +347,31 @@ async def test_a_key_remade_elsewhere_is_asked_for_before_anything_is_called_tam
 
 
 async def test_keys_are_remembered_for_a_bounded_number_of_persons(
-    vault: Vault, monkeypatch: pytest.MonkeyPatch
+    new_url: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert KEPT_KEYS == 1_000
     monkeypatch.setattr(vault_module, "KEPT_KEYS", 3)
-    vault._kept.clear()
     event_id, often = uuid4(), uuid4()
-    await vault.seal(often, event_id, "x")
     others = [uuid4() for _ in range(5)]
-    for other in others:
-        await vault.seal(other, event_id, "x")
-        await vault.seal(often, event_id, "x")
-    assert list(vault._kept) == [others[3], others[4], often]
+    async with opened(new_url, clock=Clock()) as vault:
+        sealed = {often: await vault.seal(often, event_id, "x")}
+        for other in others:
+            sealed[other] = await vault.seal(other, event_id, "x")
+            await vault.seal(often, event_id, "x")
+        await sql(postgres_url, f"drop database {new_url.rpartition('/')[2]} with (force)")
+        remembered = set()
+        for person, text in sealed.items():
+            with suppress(Unavailable):
+                assert await vault.open(text, event_id) == "x"
+                remembered.add(person)
+    assert remembered == {others[3], others[4], often}
 
 
-async def test_a_remembered_key_serves_while_the_database_is_away(url: str) -> None:
+async def test_a_remembered_key_serves_while_the_database_is_away(new_url: str, postgres_url: str) -> None:
     person, event_id = uuid4(), uuid4()
-    async with opened(url, clock=Clock()) as vault:
+    async with opened(new_url, clock=Clock()) as vault:
         sealed = await vault.seal(person, event_id, CANARY)
-        await vault._pool.close()
+        await sql(postgres_url, f"drop database {new_url.rpartition('/')[2]} with (force)")
         assert await vault.open(sealed, event_id) == CANARY
         with pytest.raises(Unavailable):
             await vault.open(sealed.replace(str(person), str(uuid4())), event_id)

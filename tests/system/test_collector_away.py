@@ -25,10 +25,10 @@ class Silent:
     """A region whose collector is not there, and what its processes log."""
 
     def __init__(self, region: RunningRegion, port: int, path: Path) -> None:
-        self.region, self.port, self._path = region, port, path
+        self.region, self.port, self.path = region, port, path
 
     def lines(self, event: str, process: str) -> list[dict[str, Any]]:
-        said = map(json.loads, self._path.read_text().splitlines())
+        said = map(json.loads, self.path.read_text().splitlines())
         return [line for line in said if (line["event"], line["process"]) == (event, process)]
 
 
@@ -42,7 +42,7 @@ def silent(postgres_url: str, nats_url: str, tmp_path: Path, request: pytest.Fix
     }  # fmt: skip
     region = RunningRegion(postgres_url, nats_url, ("reports",), extra)
     silent = Silent(region, port, tmp_path / "log.jsonl")
-    with silent._path.open("ab") as region.output:
+    with silent.path.open("ab") as region.output:
         region.prepare()
         region.start_all()
         yield silent
@@ -69,7 +69,7 @@ def test_a_collector_that_is_away_costs_no_request_and_is_spoken_of_once(silent:
         eventually(back)
         kept = [span for span in collector.spans("append ProblemReported") if span.attributes["rembuk.position"] <= 200]
         assert len(kept) <= 32 + 16  # what the queue holds, and the batch that was on its way
-    assert "while exporting" not in silent._path.read_text()
+    assert "while exporting" not in silent.path.read_text()
     assert [len(silent.lines("spans are lost", process)) for process in ("api", "worker")] == [1, 1]
 
 

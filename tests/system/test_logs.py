@@ -22,11 +22,11 @@ class Logs:
     """What a region's processes have said so far."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     @property
     def text(self) -> str:
-        return self._path.read_text()
+        return self.path.read_text()
 
     def lines(self, event: str, correlation_id: str) -> list[dict[str, Any]]:
         said = [json.loads(line) for line in self.text.splitlines()]
@@ -42,7 +42,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Logs:
 def region(postgres_url: str, nats_url: str, logs: Logs) -> Iterator[RunningRegion]:
     extra = {"REMBUK_WEBHOOK_PRIVATE": "allow", "REMBUK_DELIVERY_ATTEMPTS": "1", "REMBUK_SMTP_URL": "smtp://mail:port"}
     region = RunningRegion(postgres_url, nats_url, ("reports", "notifications"), extra)
-    with logs._path.open("ab") as region.output:
+    with logs.path.open("ab") as region.output:
         region.prepare()
         region.start_all()
         yield region

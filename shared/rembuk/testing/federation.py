@@ -94,15 +94,21 @@ class Federation:
         return reader_seed(self.key, region)
 
     @asynccontextmanager
-    async def at_hub(self, region: str) -> AsyncIterator[JetStreamContext]:
+    async def client_at_hub(self, region: str) -> AsyncIterator[Client]:
         """As the hub's own services see a region's account."""
-        async with _connected(self.hub.url, self.seed(region)) as client:
+        async with connected(self.hub.url, self.seed(region)) as client:
+            yield client
+
+    @asynccontextmanager
+    async def at_hub(self, region: str) -> AsyncIterator[JetStreamContext]:
+        """The streams that they see there."""
+        async with self.client_at_hub(region) as client:
             yield client.jetstream()
 
     @asynccontextmanager
     async def at_region(self, name: str) -> AsyncIterator[JetStreamContext]:
         """As the region's own services see its nats-server, with the streams of all of them."""
-        async with _connected(self.regions[name].url) as client:
+        async with connected(self.regions[name].url) as client:
             for service in SERVICES:
                 await client.jetstream().add_stream(stream_config(name, service))
             yield client.jetstream()
@@ -110,7 +116,7 @@ class Federation:
     @asynccontextmanager
     async def asking(self, name: str) -> AsyncIterator[Client]:
         """As whoever asks the hub from within a region."""
-        async with _connected(self.regions[name].url, inbox=INBOX) as client:
+        async with connected(self.regions[name].url, inbox=INBOX) as client:
             yield client
 
     def _hub_settings(self) -> dict[str, Any]:
@@ -166,7 +172,7 @@ async def publish(
 
 
 @asynccontextmanager
-async def _connected(url: str, seed: str | None = None, inbox: str = "_INBOX") -> AsyncIterator[Client]:
+async def connected(url: str, seed: str | None = None, inbox: str = "_INBOX") -> AsyncIterator[Client]:
     client = await connect(url, "test", seed, inbox)
     try:
         yield client
