@@ -177,8 +177,10 @@ class Home:
 
     def nats(self, region: str, port: int, linked: bool = True) -> EmbeddedNats:
         """The nats-server of the region of this name, which goes its way to the hub where it is to be `linked`."""
-        settings = self.nats_settings(region, linked)
-        return RegionNats(self.data / "nats", port, region, self._nats_password, self.partners, settings)
+        return RegionNats(
+            self.data / "nats", port, region, self._nats_password, self.partners,
+            lambda: self.nats_settings(region, linked),
+        )  # fmt: skip
 
     def password_of_nats(self) -> str:
         """What the region's services say to NATS; made where it is not there yet."""

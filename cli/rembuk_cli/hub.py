@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,17 +12,17 @@ from typing import Annotated
 import msgspec
 import typer
 from rembuk.embedded import HOST, EmbeddedError
-from rembuk.hub_regions import DOMAIN, account
+from rembuk.hub_regions import DOMAIN
 from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
 from rembuk.signed_note import BadVerifierKey, Verifier
 from rich.table import Table
 
 from rembuk_cli.down import stop
-from rembuk_cli.home import Plan, Running, passed_on, usual_place, write_private, write_private_json
+from rembuk_cli.home import Plan, passed_on, usual_place, write_private, write_private_json
 from rembuk_cli.hub_home import Gate, HubHome
+from rembuk_cli.hub_leaves import FOR_NATS_S, cut_off
 from rembuk_cli.hub_nats import nats
 from rembuk_cli.options import WRONG, Data, Json, cannot_run, require_running, suggested
-from rembuk_cli.servers import broker
 from rembuk_cli.terminal import err, escape, out, write_json
 from rembuk_cli.up import CannotStart, already, start, stay, tell
 
@@ -33,9 +32,6 @@ app.command()(nats)
 
 PORT_BASE, LEAF_PORT = 8100, 7422
 WELL = ("level", "behind")
-FOR_NATS_S = 5.0
-"""How long nats-server may take to have heard of a change."""
-
 Name = Annotated[str, typer.Argument(help="The region's name.")]
 
 
@@ -138,7 +134,7 @@ def admit(
             write_private_json(place, invitation)
     except (BadRegionName, BadVerifierKey, OSError, UnicodeDecodeError) as error:
         cannot_run(escape(str(error)))
-    _apply(home)
+    _apply(home, region)
     out.print(f"{region} is admitted; its operators join with: rembuk up --region {region} --hub {place}")
 
 
@@ -156,10 +152,7 @@ def revoke(region: Name, data: Data = None) -> None:
                 break
         else:
             cannot_run(f"{escape(region)} is not admitted; see: {suggested('hub regions')}")
-    _apply(home)
-    if (running := home.running()) is not None and not asyncio.run(_cut_off(home, running, account(region))):
-        err.print(f"[red]{region} is still connected[/]; end that with: {suggested('hub down')}")
-        raise typer.Exit(WRONG)
+    _apply(home, region)
     out.print(f"{region} is turned away")
 
 
@@ -176,22 +169,6 @@ def regions(data: Data = None, as_json: Json = False) -> None:
     for one in known:
         since = f"turned away {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "admitted"
         out.print(f"{one.name:16} {since}, invited {one.admitted_at:%Y-%m-%d %H:%M}")
-
-
-async def _cut_off(home: HubHome, running: Running, of: str) -> bool:
-    """End the connections of an account's leaf nodes: a server that takes its settings anew leaves them as they are.
-    Whether there are none any more."""
-    async with broker(running.nats_url, "rembuk hub revoke", seed=home.operator_seed) as client:
-        deadline = time.monotonic() + FOR_NATS_S
-        while True:
-            told = json.loads((await client.request("$SYS.REQ.SERVER.PING.LEAFZ", timeout=FOR_NATS_S)).data)
-            left = [leaf["id"] for leaf in told["data"].get("leafs") or () if leaf["account"] == of]
-            if not left or time.monotonic() > deadline:
-                return not left
-            for leaf in left:
-                kick = f"$SYS.REQ.SERVER.{told['server']['id']}.KICK"
-                await client.request(kick, json.dumps({"cid": leaf}).encode(), timeout=FOR_NATS_S)
-            await asyncio.sleep(0.3)  # one that comes again before the settings are taken is told to leave again
 
 
 @app.command()
@@ -223,6 +200,8 @@ def status(data: Data = None, as_json: Json = False) -> None:
                 escape(name), escape(one["service"]), coloured, f"{one['position']:,}", behind, escape(answered[:19])
             )
         out.print(table, soft_wrap=False)
+        for said in dict.fromkeys(f"{name}: {one['error']}" for name, one in streams if one["error"]):
+            out.print(f"[red]{escape(said)}[/]")
     if any(one["state"] not in WELL or one["error"] for _, one in streams):
         raise typer.Exit(WRONG)
 
@@ -246,10 +225,16 @@ def _home(data: Path | None) -> HubHome:
     return HubHome(data if data is not None else usual_place(DOMAIN))
 
 
-def _apply(home: HubHome) -> None:
-    """Have the nats-server that runs hear of a change; one that does not is told when it starts."""
-    if (running := home.running()) is not None:
-        try:
-            home.nats(DOMAIN, running.ports["nats"]).reload()
-        except EmbeddedError as error:
-            cannot_run(f"the list is changed, and NATS does not take it: {escape(str(error))}")
+def _apply(home: HubHome, region: str) -> None:
+    """Have the nats-server that runs hear of a change, and end what is connected as this region by an invitation that
+    does not count any more; a server that does not run is told when it starts."""
+    if (running := home.running()) is None:
+        return
+    nats_server = home.nats(DOMAIN, running.ports["nats"])
+    try:
+        nats_server.reload()
+    except EmbeddedError as error:
+        cannot_run(f"the list is changed, and NATS does not take it: {escape(str(error))}")
+    if nats_server.pid is not None and not asyncio.run(cut_off(home, running, region)):
+        err.print(f"[red]{region} is still connected as before[/]; end that with: {suggested('hub down')}")
+        raise typer.Exit(WRONG)

@@ -79,7 +79,7 @@ class HubHome(Home):
         return key
 
     def nats(self, region: str, port: int, linked: bool = True) -> EmbeddedNats:
-        return EmbeddedNats(self.data / "nats", port, self.nats_settings(region, linked))
+        return EmbeddedNats(self.data / "nats", port, lambda: self.nats_settings(region, linked))
 
     def nats_settings(self, region: str = DOMAIN, linked: bool = True) -> dict[str, Any]:
         """What the hub's nats-server is told: accounts of the regions that are admitted, and where it awaits them."""

@@ -21,7 +21,7 @@ from rembuk.region_key import RegionKeys
 from rembuk.streams import inbox_name, stream_name, tail_of
 
 from rembuk_cli.home import Home, Running, without_credentials
-from rembuk_cli.hub_link import ask_hub
+from rembuk_cli.hub_link import ask_hub, refusal
 from rembuk_cli.options import suggested
 from rembuk_cli.servers import CONNECT_S, Unable, broker
 from rembuk_cli.supervisor import answers_ready
@@ -200,10 +200,9 @@ async def _hub(
     except Unable:  # said already
         return Hub(url, [])
     if known is None:
-        wrong.append(
-            f"the hub at {url} does not answer: it is away, or this region is turned away there (see "
-            f"{home.data / 'nats' / 'nats-server.log'}); all is kept for it meanwhile"
-        )
+        log = home.data / "nats" / "nats-server.log"
+        why = refusal(log) or f"does not answer: it is away, or this region is turned away there (see {log})"
+        wrong.append(f"the hub at {url} {why}; all is kept for it meanwhile")
         return Hub(url, [])
     mirrored = []
     by_name = {one.service: one for one in known}

@@ -103,13 +103,14 @@ class ServerChild(Child):
 
 
 class ServiceChild(Child):
-    """One process of a service."""
+    """One process of a service; `told` is what the region was when it was started."""
 
-    def __init__(self, home: Home, region: Region, service: str, process: str) -> None:
+    def __init__(self, home: Home, plan: Plan, service: str, process: str) -> None:
         super().__init__()
         self.name = f"{service}-{process}"
-        self._home, self._region, self._service, self._process = home, region, service, process
+        self._home, self._plan, self._service, self._process = home, plan, service, process
         self.popen: subprocess.Popen[bytes] | None = None
+        self.told: Region | None = None
 
     @property
     def pid(self) -> int | None:
@@ -118,7 +119,8 @@ class ServiceChild(Child):
     def _start(self) -> None:
         log = self._home.open_log(self.name)
         try:
-            self.popen = self._region.spawn(self._service, self._process, log, signal.SIGTERM)
+            self.told = self._home.region(self._plan)
+            self.popen = self.told.spawn(self._service, self._process, log, signal.SIGTERM)
         finally:
             os.close(log)
 
@@ -176,10 +178,9 @@ class Supervisor:
         self._step("databases and migrations")
         self._prepare()
         self._step("services")
-        region = home.region(plan)
         for service in self._services_to_run:
             for process in PROCESSES:
-                self._services.append(one := ServiceChild(home, region, service, process))
+                self._services.append(one := ServiceChild(home, plan, service, process))
                 one.start()
         self._note()
         self._wait_until_ready()
@@ -256,8 +257,19 @@ class Supervisor:
         try:
             child.start()
             _say("process started again", name=child.name, restarts=child.restarts)
+            if isinstance(child, ServerChild):
+                self._tell_services()
         except (EmbeddedError, OSError) as error:
             _say("process cannot be started", name=child.name, error=str(error), again_in_s=child.back_off())
+
+    def _tell_services(self) -> None:
+        """End what was told otherwise of the servers than they are told now (the password of NATS, say): it is started
+        again."""
+        told = self._home.region(self._plan)
+        for child in self._services:
+            if child.popen is not None and child.pid is not None and child.told != told:
+                _say("process is told anew", name=child.name)
+                child.popen.terminate()
 
     def _stop(self) -> None:
         self._stopping = True

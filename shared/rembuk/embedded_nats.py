@@ -1,13 +1,14 @@
 """The real nats-server as a child process, and what every nats-server of ours is told."""
 
+import fcntl
 import importlib.metadata
 import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ NATS_GARBAGE = {"GOGC": "75"}
 
 class EmbeddedNats(EmbeddedServer):
     """nats-server with JetStream in `data/jetstream`, log in `data/nats-server.log`; on 127.0.0.1 only, but for what
-    `settings` of its configuration say otherwise."""
+    `settings` of its configuration say otherwise: they are asked for at each start and reload, so that a server that
+    died is started with whoever is admitted by then."""
 
     program = "nats-server"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, data: Path, port: int, settings: Mapping[str, Any] = {}) -> None:
+    def __init__(self, data: Path, port: int, settings: Callable[[], Mapping[str, Any]] = dict) -> None:
         super().__init__(data, port)
         self._settings = settings
 
@@ -42,15 +44,33 @@ class EmbeddedNats(EmbeddedServer):
     def _pid_file(self) -> Path:
         return self.data / "nats.pid"
 
+    def start(self, detached: bool = False) -> None:
+        self._claim_directory()
+        with self._configuring():
+            super().start(detached)
+
     def reload(self) -> None:
         """Have the running server take our settings: who is no longer known is cut off. Returns when it has; raises
         EmbeddedError where it does not. Does nothing when none runs."""
+        if self.data.exists():
+            with self._configuring():
+                self._reload()
+
+    def _reload(self) -> None:
         if (pid := self.pid) is not None:
             said = self.log.stat().st_size
             self._configure()
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGHUP)
             self._wait_until_taken(said)
+
+    @contextmanager
+    def _configuring(self) -> Iterator[None]:
+        """One process at a time, until the server has taken what it was told: a change while one starts is not lost."""
+        with (self.data / "reload.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._own_by_directory_owner(self.data / "reload.lock")
+            yield
 
     def _wait_until_taken(self, said: int) -> None:
         """Until the log, of which so many bytes were there before, tells that the configuration was taken."""
@@ -68,7 +88,7 @@ class EmbeddedNats(EmbeddedServer):
 
     def _own_settings(self) -> Mapping[str, Any]:
         """What is told besides what every server is, as it is now."""
-        return self._settings
+        return self._settings()
 
     def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], RunAs]:
         self._configure()

@@ -34,6 +34,11 @@ ADDRESSED = "rembuk.hub.inbox"
 """Where a region asks what others have said to it behind a position; the answer is a Page (see `rembuk.inbox`)."""
 JOINED = "REMBUK_HUB_JOINED"
 """Is not empty in the environment of a region's services where the region has a hub."""
+LINKS = {"max_leafnodes": 1}
+"""Of a region's account at the hub: a second server with the same invitation is refused, where nats-server would have
+the two evict each other every second."""
+SILENT = {"ping_interval": "2s", "ping_max": 2}
+"""A region whose connection broke unnoticed is let in again after so many unanswered pings: 6 to 8 s."""
 SYSTEM = "HUB-SYSTEM"
 """The account in which the hub's nats-server tells about itself and is told whom to cut off; no region's can be so."""
 FORBIDDEN = (
@@ -127,6 +132,7 @@ def hub_server(regions: Iterable[Admitted], key: bytes, leaf: str, certificate: 
     accounts: dict[str, Any] = {
         account(one.name): {
             "jetstream": "enabled",
+            "limits": LINKS,
             "users": [
                 {"nkey": public_key(reader_seed(key, one.name))},
                 *([] if one.revoked_at else [{"nkey": one.nkey, "permissions": _of_leaf(one.name)}]),
@@ -137,6 +143,7 @@ def hub_server(regions: Iterable[Admitted], key: bytes, leaf: str, certificate: 
     return {
         "accounts": accounts | {SYSTEM: {"users": [{"nkey": public_key(operator_seed(key))}]}},
         "system_account": SYSTEM,
+        **SILENT,
         "leafnodes": {"listen": leaf, "tls": {"cert_file": str(certificate), "key_file": str(private)}},
     }
 

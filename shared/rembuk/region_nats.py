@@ -3,9 +3,8 @@ of its own in it, which is there or gone as soon as the file of partners says so
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,13 @@ class RegionNats(EmbeddedNats):
     EmbeddedNats takes them."""
 
     def __init__(
-        self, data: Path, port: int, region: str, password: Path, partners: Path, settings: Mapping[str, Any] = {}
+        self,
+        data: Path,
+        port: int,
+        region: str,
+        password: Path,
+        partners: Path,
+        settings: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         super().__init__(data, port, settings)
         self._region, self._password, self._partners = region, password, partners
@@ -43,16 +48,9 @@ class RegionNats(EmbeddedNats):
         """With the services' password. Raises FileNotFoundError where it was not made."""
         return f"nats://{USER}:{self._password.read_text()}@{HOST}:{self.port}"
 
-    def reload(self) -> None:
-        """Have the running server admit whoever is a partner now, and cut off at once who is none any more. Returns
-        when it has; raises EmbeddedError where it does not."""
-        if self.pid is None:
-            return
-        with (self.data / "reload.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._own_by_directory_owner(self.data / "reload.lock")
-            for _ in range(RELOADS):
-                super().reload()
+    def _reload(self) -> None:
+        for _ in range(RELOADS):
+            super()._reload()
 
     def _own_settings(self) -> Mapping[str, Any]:
         own = accounts(self._region, self._password.read_text(), self._known())

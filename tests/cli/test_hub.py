@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import msgspec
 import pytest
 from cryptography import x509
 from rembuk.embedded import HOST
+from rembuk.embedded_nats import EmbeddedNats
+from rembuk.hub_regions import DOMAIN, Invitation, account, region_server
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
 from rembuk_cli import hub_certificate
 from rembuk_cli.home import Home
 from rembuk_cli.hub_certificate import HubCertificate
+from rembuk_cli.hub_home import HubHome
+from rembuk_cli.hub_leaves import connected
+from rembuk_cli.hub_link import refusal
+from rembuk_cli.servers import broker
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -44,6 +54,27 @@ class HubCommand:
     def up(self, *more: str) -> subprocess.CompletedProcess[str]:
         return self("up", "--detach", "--port-base", str(self.base), "--listen", f"{HOST}:{self.leaf}", *more)
 
+    def kill_nats(self) -> None:
+        """As a crash would: it is another one when this returns."""
+        running = HubHome(self.data).running()
+        assert running is not None
+        before = running.processes["nats"].pid
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: assert_other(before, HubHome(self.data).nats(DOMAIN, self.base + 4).pid))
+
+    def links(self, region: str) -> int:
+        """How many servers of a region are connected."""
+        home = HubHome(self.data)
+
+        async def ask() -> int:
+            async with broker(home.nats(DOMAIN, self.base + 4).url, "test", seed=home.operator_seed) as client:
+                return len((await connected(client))[1].get(account(region), ()))
+
+        return asyncio.run(ask())
+
+    def linked(self, region: str, number: int) -> None:
+        eventually(lambda: assert_equal(self.links(region), number))
+
     def stream(self, region: str, service: str = "reports") -> dict[str, Any]:
         told = json.loads(self("status", "--json").stdout)
         [streams] = [one["streams"] for one in told if one["name"] == region]
@@ -67,6 +98,37 @@ def invited(hub: HubCommand, tmp_path: Path) -> Path:
     admitted = hub("admit", "jatim", "--to", str(invitation))
     assert admitted.returncode == 0, admitted.stderr
     return invitation
+
+
+class Leaf(EmbeddedNats):
+    """The nats-server of a region, and nothing else of it."""
+
+    def __init__(self, invitation: Path, folder: Path) -> None:
+        folder.mkdir()
+        invited = msgspec.json.decode(invitation.read_bytes(), type=Invitation)
+        (authority := folder / "ca.pem").write_text(invited.ca)
+        told = {"server_name": invited.region, "jetstream": {"domain": invited.region}}
+        super().__init__(folder / "nats", free_ports(), lambda: told | region_server(invited, authority))
+
+    def hears(self, why: str) -> None:
+        """What the hub says to it from now on comes to be this."""
+        before = len(self.log.read_text())
+        eventually(lambda: assert_in(why, self.log.read_text()[before:]))
+
+
+@pytest.fixture
+def leaf(tmp_path: Path) -> Iterator[Callable[[Path], Leaf]]:
+    """Starts a region's nats-server that joins by an invitation; all end with the test."""
+    leaves: list[Leaf] = []
+
+    def start(invitation: Path) -> Leaf:
+        leaves.append(Leaf(invitation, tmp_path / f"leaf-{len(leaves)}"))
+        leaves[-1].start()
+        return leaves[-1]
+
+    yield start
+    for one in leaves:
+        one.kill()
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +210,68 @@ def test_a_region_is_known_to_the_hub_cut_off_level_again_turned_away_and_admitt
 
 def assert_in(what: str, text: str) -> None:
     assert what in text
+
+
+def assert_equal(one: int, other: int) -> None:
+    assert one == other
+
+
+def assert_other(before: int, now: int | None) -> None:
+    assert now not in (None, before)
+
+
+def test_a_nats_server_that_dies_is_started_with_who_is_admitted_by_then(
+    hub: HubCommand, invited: Path, leaf: Callable[[Path], Leaf], tmp_path: Path
+) -> None:
+    former = leaf(invited)
+    hub.linked("jatim", 1)
+    hub.kill_nats()
+    hub.linked("jatim", 1)
+    assert hub("revoke", "jatim").returncode == 0
+    hub.kill_nats()
+    former.hears("Authorization Violation")
+    assert hub.links("jatim") == 0
+    assert hub("admit", "jatim", "--to", str(tmp_path / "again.json")).returncode == 0
+    former.hears("Authorization Violation")
+    assert "turned away there, or its invitation is a former one" in refusal(former.log)
+    leaf(tmp_path / "again.json")
+    hub.linked("jatim", 1)
+    hub.kill_nats()
+    hub.linked("jatim", 1)
+
+
+def test_a_former_invitation_ends_with_the_next_one(
+    hub: HubCommand, invited: Path, leaf: Callable[[Path], Leaf], tmp_path: Path
+) -> None:
+    """Even where the list was changed while nobody heard of it."""
+    former = leaf(invited)
+    hub.linked("jatim", 1)
+    home = HubHome(hub.data)
+    with home.regions.changing() as regions:
+        regions[-1] = msgspec.structs.replace(regions[-1], revoked_at=datetime.now(UTC))
+    assert hub("admit", "jatim", "--to", str(tmp_path / "again.json")).returncode == 0
+    assert hub.links("jatim") == 0
+    former.hears("Authorization Violation")
+
+
+def test_of_two_regions_with_one_invitation_the_second_is_refused_and_both_sides_say_why(
+    hub: HubCommand, invited: Path, leaf: Callable[[Path], Leaf]
+) -> None:
+    first = leaf(invited)
+    hub.linked("jatim", 1)
+    second = leaf(invited)
+    second.hears("maximum account active connections exceeded")
+
+    def named() -> None:
+        told = hub("status")
+        assert told.returncode == 1
+        assert "jatim: another server tries to join as jatim by the same invitation, from 127.0.0.1" in told.stdout
+
+    eventually(named, 30)
+    assert "another one is connected by the same invitation" in refusal(second.log)
+    assert (refusal(first.log), "Duplicate Remote" in first.log.read_text()) == ("", False)
+    first.kill()
+    hub.linked("jatim", 1)
 
 
 @pytest.mark.parametrize(

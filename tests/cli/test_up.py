@@ -91,6 +91,20 @@ def test_a_process_that_dies_is_started_again(running: Command) -> None:
     eventually(runs_again, 30)
 
 
+def test_services_are_told_the_password_of_the_nats_server_that_was_started_again(running: Command) -> None:
+    before = running.note()["processes"]["nats"]["pid"]
+    (running.data / "nats-password").write_text("lain")
+    os.kill(before, signal.SIGKILL)
+
+    def told() -> None:
+        processes = running.note()["processes"]
+        assert processes["nats"]["pid"] not in (0, before)
+        assert processes["notifications-worker"]["restarts"] == 1
+        running.well()
+
+    eventually(told, 60)
+
+
 def test_a_taken_port_is_told_in_one_line_with_who_has_it_and_nothing_is_left(rembuk: Command) -> None:
     with socket.create_server((HOST, rembuk.base + PORT_OFFSETS["forums"])) as server:
         refused = rembuk.up()

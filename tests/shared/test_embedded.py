@@ -306,6 +306,31 @@ async def test_nats_keeps_an_acknowledged_message_when_it_is_killed(
     await client.close()
 
 
+def test_a_change_of_what_nats_is_told_is_not_lost_while_it_starts(tmp_path: Path) -> None:
+    changing = threading.Thread(target=lambda: change())
+
+    def settings() -> dict[str, int]:
+        now = dict(told)
+        if not changing.ident:  # who starts it has read what it is told, and the server has not
+            changing.start()
+            changing.join(0.1)
+        return now
+
+    def change() -> None:
+        told["max_connections"] = 2
+        EmbeddedNats(server.data, server.port, lambda: told).reload()
+
+    told = {"max_connections": 1}
+    server = EmbeddedNats(tmp_path / "nats", free_ports(), settings)
+    server.start()
+    try:
+        changing.join()
+        assert json.loads((server.data / "nats.conf").read_text())["max_connections"] == 2
+        assert "Reloaded: max_connections = 2" in server.log.read_text()
+    finally:
+        server.kill()
+
+
 def test_nats_takes_messages_up_to_one_megabyte(own_nats: Callable[[], EmbeddedNats]) -> None:
     server = own_nats()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:

@@ -39,7 +39,7 @@ class Given:
         password = folder / "password"
         password.write_text("rahasia")
         self.partners = Partners(folder / "partners.json")
-        self.server = RegionNats(folder / "nats", free_ports(), "jatim", password, self.partners.path, settings)
+        self.server = RegionNats(folder / "nats", free_ports(), "jatim", password, self.partners.path, lambda: settings)
         self.seeds: dict[str, str] = {}
         self.said: list[str] = []
         self.clients: list[Client] = []
@@ -413,6 +413,22 @@ async def test_a_partner_reads_from_the_beginning_of_a_stream_that_was_made_anew
         assert positions(await pulled(await given.enter("polda"), "polda")) == [1, 2, 3, 4, 5, 6]
     finally:
         keeping.cancel()
+
+
+async def test_a_server_is_started_with_the_partners_and_the_password_of_that_moment(given: Given) -> None:
+    await given.partner("polda")
+    await given.partner("polres")
+    given.server.kill()
+    given.partners.revoke("polda")
+    (given.partners.path.parent / "password").write_text("lain")
+    given.server.start()
+    with pytest.raises(nats.errors.Error):
+        await given.connected(f"nats://region:rahasia@127.0.0.1:{given.server.port}")
+    with pytest.raises(nats.errors.Error):
+        await given.enter("polda")
+    given.region = await given.connected(given.server.url)
+    await given.kept()
+    assert positions(await pulled(await given.enter("polres"), "polres")) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.fixture

@@ -16,19 +16,20 @@ from rembuk import nats_wire
 from rembuk.checkpoints import Checkpoint
 from rembuk.database import UNREACHABLE, borrowed, close_pool, open_pool
 from rembuk.following import Follower
-from rembuk.hub_regions import KEY_SETTING, SETTING, Admitted, reader_seed
+from rembuk.hub_regions import INBOX, KEY_SETTING, SETTING, Admitted, operator_seed, reader_seed
 from rembuk.key_setting import read_keys
 from rembuk.projector import Projector
 from rembuk.roster import BadRoster, Roster
 from rembuk.settings import MissingSetting, Settings
 from rembuk.streams import stream_name
-from rembuk.worker import Handler, SideBySide, broker, follower_of
+from rembuk.worker import Handler, SideBySide, broker, connect, follower_of
 
 from hub import projection
 from hub.absent import answer_for_absent
 from hub.answering import answer
 from hub.domain import STALLED_AFTER
 from hub.forwarding import NAME, SERVICE, Forwarder
+from hub.nats_server import Refused
 from hub.watching import Watch
 
 STALLED_SETTING = "REMBUK_HUB_STALLED_SECONDS"
@@ -66,6 +67,7 @@ class Regions:
     def __init__(self, settings: Settings, roster: Roster[Admitted], key: bytes) -> None:
         self._settings, self._roster, self._key = settings, roster, key
         self._running: dict[str, _Region] = {}
+        self._refused = Refused()
 
     @classmethod
     def told(cls, settings: Settings) -> Regions:
@@ -75,6 +77,7 @@ class Regions:
 
     async def run(self) -> None:
         """Heed the list until cancelled, after `stop`."""
+        server = asyncio.create_task(self._listen(), name="the hub's nats-server")
         pool = await open_pool(self._settings.database_url, f"{self._settings.name} regions", 4)
         known: Sequence[Admitted] | None = None
         try:
@@ -91,7 +94,19 @@ class Regions:
                     _log.warning("waiting for the database", task="regions", error=repr(error))
                 await asyncio.sleep(ROSTER_S)
         finally:
+            server.cancel()
             await close_pool(pool)
+
+    async def _listen(self) -> None:
+        """Hear what the nats-server says about itself, until cancelled."""
+        client = await connect(
+            self._settings.nats_url, f"{self._settings.name} regions", operator_seed(self._key), INBOX
+        )
+        try:
+            await self._refused.listen(client)
+            await asyncio.Event().wait()
+        finally:
+            await client.close()
 
     async def stop(self) -> None:
         """Of each region finish the batches in hand."""
@@ -103,15 +118,16 @@ class Regions:
             await self._running.pop(name).stop()
             _log.info("region ended", region=name)
         for name in sorted(active - self._running.keys()):
-            self._running[name] = _Region(self._settings, pool, name, reader_seed(self._key, name))
+            self._running[name] = _Region(self._settings, pool, name, reader_seed(self._key, name), self._refused)
             _log.info("region begun", region=name)
 
 
 class _Region:
     """Reads a region until it is stopped, whatever happens to it or to the other ones."""
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool[Any], name: str, seed: str) -> None:
+    def __init__(self, settings: Settings, pool: asyncpg.Pool[Any], name: str, seed: str, refused: Refused) -> None:
         self._settings, self._pool, self._name, self._seed = settings, pool, name, seed
+        self._refused = refused
         stalled_s = settings.environment.get(STALLED_SETTING)
         self._stalled_after = timedelta(seconds=float(stalled_s)) if stalled_s else STALLED_AFTER
         self._stopping = asyncio.Event()
@@ -141,7 +157,9 @@ class _Region:
             client = nats_wire.quicken(await faststream.connect())
             await answer(client, self._pool, self._name)
             for service, (projector, *_) in made.items():
-                watch = Watch(client, self._pool, self._name, service, projector.checkpoint, self._stalled_after)
+                watch = Watch(
+                    client, self._pool, self._name, service, projector.checkpoint, self._stalled_after, self._refused
+                )
                 await watch.mirror()
                 await answer_for_absent(client, self._name, projector.checkpoint.stream)
                 side_by_side.keep(watch.run(), f"watch of {projector.checkpoint.stream}")

@@ -22,6 +22,7 @@ from rembuk.database import UNREACHABLE, borrowed
 from rembuk.hub_regions import mirror_config
 
 from hub.domain import STALLED_AFTER, Look, Standing, standing
+from hub.nats_server import Refused
 from hub.tables import region_stream
 
 LOOK_S = 3.0
@@ -61,11 +62,12 @@ class Watch:
         service: str,
         checkpoint: Checkpoint,
         stalled_after: timedelta = STALLED_AFTER,
+        refused: Refused | None = None,
     ) -> None:
         self._hub, self._pool, self._checkpoint = client.jetstream(), pool, checkpoint
         self._region_api = client.jetstream(domain=region, timeout=ANSWER_S)
         self._key, self._config = (region, service), mirror_config(region, service)
-        self._stream, self._stalled_after = checkpoint.stream, stalled_after
+        self._stream, self._stalled_after, self._refused = checkpoint.stream, stalled_after, refused
         self._last: Standing | None = None
         self._compared: datetime | None = None  # when the region's stream was created that was found to be the same
         self._missing: tuple[int, datetime | None] = 0, None
@@ -110,7 +112,8 @@ class Watch:
         stands = standing(self._last, look, self._stalled_after)
         self._tell(stands)
         self._last = stands
-        await self._keep(stands, error)
+        refused = self._refused.why(self._key[0]) if self._refused else ""
+        await self._keep(stands, refused or error)
 
     async def mirror(self) -> StreamInfo:
         """The hub's own stream, made where it is not there. Raises AnotherMirror, nats.errors.Error."""

@@ -58,11 +58,10 @@ class Federation:
         self.hub: DisposableNats
         self.regions: dict[str, DisposableNats] = {}
         self._seeds: dict[str, str] = {}
-        self.told = _wired(DOMAIN, self._hub_settings())  # read anew by the hub's nats-server when it is reloaded
 
     def start_hub(self) -> None:
         self._write()
-        self.hub = self._stack.enter_context(_running(partial(DisposableNats, settings=self.told)))
+        self.hub = self._stack.enter_context(_running(partial(DisposableNats, settings=self._hub_settings)))
 
     def admit(self, name: str) -> None:
         """The hub's nats-server reads what it is told anew; nobody else's link is touched."""
@@ -87,7 +86,9 @@ class Federation:
         [remote] = told["leafnodes"]["remotes"]
         for which, subjects in denied.items():
             remote[which] = [*remote.get(which, ()), *subjects]
-        self.regions[name] = self._stack.enter_context(_running(partial(DisposableNats, settings=_wired(name, told))))
+        self.regions[name] = self._stack.enter_context(
+            _running(partial(DisposableNats, settings=lambda: _wired(name, told)))
+        )
         return self.regions[name]
 
     def seed(self, region: str) -> str:
@@ -120,10 +121,10 @@ class Federation:
             yield client
 
     def _hub_settings(self) -> dict[str, Any]:
-        return hub_server(self.admitted, self.key, f"{HOST}:{self.leaf_port}", self.certificate, self.private)
+        told = hub_server(self.admitted, self.key, f"{HOST}:{self.leaf_port}", self.certificate, self.private)
+        return _wired(DOMAIN, told)
 
     def _changed(self) -> None:
-        self.told |= self._hub_settings()
         self.hub.reload()
         self._write()
 
