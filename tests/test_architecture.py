@@ -25,7 +25,7 @@ ROOMS = {
     "tables", "worker",
 }  # fmt: skip
 OWN_ROOMS = {
-    "notifications": {"channels", "delivery", "phrases"},
+    "notifications": {"channels", "contacts", "delivery", "phrases"},
     "reports": {"briefs", "directory", "retention"},
     "hub": {"absent", "answering", "forwarding", "mirrors", "nats_server", "regions", "watching"},
 }

@@ -23,7 +23,7 @@ from rembuk.roster import BadRoster
 from rembuk.settings import Settings
 
 if TYPE_CHECKING:
-    from rembuk.posting import Poster
+    from rembuk.posting import Answer, Poster
 
 MEDIA_TYPE = "application/cloudevents-batch+json"
 BATCH, BATCH_BYTES = 100, 512 * 1024
@@ -46,7 +46,7 @@ _ADVANCE = """update webhook set position = $3, attempts = 0, failing_since = nu
               where partner = $1 and position = $2"""
 _FAIL = """update webhook
            set attempts = attempts + 1, failing_since = coalesce(failing_since, now()), failure = $3, stopped = $4,
-               due_at = now() + make_interval(secs => least(2 ^ least(attempts, 12), 3600))
+               due_at = now() + make_interval(secs => greatest(least(2 ^ least(attempts, 12), 3600), $5::float))
            where partner = $1 and position = $2"""
 
 _log = structlog.get_logger(__name__)
@@ -175,11 +175,12 @@ class Webhooks:
                 if cursor.position - cursor.written >= UNWRITTEN:
                     await self._advance(connection, name, cursor)
                 return None if is_level else 0
-        failure, status = await self._post(partner, page.rows, poster)
+        failure, answer = await self._post(partner, page.rows, poster)
         async with borrowed(pool) as connection:
             if failure:
                 _log.warning("webhook is not taken", partner=name, why=failure)
-                await connection.execute(_FAIL, name, cursor.written, failure, status == GONE)
+                stopped = answer.status == GONE
+                await connection.execute(_FAIL, name, cursor.written, failure, stopped, answer.retry_after)
             else:
                 cursor.position = page.position
                 await self._advance(connection, name, cursor)
@@ -189,20 +190,20 @@ class Webhooks:
         await connection.execute(_ADVANCE, name, cursor.written, cursor.position)
         cursor.written = cursor.position
 
-    async def _post(self, partner: Partner, rows: list[asyncpg.Record], poster: Poster) -> tuple[str, int]:
-        """Why it was not taken, "" if it was, and what was answered."""
-        from rembuk.posting import NotPosted
+    async def _post(self, partner: Partner, rows: list[asyncpg.Record], poster: Poster) -> tuple[str, Answer]:
+        """Why it was not taken, "" if it was, and what was answered (status 0: nothing)."""
+        from rembuk.posting import Answer, NotPosted
 
         assert partner.webhook is not None
         if partner not in self._wanted().values():
-            return "no partner any more", 0
+            return "no partner any more", Answer(0)
         body = msgspec.json.encode([published(*self._of, row) for row in rows])
         message_id = f"{'_'.join(self._of)}_{rows[0]['position']}_{rows[-1]['position']}"
         try:
             async with asyncio.timeout(SEND_S):
-                status = await poster.post(partner.webhook.url, partner.webhook.secret, message_id, MEDIA_TYPE, body)
+                answer = await poster.post(partner.webhook.url, partner.webhook.secret, message_id, MEDIA_TYPE, body)
         except NotPosted as error:
-            return error.reason, 0
+            return error.detail, Answer(0)
         except TimeoutError:
-            return "timeout", 0
-        return ("" if 200 <= status < 300 else f"HTTP {status}"), status
+            return "timeout", Answer(0)
+        return ("" if 200 <= answer.status < 300 else f"HTTP {answer.status}"), answer

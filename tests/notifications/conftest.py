@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from notifications.contacts import deliverable
 from rembuk.testing.receivers import Mailbox, Posted, Sink, only, sink, smtp
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 from standardwebhooks import Webhook
@@ -52,7 +53,7 @@ class House:
 
     def code_of(self, contact: str) -> str:
         if "@" in contact:
-            return self.mailbox.code_for(contact)
+            return self.mailbox.code_for(deliverable("email", contact))
 
         def came() -> str:
             posted = only(self.sink.at(httpx.URL(contact).path, "subscription.confirm"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email import message_from_bytes
+from email.header import decode_header, make_header
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -38,6 +40,8 @@ def test_a_subscription_is_confirmed_by_the_code_that_was_sent_and_never_shows_i
         ({"contact": "https://example.org/"}, "contact"),
         ({"channel": "webhook"}, "contact"),
         ({"categories": ["sorcery"]}, "categories"),
+        ({"contact": "a..b@example.org"}, "contact"),
+        ({"contact": "=?utf-8?q?victim=40polri.go.id=2c?=@example.org"}, "contact"),
     ],
 )
 def test_a_subscription_that_cannot_be_is_refused_by_field(house: House, wrong: dict[str, Any], field: str) -> None:
@@ -87,8 +91,25 @@ def test_one_click_in_a_mail_program_stops(house: House) -> None:
 
     url = eventually(alerted)
     assert "<form" in house.http.get(url).text
+    pressed = {"List-Unsubscribe": (None, "One-Click")}  # as a form of either kind, RFC 8058
+    assert house.http.post(url, files=pressed).status_code == 200
     assert house.http.post(url, data={"List-Unsubscribe": "One-Click"}).status_code == 200
     eventually(lambda: _is(house.http.get(url.removesuffix("/stop")).json()["status"], "stopped"))
+
+
+def test_a_headline_stays_a_headline_and_a_domain_in_any_script_gets_its_mail(house: House) -> None:
+    house.confirmed("warga@bücher.example", area="35.23")
+    before = len(house.mailbox.asked)
+    smuggling = "=?utf-8?q?Uji=0D=0ABcc:_korban@example.org?="
+    house.http.post("/v1/alerts", json=NOTICE | {"area": "35.23", "headline": {"id": smuggling}}).raise_for_status()
+
+    def alerted() -> None:
+        written = only([mail for mail in house.mailbox.written if _subject(mail) == smuggling])
+        assert b"\r\nTo: warga@xn--bcher-kva.example\r\n" in written
+        assert b"Bcc" not in written
+
+    eventually(alerted)
+    assert house.mailbox.asked[before:] == ["warga@xn--bcher-kva.example"]
 
 
 def test_an_officer_raises_an_alert_and_sees_what_became_of_it(house: House) -> None:
@@ -124,3 +145,8 @@ def test_an_alert_of_a_category_goes_to_whom_it_concerns(house: House) -> None:
 
 def _is(actual: Any, expected: Any) -> None:
     assert actual == expected
+
+
+def _subject(written: bytes) -> str:
+    """As a mail program shows it: decoded, once."""
+    return str(make_header(decode_header(message_from_bytes(written)["Subject"])))

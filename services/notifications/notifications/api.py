@@ -38,8 +38,8 @@ from notifications.commands import (
     RequestSubscription,
     StopSubscription,
     SubscriptionRequest,
-    is_reachable_form,
 )
+from notifications.contacts import BadContact, deliverable
 from notifications.domain import ALERT, SUBSCRIPTION
 from notifications.queries import (
     Alert,
@@ -89,8 +89,11 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
     @post("/v1/subscriptions", summary="Subscribe to an area", responses=documented(400, 413, 415, 422, 503))
     async def subscribe(request: Json, data: SubscriptionRequest) -> Answer[Subscribed]:
         known_area(data.area)
-        if not is_reachable_form(data.channel, data.contact):
-            raise Refused("invalid-contact", f"not a contact for the channel {data.channel}", field="contact")
+        try:
+            deliverable(data.channel, data.contact)
+        except BadContact as rule:
+            why = f"not a contact for the channel {data.channel}: {rule}"
+            raise Refused("invalid-contact", why, field="contact") from rule
         intent = Intent(request, data)
         subscription_id = derive_id("subscription", intent.key)
         contact = Contact(data.contact, _new_code(), new_secret() if data.channel == "webhook" else "")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -21,7 +19,6 @@ from rembuk.contracts.notifications import (
 from rembuk.wording import NO_NUL, AreaCode, CategoryCode, Text, Title, pattern
 
 CODE = pattern(r"^[0-9]{8}(?!\n)$", "not a code of 8 digits")
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?=.{4,189}\Z)([A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63}")
 
 
 class SubscriptionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,19 +136,3 @@ class GiveUp(msgspec.Struct, frozen=True):
 
 SubscriptionCommand = RequestSubscription | ConfirmSubscription | StopSubscription
 DeliveryCommand = MarkSent | MarkFailed | GiveUp
-
-
-def is_reachable_form(channel: Channel, contact: str) -> bool:
-    """Whether the contact has the form its channel needs; whether it can be reached shows the confirmation."""
-    if channel == "email":
-        return _ADDRESS.fullmatch(contact) is not None
-    if not contact.isascii() or not contact.isprintable() or " " in contact:
-        return False
-    try:
-        url = urlsplit(contact)
-        _ = url.port
-        host = (url.hostname or "").encode("idna")  # no label is empty or over 63 characters
-        _ = [label[4:].decode("punycode") for label in host.split(b".") if label.startswith(b"xn--")]
-    except ValueError:  # UnicodeError is one
-        return False
-    return url.scheme in ("http", "https") and bool(host) and "@" not in url.netloc and not url.fragment

@@ -23,11 +23,22 @@ T = TypeVar("T")
 
 
 class Mailbox:
-    """An aiosmtpd handler that keeps what it is given; `answers` are given before it takes anything."""
+    """An aiosmtpd handler that keeps what it is given: mails as they are read, and as they came. `answers` are given
+    to mails before it takes any; `refuses` tells what it answers to a recipient, `asked` who was named as one."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
+        self.written: list[bytes] = []
         self.answers: list[str] = []
+        self.refuses: dict[str, str] = {}
+        self.asked: list[str] = []
+
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: list[str]) -> str:
+        self.asked.append(address)
+        if address in self.refuses:
+            return self.refuses[address]
+        envelope.rcpt_tos.append(address)
+        return "250 known"
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
         if self.answers:
@@ -35,6 +46,7 @@ class Mailbox:
         mail = email.message_from_bytes(envelope.content, policy=default)
         assert isinstance(mail, EmailMessage)
         self.mails.append(mail)
+        self.written.append(envelope.content)
         return "250 taken"
 
     def to(self, address: str) -> list[EmailMessage]:
@@ -91,11 +103,12 @@ class Posted:
 @dataclass
 class Sink:
     """A webhook's receiver. `status` tells what it answers to a path (200 by default); with `hold` it takes a request
-    and answers only when that is set."""
+    and answers only when that is set. `headers` are those of its answers to a path."""
 
     url: str
     posted: list[Posted] = field(default_factory=list)
     status: dict[str, int] = field(default_factory=dict)
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
     hold: Event | None = None
 
     def at(self, path: str, kind: str = "alert.raised") -> list[Posted]:
@@ -120,6 +133,8 @@ def sink() -> Iterator[Sink]:
             if receiver.hold is not None:
                 receiver.hold.wait(30)
             self.send_response(receiver.status.get(self.path, 200))
+            for name, value in receiver.headers.get(self.path, {}).items():
+                self.send_header(name, value)
             self.send_header("content-length", "0")
             self.end_headers()
 

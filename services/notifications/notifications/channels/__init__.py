@@ -27,12 +27,16 @@ class Message(msgspec.Struct, frozen=True):
 class Undelivered(Exception):
     """The channel did not take it. `reason` never tells the contact, because it is recorded for ever.
 
-    `final`: another attempt would be refused as well; `gone`: so would be every other message.
+    `final`: another attempt would be refused as well; `gone`: so would be every other message; `bounced`: so may be
+    every other message, for the receiver knows no such contact. `pause`: the seconds that it asks to be left alone for.
     """
 
-    def __init__(self, reason: str, *, final: bool = False, gone: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, final: bool = False, gone: bool = False, bounced: bool = False, pause: float = 0.0
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.final, self.gone = reason, final or gone, gone
+        self.reason, self.final = reason, final or gone or bounced
+        self.gone, self.bounced, self.pause = gone, bounced, pause
 
 
 class Channel(Protocol):

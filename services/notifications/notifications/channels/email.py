@@ -1,34 +1,61 @@
-"""Messages by e-mail: plain text, handed to the SMTP server of the region."""
+"""Messages by e-mail: plain text, handed to the SMTP server of the region.
+
+The head of a mail is written here and not by `email.policy`: that decodes the encoded words of what it is given and,
+in Python before 3.11.10 (CVE-2024-6923), folds a line break that was in them as one that ends the header.
+"""
 
 from __future__ import annotations
 
+import re
+from email.header import Header
 from email.message import EmailMessage
-from email.utils import format_datetime
+from email.policy import SMTP
+from email.utils import format_datetime, formataddr, parseaddr
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
+from rembuk.settings import MissingSetting
 
 from notifications.channels import Message, Undelivered
 from notifications.commands import Contact
+from notifications.contacts import BadContact, deliverable
 
 TIMEOUT_S = 10
+
+_BODY = SMTP.clone(cte_type="7bit")
+_NOT_OF_THE_RECIPIENT = re.compile(r"[245]\.(7\.\d+|2\.2)\b")
+"""The status (RFC 3463) of a refusal for reasons of policy or of room: the mailbox exists."""
+_OURS = (
+    aiosmtplib.SMTPConnectResponseError, aiosmtplib.SMTPHeloError, aiosmtplib.SMTPAuthenticationError,
+)  # fmt: skip
+"""Answers about how we speak with the server: an operator mends that, and the message goes."""
 
 
 class EmailChannel:
     """Sends through the server of `url` (`smtp://` or `smtps://user:password@host:port`, "" for none) as `sender`."""
 
     def __init__(self, url: str, sender: str, region: str) -> None:
+        """Raises MissingSetting where `sender` is no address."""
         self._server = urlsplit(url)
-        self._sender, self._region = sender, region
+        name, self._sender = parseaddr(sender)
+        if not self._sender.isascii() or not self._sender.isprintable() or "@" not in self._sender:
+            raise MissingSetting(f"REMBUK_SMTP_FROM is not an e-mail address: {sender}")
+        self._from, self._region = formataddr((name, self._sender)), region
 
     async def send(self, contact: Contact, message: Message) -> None:
-        """Raises Undelivered; finally so where the server refuses the recipient for good (RFC 5321: 5yz)."""
+        """Raises Undelivered; finally so where the server refuses it for good (RFC 5321: 5yz)."""
         server = self._server
         if not server.hostname:
             raise Undelivered("no SMTP server is configured")
         try:
+            to = deliverable("email", contact.to)
+        except BadContact:  # taken when less was checked
+            raise Undelivered("not an e-mail address", final=True) from None
+        try:
             await aiosmtplib.send(
-                self.compose(contact.to, message),
+                self.compose(to, message),
+                sender=self._sender,
+                recipients=[to],
                 hostname=server.hostname,
                 port=server.port,
                 username=unquote(server.username) if server.username else None,
@@ -37,23 +64,34 @@ class EmailChannel:
                 timeout=TIMEOUT_S,
             )
         except aiosmtplib.SMTPRecipientsRefused as refusal:
-            codes = [one.code for one in refusal.recipients]
-            raise Undelivered(f"recipient refused: {codes}", final=min(codes) >= 500) from refusal
+            [answer] = refusal.recipients
+            final = answer.code >= 500
+            bounced = final and not _NOT_OF_THE_RECIPIENT.match(answer.message)
+            raise Undelivered(f"recipient refused: SMTP {answer.code}", final=final, bounced=bounced) from refusal
         except aiosmtplib.SMTPResponseException as answer:
-            raise Undelivered(f"SMTP {answer.code}") from answer
+            final = answer.code >= 500 and not isinstance(answer, _OURS)
+            raise Undelivered(f"SMTP {answer.code}", final=final) from answer
         except (aiosmtplib.SMTPException, OSError) as error:
             raise Undelivered(f"SMTP: {type(error).__name__}") from error
 
-    def compose(self, to: str, message: Message) -> EmailMessage:
+    def compose(self, to: str, message: Message) -> bytes:
         """The message as RFC 5322 has it. Its id derives from the delivery, so a mailbox can tell a repetition."""
-        mail = EmailMessage()
-        mail["From"] = self._sender
-        mail["To"] = to
-        mail["Subject"] = " ".join(message.headline.split())
-        mail["Date"] = format_datetime(message.at)
-        mail["Message-ID"] = f"<{message.id}@{self._region}.rembuk>"
-        mail["Auto-Submitted"] = "auto-generated"
-        mail["List-Unsubscribe"] = f"<{message.stop_url}>"
-        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-        mail.set_content(message.text)
-        return mail
+        body = EmailMessage(_BODY)
+        body.set_content(message.text)
+        head = {
+            "From": self._from,
+            "To": to,
+            "Subject": _words(message.headline),
+            "Date": format_datetime(message.at),
+            "Message-ID": f"<{message.id}@{self._region}.rembuk>",
+            "Auto-Submitted": "auto-generated",
+            "List-Unsubscribe": f"<{message.stop_url}>",
+            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        }
+        return "".join(f"{name}: {value}\r\n" for name, value in head.items()).encode("ascii") + body.as_bytes()
+
+
+def _words(text: str) -> str:
+    """One line that says `text`: encoded words, so that nothing in it is taken for one, or for another header."""
+    visible = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()
+    return Header(visible, "utf-8", maxlinelen=76, header_name="Subject").encode(linesep="\r\n")

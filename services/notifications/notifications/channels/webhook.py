@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import structlog
 from rembuk.posting import NotPosted, Poster
 
 from notifications.channels import Message, Undelivered
@@ -12,6 +13,8 @@ TRY_AGAIN = (408, 425, 429)
 """What a 4xx may be that another attempt can heal."""
 GONE = 410
 """The receiver wants no more of any kind."""
+
+_log = structlog.get_logger(__name__)
 
 
 class WebhookChannel:
@@ -24,13 +27,16 @@ class WebhookChannel:
         await self._poster.stop()
 
     async def send(self, contact: Contact, message: Message) -> None:
-        """Raises Undelivered; finally so for a refusal by the receiver and for an address that is not public."""
+        """Raises Undelivered; finally so for a refusal by the receiver."""
         body = msgspec.json.encode({"type": message.type, "timestamp": message.at, "data": message.data})
         try:
-            status = await self._poster.post(contact.to, contact.secret, str(message.id), "application/json", body)
+            answer = await self._poster.post(contact.to, contact.secret, str(message.id), "application/json", body)
         except NotPosted as error:
+            _log.info("webhook is not reached", delivery=str(message.id), why=error.detail)
             raise Undelivered(error.reason, final=error.final) from error
+        status = answer.status
         if status == GONE:
             raise Undelivered("HTTP 410: gone", gone=True)
         if not 200 <= status < 300:
-            raise Undelivered(f"HTTP {status}", final=400 <= status < 500 and status not in TRY_AGAIN)
+            final = 400 <= status < 500 and status not in TRY_AGAIN
+            raise Undelivered(f"HTTP {status}", final=final, pause=answer.retry_after)
