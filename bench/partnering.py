@@ -63,7 +63,7 @@ class PartneredRegion(RunningRegion):
 
     def __init__(self, servers: Servers, folder: Path) -> None:
         super().__init__(servers, dict.fromkeys(SERVICES, PROCESSES))
-        (password := folder / "password").write_text("bench")
+        (password := folder / "password").write_text("bench-" * 4)
         self.partners = Partners(folder / "partners.json")
         self.server = RegionNats(folder / "nats", free_ports(), self.region.name, password, self.partners.path)
         extra = {PARTNERS: str(self.partners.path)}

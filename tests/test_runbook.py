@@ -280,6 +280,15 @@ def test_a_missing_region_key_is_put_back(on_call: OnCall) -> None:
     on_call.has_all_of(before)
 
 
+def test_a_password_that_was_emptied_opens_nothing_and_is_made_anew(on_call: OnCall) -> None:
+    before = on_call.logs()
+    on_call.type(".venv/bin/rembuk down")
+    (on_call.home.data / "nats-password").write_text("")
+    assert "nats-password is damaged" in on_call.refused(".venv/bin/rembuk up --detach")
+    on_call.follow("A file of the region is damaged")
+    on_call.has_all_of(before)
+
+
 def test_an_altered_event_is_found_and_comes_back_as_it_was(on_call: OnCall) -> None:
     before = on_call.logs()
     on_call.well()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 import psutil  # type: ignore[import-untyped]
+from rembuk.state_file import Damaged
 
 from rembuk_cli.home import Home
 from rembuk_cli.leftovers import end_leftovers
 from rembuk_cli.options import Data, RegionName, cannot_run, home_of
-from rembuk_cli.terminal import err, out
+from rembuk_cli.terminal import err, escape, out
 
 STOP_S = 150.0
 """Longer than the services' grace and the servers' own patience together."""
@@ -28,18 +29,23 @@ def down(region: RegionName = "jatim", data: Data = None) -> None:
 def stop(home: Home) -> None:
     """Stop whatever runs there and wait until it is gone."""
     started = time.monotonic()
-    running = home.running()
+    try:
+        running = home.running()
+        name, supervisor = (running.region, running.supervisor.find()) if running else ("", None)
+    except Damaged as error:
+        err.print(escape(str(error)))
+        name, supervisor = "what ran", home.supervisor()
     with err.status("stopping"):
-        if running is None:
+        if not name:
             left = end_leftovers(home)
-        elif (supervisor := running.supervisor.find()) is not None:
+        elif supervisor is not None:
             supervisor.terminate()
             try:
                 supervisor.wait(STOP_S)
             except psutil.TimeoutExpired:
                 cannot_run(f"pid {supervisor.pid} did not stop within {STOP_S:.0f} s; see {home.logs}")
-    if running is not None:
-        out.print(f"{running.region} stopped in {time.monotonic() - started:.1f} s")
+    if name:
+        out.print(f"{name} stopped in {time.monotonic() - started:.1f} s")
     elif left:
         out.print(f"ended {left} processes that a killed supervisor had left in {home.data}")
     else:

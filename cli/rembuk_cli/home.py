@@ -6,21 +6,24 @@ import fcntl
 import os
 import secrets
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import psutil  # type: ignore[import-untyped]
+from rembuk import state_file
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.embedded_postgres import EmbeddedPostgres
 from rembuk.hub_regions import DOMAIN, JOINED, Invitation, region_server
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region
 from rembuk.region_nats import RegionNats
-from rembuk.settings import PARTNERS, WITNESSED, WITNESSES
+from rembuk.settings import PARTNERS, WITNESSED, WITNESSES, CannotRun
+from rembuk.state_file import Damaged
 
 USUAL = "jatim"
 """The region meant where none is named."""
@@ -43,6 +46,7 @@ PASSED_ON = (
 PASSED_ON_PREFIX = "REMBUK_DELIVERY_"
 _SAME_PROCESS_S = 2.0
 _LOG_BYTES = 8 << 20
+_MADE_ANEW = "move it away, and the next `rembuk up` makes another"
 
 
 class Occupied(Exception):
@@ -136,11 +140,12 @@ class Home:
         return named if usual_place(region) == self.data else f"{named} --data {shlex.quote(str(self.data))}"
 
     def prepare(self) -> None:
-        """Make the directory and the passwords of the databases' roles and of NATS, once; raises OSError."""
+        """Make the directory and the passwords of the databases' roles and of NATS, once; raises OSError, Damaged."""
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.logs.mkdir(mode=0o700, exist_ok=True)
-        _write_once(self.data / "password", secrets.token_urlsafe(24))
-        self.password_of_nats()
+        for password in (self._role_password, self._nats_password):
+            state_file.write_once(password, secrets.token_urlsafe(24).encode())
+            state_file.read_password(password, _MADE_ANEW)
 
     @property
     def region_key(self) -> Path:
@@ -163,14 +168,23 @@ class Home:
         return self.data / "partners.json"
 
     def lock(self) -> int:
-        """Hold the directory until this process ends, or the descriptor is closed. Raises Occupied."""
-        fd = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Hold the directory until this process ends, or the descriptor is closed; the lock says who we are. Raises
+        Occupied."""
+        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             raise Occupied(f"another process runs a region in {self.data}") from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, msgspec.json.encode(Process.of(os.getpid())), 0)
         return fd
+
+    def supervisor(self) -> psutil.Process | None:
+        """Who holds the directory now, as the lock says: it knows whatever became of region.json."""
+        with suppress(OSError, msgspec.MsgspecError):
+            return msgspec.json.decode(self._lock.read_bytes(), type=Process).find()
+        return None
 
     def postgres(self, port: int) -> EmbeddedPostgres:
         return EmbeddedPostgres(self.data / "postgres", port)
@@ -184,8 +198,8 @@ class Home:
 
     def password_of_nats(self) -> str:
         """What the region's services say to NATS; made where it is not there yet."""
-        _write_once(self._nats_password, secrets.token_urlsafe(24))
-        return self._nats_password.read_text()
+        state_file.write_once(self._nats_password, secrets.token_urlsafe(24).encode())
+        return state_file.read_password(self._nats_password, _MADE_ANEW)
 
     def admit_partners(self) -> bool:
         """Have the region's NATS admit whoever is a partner now, and cut off who is none any more. Whether that was for
@@ -204,7 +218,7 @@ class Home:
 
         files = []
         for name, part in to_include(region, Partners(self.partners).read()).items():
-            write_private_json(self.data / name, part)
+            state_file.write_json(self.data / name, part)
             files.append(str(self.data / name))
         return files
 
@@ -216,15 +230,14 @@ class Home:
         return own | (region_server(invitation, self.hub_authority, linked) if invitation else {})
 
     def invitation(self) -> Invitation | None:
-        """By which the region joins its hub; None without a hub."""
-        with suppress(FileNotFoundError):
-            return msgspec.json.decode(self._invitation.read_bytes(), type=Invitation)
-        return None
+        """By which the region joins its hub; None without a hub. Raises Damaged."""
+        again = "join the hub anew by `rembuk up --hub FILE`, or leave it by `--hub none`"
+        return state_file.read_json(self._invitation, Invitation, again)
 
     def accept(self, invitation: Invitation) -> None:
         """Join this hub from the next start on."""
-        self.hub_authority.write_text(invitation.ca)
-        write_private_json(self._invitation, invitation)
+        state_file.write(self.hub_authority, invitation.ca.encode())
+        state_file.write_json(self._invitation, invitation)
 
     def decline(self) -> None:
         """Have no hub from the next start on."""
@@ -271,20 +284,48 @@ class Home:
 
     def note(self, running: Running) -> None:
         """Write region.json, whole or not at all."""
-        fresh = self._region_json.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(running)) + b"\n")
-        fresh.replace(self._region_json)
+        state_file.write_json(self._region_json, running)
 
     def noted(self) -> Running | None:
-        """What region.json says, whether or not it still runs."""
-        with suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(self._region_json.read_bytes(), type=Running)
-        return None
+        """What region.json says, whether or not it still runs. Raises Damaged."""
+        return state_file.read_json(self._region_json, Running, "end what is left with `down`")
 
     def running(self) -> Running | None:
-        """The region whose supervisor is alive; None when nothing runs here."""
-        noted = self.noted()
-        return noted if noted is not None and noted.supervisor.find() is not None else None
+        """The region whose supervisor is alive; None when nothing runs here. Raises Damaged where something does, and
+        region.json does not say what."""
+        supervisor = self.supervisor()
+        then = f"pid {supervisor.pid if supervisor else 0} runs here: end it with `down`, and start it again"
+        try:
+            noted = state_file.read_json(self._region_json, Running, then)
+        except Damaged:
+            if supervisor is None:
+                return None
+            raise
+        if noted is not None and noted.supervisor.find() is not None:
+            return noted
+        if supervisor is not None and supervisor.pid != os.getpid():
+            raise Damaged(self._region_json, "missing, or it is just starting or stopping", then)
+        return None
+
+    def faults(self) -> list[str]:
+        """What is wrong with the files that lie here, each read as it is in use; but for the region's key."""
+        wrong = []
+        for read in self._reads():
+            try:
+                read()
+            except CannotRun as error:
+                wrong.append(str(error))
+        return wrong
+
+    def _reads(self) -> list[Callable[[], Any]]:
+        from rembuk.key_setting import read_keys
+        from rembuk.partners import Partners  # as above, not for a supervisor
+
+        keys = [key for key in (self.log_key, self.witness_key) if key.exists() or key == self.log_key]
+        return [
+            self._password, self.password_of_nats, self.invitation, Partners(self.partners).read,
+            *(partial(read_keys, str(key), f"the key in {key.name}") for key in keys),
+        ]  # fmt: skip
 
     def forget(self) -> None:
         self._region_json.unlink(missing_ok=True)
@@ -308,8 +349,16 @@ class Home:
     def _nats_password(self) -> Path:
         return self.data / "nats-password"
 
+    @property
+    def _role_password(self) -> Path:
+        return self.data / "password"
+
+    @property
+    def _lock(self) -> Path:
+        return self.data / "lock"
+
     def _password(self) -> str:
-        return (self.data / "password").read_text().strip()
+        return state_file.read_password(self._role_password, _MADE_ANEW)
 
 
 def home_of(plan: Plan) -> Home:
@@ -352,34 +401,3 @@ def without_credentials(url: str) -> str:
 def _with_credentials(url: str, given: str) -> str:
     """The URL as it was `given`, if that is the same but for its credentials."""
     return given if given and without_credentials(given) == url else url
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Mode 0600 from the first moment, whole or not at all, in the place of what was there."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-
-
-def write_private_json(path: Path, value: Any) -> None:
-    """As `write_private`, for people to read, too."""
-    write_private(path, msgspec.json.format(msgspec.json.encode(value)) + b"\n")
-
-
-def _write_once(path: Path, text: str) -> None:
-    """Mode 0600 from the first moment; complete or absent, whoever else tries at the same time."""
-    if path.exists():
-        return
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    with suppress(FileExistsError):
-        os.link(fresh, path)
-    fresh.unlink()

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rembuk import state_file
 from rembuk.embedded import HOST, EmbeddedError
 from rembuk.hub_regions import DOMAIN
 from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
@@ -18,7 +19,7 @@ from rembuk.signed_note import BadVerifierKey, Verifier
 from rich.table import Table
 
 from rembuk_cli.down import stop
-from rembuk_cli.home import Plan, passed_on, usual_place, write_private, write_private_json
+from rembuk_cli.home import Plan, passed_on, usual_place
 from rembuk_cli.hub_home import Gate, HubHome
 from rembuk_cli.hub_leaves import FOR_NATS_S, cut_off
 from rembuk_cli.hub_nats import nats
@@ -131,7 +132,7 @@ def admit(
                 )
             invitation = home.invite(regions, region)
             place = to or Path(f"{region}.hub.json")
-            write_private_json(place, invitation)
+            state_file.write_json(place, invitation)
     except (BadRegionName, BadVerifierKey, OSError, UnicodeDecodeError) as error:
         cannot_run(escape(str(error)))
     _apply(home, region)
@@ -202,7 +203,9 @@ def status(data: Data = None, as_json: Json = False) -> None:
         out.print(table, soft_wrap=False)
         for said in dict.fromkeys(f"{name}: {one['error']}" for name, one in streams if one["error"]):
             out.print(f"[red]{escape(said)}[/]")
-    if any(one["state"] not in WELL or one["error"] for _, one in streams):
+    for fault in (faults := home.faults()):
+        err.print(f"[red]{escape(fault)}[/]")
+    if faults or any(one["state"] not in WELL or one["error"] for _, one in streams):
         raise typer.Exit(WRONG)
 
 
@@ -215,7 +218,7 @@ def _witness(home: HubHome, region: str, log_keys: Path) -> None:
             cannot_run(f"{escape(str(log_keys))}: {escape(key.name)} is no log of {region}")
     known = home.witnessed_logs.read_text().splitlines()
     fresh = [str(key) for key in keys if str(key) not in known]
-    write_private(home.witnessed_logs, "".join(f"{line}\n" for line in [*known, *fresh]).encode())
+    state_file.write(home.witnessed_logs, "".join(f"{line}\n" for line in [*known, *fresh]).encode())
     running = home.running()
     prefix = f"{running.urls[DOMAIN]}/v1/witness" if running else "<the hub's URL>/v1/witness"
     out.print(f"{len(fresh)} logs of {region} are witnessed now, at {prefix}; the witness's key is at {prefix}/key")

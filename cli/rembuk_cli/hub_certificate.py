@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-from rembuk_cli.home import write_private
+from rembuk import state_file
+from rembuk.state_file import Damaged
 
 AUTHORITY_LASTS = timedelta(days=3650)
 LASTS, RENEWED_BEFORE = timedelta(days=365), timedelta(days=60)
@@ -31,15 +31,22 @@ class HubCertificate:
         self.certificate, self.key = directory / "server.pem", directory / "server.key"
 
     def prepare(self, hosts: Sequence[str]) -> None:
-        """Make what is missing; sign anew what ends soon or names other hosts. Raises OSError, ValueError."""
+        """Make what is missing; sign anew what ends soon, names other hosts or is damaged. The authority that regions
+        know cannot be made again. Raises OSError, ValueError, Damaged."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self.authority.exists():
+            if self.certificate.exists():
+                raise Damaged(self.authority, "missing")
             self._make_authority()
         if not self.certificate.exists() or not self._lasts(hosts):
             self._sign(hosts)
 
     def _lasts(self, hosts: Sequence[str]) -> bool:
-        certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        try:
+            certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+            serialization.load_pem_private_key(self.key.read_bytes(), None)
+        except (OSError, ValueError):
+            return False
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return certificate.not_valid_after_utc - datetime.now(UTC) > RENEWED_BEFORE and names == _names(hosts)
 
@@ -51,12 +58,15 @@ class HubCertificate:
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .sign(key, hashes.SHA256())
         )
-        write_private(self._authority_key, _private(key))
-        write_private(self.authority, certificate.public_bytes(serialization.Encoding.PEM))
+        state_file.write(self._authority_key, _private(key))
+        state_file.write(self.authority, certificate.public_bytes(serialization.Encoding.PEM))
 
     def _sign(self, hosts: Sequence[str]) -> None:
-        authority = x509.load_pem_x509_certificate(self.authority.read_bytes())
-        signer = serialization.load_pem_private_key(self._authority_key.read_bytes(), None)
+        try:
+            authority = x509.load_pem_x509_certificate(self.authority.read_bytes())
+            signer = serialization.load_pem_private_key(self._authority_key.read_bytes(), None)
+        except (OSError, ValueError) as error:
+            raise Damaged(self._directory / "ca.*", str(error)) from error
         assert isinstance(signer, ec.EllipticCurvePrivateKey)
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
@@ -67,8 +77,8 @@ class HubCertificate:
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .sign(signer, hashes.SHA256())
         )
-        write_private(self.key, _private(key))
-        write_private(self.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+        state_file.write(self.key, _private(key))
+        state_file.write(self.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _unsigned(

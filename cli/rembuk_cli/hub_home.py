@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from rembuk import hub_regions, key_setting
+from rembuk import hub_regions, key_setting, state_file
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.hub_regions import DOMAIN, Admitted, Invitation, new_seed
 from rembuk.region import Region, require_name
 from rembuk.roster import Roster
 from rembuk.settings import WITNESSED
 
-from rembuk_cli.home import Home, Plan, Running, write_private
+from rembuk_cli.home import Home, Plan, Running
 from rembuk_cli.hub_certificate import HubCertificate
 
 
@@ -52,7 +52,7 @@ class HubHome(Home):
     def open(self, gate: Gate) -> None:
         """Where regions are awaited from the next start on."""
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(self._gate, msgspec.json.encode(gate))
+        state_file.write(self._gate, msgspec.json.encode(gate))
 
     def invite(self, regions: list[Admitted], name: str) -> Invitation:
         """Add a region to the list, as it is being changed; what it joins by. Raises BadRegionName."""
@@ -63,10 +63,12 @@ class HubHome(Home):
         return Invitation(name, gate.url, self.certificate.authority.read_text(), seed)
 
     def gate(self) -> Gate | None:
-        """None before the first start."""
-        with suppress(FileNotFoundError):
-            return msgspec.json.decode(self._gate.read_bytes(), type=Gate)
-        return None
+        """None before the first start. Raises Damaged."""
+        again = "move it away, and say `--listen` and `--host` at the next `rembuk hub up`"
+        return state_file.read_json(self._gate, Gate, again)
+
+    def _reads(self) -> list[Callable[[], Any]]:
+        return [*super()._reads(), self.gate, self.regions.read, lambda: self.secret]
 
     @property
     def operator_seed(self) -> str:

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rembuk import key_setting
+from rembuk import key_setting, state_file
 from rembuk.embedded_nats import nats_configuration
 from rembuk.hub_regions import DOMAIN, JOINED, KEY_SETTING, SETTING, hub_server, region_server
 from rembuk.nats_accounts import REGION, USER, to_include
 from rembuk.region import BadRegionName, require_name
 from rembuk.region_nats import linked_within
 
-from rembuk_cli.home import Home, write_private, write_private_json
+from rembuk_cli.home import Home
 from rembuk_cli.hub_home import Gate, HubHome
 from rembuk_cli.options import cannot_run
 from rembuk_cli.terminal import escape, out
@@ -97,7 +97,7 @@ def _write_hub(hub: HubHome, server: HubServer) -> None:
         place / path.relative_to(hub.data) for path in (hub.certificate.certificate, hub.certificate.key)
     )
     told = hub_server(hub.regions.read(), hub.secret, server.leaf, certificate, private)
-    write_private(hub.data / "nats.conf", _configuration(DOMAIN, server, told))
+    state_file.write(hub.data / "nats.conf", _configuration(DOMAIN, server, told))
     _write_environment(hub, {
         "REMBUK_REGION": DOMAIN, "REMBUK_NATS_URL": f"nats://{server.listen}",
         SETTING: str(place / hub.regions.path.name), KEY_SETTING: str(place / hub.key.name),
@@ -124,11 +124,11 @@ accounts {{
   include "partners.conf"
 }}
 """
-    write_private(region.data / "server.conf", _configuration(name, server, told))
-    write_private(region.data / "nats.conf", f'include "server.conf"\n{accounts}'.encode())
+    state_file.write(region.data / "server.conf", _configuration(name, server, told))
+    state_file.write(region.data / "nats.conf", f'include "server.conf"\n{accounts}'.encode())
     for file, part in to_include(name, []).items():
         if not (region.data / file).exists():
-            write_private_json(region.data / file, part)
+            state_file.write_json(region.data / file, part)
     _write_environment(region, {
         "REMBUK_REGION": name, "REMBUK_NATS_URL": f"nats://{USER}:{password}@{server.listen}", JOINED: "1",
     })  # fmt: skip
@@ -140,4 +140,4 @@ def _configuration(domain: str, server: Server, told: Mapping[str, Any]) -> byte
 
 
 def _write_environment(home: Home, told: Mapping[str, str]) -> None:
-    write_private(home.data / "services.env", "".join(f"{name}={value}\n" for name, value in told.items()).encode())
+    state_file.write(home.data / "services.env", "".join(f"{name}={value}\n" for name, value in told.items()).encode())

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psutil  # type: ignore[import-untyped]
+from rembuk.embedded_nats import EmbeddedNats
+from rembuk.embedded_postgres import EmbeddedPostgres
+from rembuk.state_file import Damaged
 
 from rembuk_cli.home import Home
 
@@ -13,19 +18,34 @@ GRACE_S = 20.0
 
 def end_leftovers(home: Home) -> int:
     """End every process of a region that no supervisor looks after, services first; how many there were."""
-    noted = home.noted()
-    if noted is None or noted.supervisor.find() is not None:
-        return 0
-    left = [process for noticed in noted.processes.values() if (process := noticed.find()) is not None]
-    servers = {noted.processes[name].pid for name in ("nats", "postgres") if name in noted.processes}
-    services = [process for process in left if process.pid not in servers]
+    try:
+        noted = home.noted()
+    except Damaged:
+        services = _told_of(home)
+    else:
+        if noted is None or noted.supervisor.find() is not None:
+            return 0
+        left = {name: process for name, noticed in noted.processes.items() if (process := noticed.find()) is not None}
+        services = [process for name, process in left.items() if name not in ("nats", "postgres")]
+    servers = [EmbeddedNats(home.data / "nats", 0), EmbeddedPostgres(home.data / "postgres", 0)]
+    ended = len(services) + sum(server.pid is not None for server in servers)
     _, alive = psutil.wait_procs(services, ON_THEIR_OWN_S)
     for process in alive:
         process.terminate()
     _, alive = psutil.wait_procs(alive, GRACE_S)
     for process in alive:
         process.kill()
-    home.nats(noted.region, noted.ports["nats"]).stop()
-    home.postgres(noted.ports["postgres"]).stop()
+    for server in servers:
+        server.stop()
     home.forget()
-    return len(left)
+    return ended
+
+
+def _told_of(home: Home) -> list[psutil.Process]:
+    """The services' processes as their environment gives them away, where region.json does not name them."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("REMBUK_LOG_KEY") == str(home.log_key):
+                found.append(process)
+    return found

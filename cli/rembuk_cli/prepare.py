@@ -11,8 +11,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from rembuk.roster import BadRoster
-from rembuk.settings import WITNESSED
+from rembuk.settings import WITNESSED, CannotRun
 
 from rembuk_cli.home import Plan, home_of
 from rembuk_cli.servers import Unable
@@ -41,9 +40,12 @@ def main() -> None:
                 create(home.witness_key)
             if plan.nats_url and home.partners.exists():
                 home.include_partners(plan.region)  # as they were changed while the region did not run
-        except (Unsound, BadRoster) as error:
+        except Unsound as error:
             sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CannotRun as error:
+        sys.exit(str(error))

@@ -180,7 +180,8 @@ async def look(home: Home, running: Running) -> Standing:
     finally:
         for connection in databases.values():
             connection.terminate()
-    return Standing(running.region, services, _processes(running), wrong + _missing(running), hub)
+    wrong += home.faults() + _missing(running)
+    return Standing(running.region, services, _processes(running), wrong, hub)
 
 
 async def _hub(

@@ -23,6 +23,7 @@ from rembuk.embedded import HOST, EmbeddedError, require_free_port
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.embedded_postgres import EmbeddedPostgres
 from rembuk.region import PROCESSES, Region
+from rembuk.settings import CannotRun
 
 from rembuk_cli.home import Home, Occupied, Plan, Process, Running, home_of, without_credentials
 from rembuk_cli.leftovers import end_leftovers
@@ -35,10 +36,6 @@ BACK_OFF_S = (0.5, 1, 2, 4, 8, 16, 30)
 STEADY_S = 60.0
 """Whoever ran so long before it died is started again as if it were the first time."""
 TOLD_LINES = 8
-
-
-class CannotRun(Exception):
-    """The region cannot be started; the first line says why."""
 
 
 class Stopped(Exception):
@@ -143,6 +140,7 @@ class Supervisor:
 
     def run(self) -> int:
         """The exit status: 0 after a stop that was asked for, 2 when the region cannot run."""
+        lock = None
         try:
             self._home.prepare()
             lock = self._home.lock()
@@ -151,15 +149,14 @@ class Supervisor:
         except Stopped:
             pass
         except (CannotRun, EmbeddedError, Occupied, OSError) as error:
-            _say("cannot run", error=str(error))
             _tell({"error": str(error)})
-            if not isinstance(error, Occupied):
+            if lock is not None:  # else our directory and its log are not ours
+                _say("cannot run", error=str(error))
                 self._stop()
             return 2
         if not self._stopping:
             self._keep_running()
         self._stop()
-        os.close(lock)
         return 0
 
     def _start(self) -> None:
@@ -259,7 +256,7 @@ class Supervisor:
             _say("process started again", name=child.name, restarts=child.restarts)
             if isinstance(child, ServerChild):
                 self._tell_services()
-        except (EmbeddedError, OSError) as error:
+        except (CannotRun, EmbeddedError, OSError) as error:
             _say("process cannot be started", name=child.name, error=str(error), again_in_s=child.back_off())
 
     def _tell_services(self) -> None:

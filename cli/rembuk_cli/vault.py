@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
+from rembuk import state_file
 from rembuk.key_setting import BadKey, create
 from rembuk.provisioning import SERVICES
 
@@ -117,7 +117,7 @@ def _rotated(region: Region, path: Path, settle: int) -> tuple[str, int]:
     left = sum(sum(key.persons.values()) for key in _wrapped(region, path) if key.key_id != current)
     if left:
         cannot_run(f"{left} keys of persons are still wrapped by an older key; run this again")
-    _write(path, new)
+    state_file.write(path, f"{new}\n".encode())
     return current, taken_over
 
 
@@ -168,21 +168,5 @@ def _put_new_key_first(path: Path) -> None:
         fresh.unlink()
     create(fresh)
     new = fresh.read_text().strip()
-    _write(path, f"{new}\n{path.read_text().strip()}")
+    state_file.write(path, f"{new}\n{path.read_text().strip()}\n".encode())
     fresh.unlink()
-
-
-def _write(path: Path, keys: str) -> None:
-    """The file holds these keys, or those it held before, whatever happens. Raises OSError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(keys + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    directory: Any = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

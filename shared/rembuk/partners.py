@@ -14,17 +14,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-import structlog
 
-from rembuk.roster import BadRoster, Roster, absolute
+from rembuk.roster import Roster, absolute
 from rembuk.settings import PARTNERS
 from rembuk.streams import area_filter, subject_prefix
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,31}")
 _AREA = re.compile(r"\d{2}(\.\d{2}(\.\d{2})?)?")
 _MARK = "rembuk_"
-
-_log = structlog.get_logger(__name__)
 
 
 class BadPartner(ValueError):
@@ -128,13 +125,9 @@ class Partners(Roster[Partner]):
         return [one for one in self.read() if one.revoked_at is None]
 
     def bearing(self, token: str) -> Partner | None:
-        """The partner whose token this is; nobody, said loudly, while the file cannot be read."""
+        """The partner whose token this is. Raises BadRoster."""
         wanted = hashed(token)
-        try:
-            return next((one for one in self.active() if secrets.compare_digest(one.token_sha256, wanted)), None)
-        except BadRoster as error:
-            _log.critical("partners cannot be told apart", why=str(error))
-            return None
+        return next((one for one in self.active() if secrets.compare_digest(one.token_sha256, wanted)), None)
 
     def add(self, partner: Partner) -> None:
         """Raises BadPartner where the name is taken; BadRoster, OSError."""

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rembuk.embedded import HOST, EmbeddedError
+from rembuk.embedded import HOST
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.nats_accounts import REGION, USER, accounts
 from rembuk.spawning import RunAs
+from rembuk.state_file import read_password
 
 if TYPE_CHECKING:
     from rembuk.partners import Partner
@@ -45,27 +46,28 @@ class RegionNats(EmbeddedNats):
 
     @property
     def url(self) -> str:
-        """With the services' password. Raises FileNotFoundError where it was not made."""
-        return f"nats://{USER}:{self._password.read_text()}@{HOST}:{self.port}"
+        """With the services' password. Raises Damaged."""
+        return f"nats://{USER}:{self._said()}@{HOST}:{self.port}"
 
     def _reload(self) -> None:
         for _ in range(RELOADS):
             super()._reload()
 
     def _own_settings(self) -> Mapping[str, Any]:
-        own = accounts(self._region, self._password.read_text(), self._known())
+        own = accounts(self._region, self._said(), self._known())
         return {**linked_within(super()._own_settings()), "accounts": own}
 
+    def _said(self) -> str:
+        """What the services say: an empty one would let in whoever says nothing. Raises Damaged."""
+        return read_password(self._password, "move it away, and the next `rembuk up` makes another")
+
     def _known(self) -> list[Partner]:
-        if not self._partners.exists():
+        """Raises Damaged."""
+        if not any(self._partners.parent.glob(f"*{self._partners.name}*")):
             return []
         from rembuk.partners import Partners  # not for a supervisor without partners
-        from rembuk.roster import BadRoster
 
-        try:
-            return Partners(self._partners).read()
-        except BadRoster as error:
-            raise EmbeddedError(str(error)) from error
+        return Partners(self._partners).read()
 
     def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], RunAs]:
         """Streams that were kept when there were no accounts are the region's."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,19 +11,25 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from rembuk import state_file
 from rembuk.settings import CannotRun
+from rembuk.state_file import Damaged
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class BadRoster(CannotRun):
-    """The file cannot be read, or is not such a list."""
+class NotAbsolute(CannotRun):
+    """The setting names no file that is the same one from everywhere."""
+
+
+class BadRoster(Damaged):
+    """The file cannot be read, is not such a list, or is gone."""
 
 
 def absolute(name: str, setting: str) -> Path:
-    """The path that the setting of this name is to be. Raises BadRoster."""
+    """The path that the setting of this name is to be. Raises NotAbsolute."""
     if not Path(setting).is_absolute():
-        raise BadRoster(f"{name} is to be the absolute path of a file, and is {setting}")
+        raise NotAbsolute(f"{name} is to be the absolute path of a file, and is {setting}")
     return Path(setting)
 
 
@@ -39,7 +44,7 @@ class Roster(Generic[T]):
 
     @classmethod
     def told(cls, name: str, setting: str, entry: type[T]) -> Roster[T]:
-        """The one at the absolute path that the setting of this name is. Raises BadRoster."""
+        """The one at the absolute path that the setting of this name is. Raises NotAbsolute, BadRoster."""
         roster = cls(absolute(name, setting), entry)
         roster.read()
         return roster
@@ -52,21 +57,25 @@ class Roster(Generic[T]):
             if now != self._seen:
                 self._entries, self._seen = self._decode(self.path.read_bytes()), now
         except FileNotFoundError:
+            if self._lock.exists() and self._lock.stat().st_size:
+                raise BadRoster(self.path, "missing, and there was a list") from None
             self._entries, self._seen = [], None
         except (OSError, msgspec.MsgspecError, ValueError) as error:
-            raise BadRoster(f"{self.path} cannot be read: {error}") from error
+            raise BadRoster(self.path, str(error)) from error
         return self._entries
 
     @contextmanager
     def changing(self) -> Iterator[list[T]]:
         """The list to be changed, by one process at a time; kept where nothing is raised. Raises BadRoster, OSError."""
-        with self.path.with_name(f".{self.path.name}.lock").open("a") as lock:
+        with os.fdopen(os.open(self._lock, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             entries = list(self.read())
             yield entries
-            descriptor, beside = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")  # mode 0600
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(entries)) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self.path)
+            state_file.write_json(self.path, entries)
+            if not lock.tell():
+                lock.write("there is a list\n")
+
+    @property
+    def _lock(self) -> Path:
+        """Held while the list changes; not empty from the first change on."""
+        return self.path.with_name(f".{self.path.name}.lock")

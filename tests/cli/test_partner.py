@@ -101,7 +101,7 @@ def test_a_damaged_file_is_told_and_left_alone(running: Command) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
     try:
-        assert "cannot be read" in refused(running, "add", "late", "--service", "forums")
+        assert "partners.json is damaged" in refused(running, "add", "late", "--service", "forums")
         assert path.read_bytes() == whole[:-9]
     finally:
         path.write_bytes(whole)

@@ -21,7 +21,7 @@ from rembuk.embedded import HOST
 from rembuk.region import PORT_OFFSETS
 from rembuk.testing.services import eventually
 from rembuk.worker import connect
-from rembuk_cli.home import without_credentials
+from rembuk_cli.home import Home, without_credentials
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -53,6 +53,29 @@ def test_nobody_enters_nats_who_does_not_say_who_he_is(running: Command) -> None
 
     with pytest.raises(nats.errors.Error, match="Authorization Violation"):
         asyncio.run(enter())
+
+
+FILES = ("password", "nats-password", "partners.json", "hub.json", "log.key")
+
+
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_a_damaged_file_is_named_and_nothing_is_said_without_it(running: Command, left: float) -> None:
+    home = Home(running.data)
+    for name in FILES:
+        path = running.data / name
+        whole = path.read_bytes() if path.exists() else None
+        path.touch(mode=0o600)
+        path.write_bytes((whole or b'[{"name": "dinas"}]')[: int(left * len(whole or b"x" * 19))])
+        try:
+            [fault] = home.faults()
+            assert name in fault
+            if name in ("nats-password", "partners.json"):
+                told = running("status")
+                assert (told.returncode, name in told.stdout + told.stderr) == (1 + ("password" in name), True), told
+        finally:
+            path.unlink() if whole is None else path.write_bytes(whole)
+    assert home.faults() == []
+    running.well()
 
 
 def test_what_is_simulated_shows_in_events_and_status_and_a_second_run_adds_nothing(running: Command) -> None:
@@ -200,8 +223,12 @@ def test_a_killed_supervisor_takes_all_with_it_and_up_starts_anew_with_the_same_
         eventually(gone, 60)
     assert rembuk.up().returncode == 0
     assert rembuk("events", "--json", "reports").stdout == recorded
-    os.kill(rembuk.note()["supervisor"]["pid"], signal.SIGKILL)
-    assert rembuk("down").returncode == 0
+    supervisor, noted = rembuk.note()["supervisor"]["pid"], rembuk.data / "region.json"
+    noted.write_bytes(noted.read_bytes()[:100])
+    for refused in (rembuk("status"), rembuk.up()):
+        assert (refused.returncode, f"pid {supervisor} runs here" in refused.stderr) == (2, True), refused
+    assert "what ran stopped in" in rembuk("down").stdout
+    assert not noted.exists()
     assert not rembuk.listens("postgres")
     assert not rembuk.listens("reports")
 

@@ -31,13 +31,16 @@ SURABAYA, MALANG = "polmas.jatim.reports.ProblemReported.35.78.08", "polmas.jati
 CLOSED = "polmas.jatim.reports.ProblemClosed.35.78.08"
 
 
+PASSWORD = "rahasia-" * 4
+
+
 class Given:
     """A region's NATS with a stream of six events, and partners of it."""
 
     def __init__(self, folder: Path, domain: str = "") -> None:
         settings = {"jetstream": {"domain": domain}} if domain else {}
         password = folder / "password"
-        password.write_text("rahasia")
+        password.write_text(PASSWORD)
         self.partners = Partners(folder / "partners.json")
         self.server = RegionNats(folder / "nats", free_ports(), "jatim", password, self.partners.path, lambda: settings)
         self.seeds: dict[str, str] = {}

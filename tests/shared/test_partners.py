@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rembuk import scoped
 from rembuk.event_log import EventLog
 from rembuk.partners import BadPartner, Partner, Partners, Scope, hashed, new_token
-from rembuk.roster import BadRoster
+from rembuk.roster import BadRoster, NotAbsolute
 from rembuk.streams import subject, subject_prefix
 from rembuk.testing.tallies import Counted, TallyOpened, TallyRegion, count_up
 
@@ -93,16 +93,23 @@ def test_those_added_at_the_same_time_are_all_there(tmp_path: Path) -> None:
     assert {one.name for one in Partners(tmp_path / "partners.json").active()} == names
 
 
-def test_while_the_file_is_damaged_nobody_is_a_partner_and_nothing_is_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [0, 1, 30, -10, None])
+def test_while_the_file_is_damaged_or_gone_nobody_is_told_that_he_is_no_partner_and_nothing_is_overwritten(
+    tmp_path: Path, left: int | None
+) -> None:
     path = tmp_path / "partners.json"
     partners = Partners(path)
     partners.add(partner("dinas", token="rembuk_x"))
     whole = path.read_text()
-    path.write_text(whole[:-10])
-    assert partners.bearing("rembuk_x") is None
+    if left is None:
+        path.unlink()
+    else:
+        path.write_text(whole[:left])
+    with pytest.raises(BadRoster):
+        partners.bearing("rembuk_x")
     with pytest.raises(BadRoster):
         partners.add(partner("other"))
-    assert path.read_text() == whole[:-10]
+    assert path.read_text() == whole[:left] if left is not None else not path.exists()
     with pytest.raises(BadRoster):
         Partners.named({"REMBUK_PARTNERS": str(path)})
     path.write_text(whole)
@@ -110,7 +117,7 @@ def test_while_the_file_is_damaged_nobody_is_a_partner_and_nothing_is_overwritte
 
 
 def test_a_relative_path_is_refused_and_without_one_there_are_no_partners() -> None:
-    with pytest.raises(BadRoster, match="absolute"):
+    with pytest.raises(NotAbsolute, match="absolute"):
         Partners.named({"REMBUK_PARTNERS": "partners.json"})
     assert Partners.named({}) is None
 

@@ -97,6 +97,19 @@ def test_who_is_revoked_is_refused_by_the_next_request(running: RunningRegion) -
     refused(feed(running, headers), 401, 'Bearer error="invalid_token"')
 
 
+def test_while_the_file_is_damaged_a_partner_is_not_told_no(running: RunningRegion) -> None:
+    headers = running.partner("staying", Scope(("reports",)))
+    whole = running.partners.path.read_bytes()
+    running.partners.path.write_bytes(whole[: len(whole) // 2])
+    try:
+        answer = feed(running, headers)
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/state-damaged")
+        assert int(answer.headers["retry-after"]) > 0
+    finally:
+        running.partners.path.write_bytes(whole)
+    assert feed(running, headers).status_code == 200
+
+
 def test_where_no_file_is_named_nobody_is_a_partner_and_hears_how_to_become_one(
     start_region: Callable[..., RunningRegion],
 ) -> None:

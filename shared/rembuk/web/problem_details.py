@@ -22,6 +22,7 @@ from rembuk.handling import KeyReused, VersionMismatch
 from rembuk.proofs import NotYet
 from rembuk.read_engine import is_unreachable
 from rembuk.signing import PAUSE_S
+from rembuk.state_file import Damaged
 from rembuk.wording import RULES
 
 RETRY_AFTER_S = 2
@@ -159,6 +160,14 @@ def _unavailable(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     return response(503, rule, "try again", headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
+def _damaged(_: Request[Any, Any, Any], error: Damaged) -> Response[Any]:
+    _log.critical("a file of the region is damaged", why=str(error))
+    return response(
+        503, "state-damaged", "a file that this answer takes is damaged here, and its operators have to put it back",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )  # fmt: skip
+
+
 def _unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     if is_unreachable(error):
         return _unavailable(_, error)
@@ -181,6 +190,7 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     NotYet: _not_yet,
     EventTooLarge: _too_large,
     Unavailable: _unavailable,
+    Damaged: _damaged,
     Behind: _unavailable,
     SQLAlchemyError: _unavailable,
     Exception: _unexpected,

@@ -1,0 +1,100 @@
+"""Files in which a process keeps its state: written whole and durably, and checked whenever they are read."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from rembuk.settings import CannotRun
+
+T = TypeVar("T")
+
+_PASSWORD = re.compile(r"[A-Za-z0-9_-]{24,}")
+"""As `secrets.token_urlsafe(24)` writes them, and not the half of one; no server's configuration has to quote it."""
+
+
+class Damaged(CannotRun):
+    """A state file is not what was written into it: what it would have said is unknown."""
+
+    def __init__(self, path: Path, why: str, then: str = "put it back from a backup") -> None:
+        super().__init__(f"{path} is damaged ({why}); {then}: docs/runbook.md, “A file of the region is damaged”")
+
+
+def write(path: Path, content: bytes) -> None:
+    """In the place of what was there: whole or not at all, whatever happens, and for its owner alone (0600). Raises
+    OSError."""
+    fresh = _beside(path, content)
+    try:
+        os.replace(fresh, path)
+    except BaseException:
+        os.unlink(fresh)
+        raise
+    sync_directory(path.parent)
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """As `write`, but what is there already stays, whoever else tries at the same time. Raises OSError."""
+    if path.exists():
+        return
+    fresh = _beside(path, content)
+    try:
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        os.unlink(fresh)
+    sync_directory(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """As `write`, for people to read, too."""
+    write(path, msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+
+
+def read_json(path: Path, type: type[T], then: str = "put it back from a backup") -> T | None:
+    """What `write_json` has written; None where there is no file. `then` is what helps. Raises Damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError, ValueError) as error:
+        raise Damaged(path, str(error), then) from error
+
+
+def read_password(path: Path, then: str) -> str:
+    """A secret that this program has made. Raises Damaged."""
+    try:
+        password = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Damaged(path, "missing" if isinstance(error, FileNotFoundError) else str(error), then) from error
+    if not _PASSWORD.fullmatch(password):
+        raise Damaged(path, "empty" if not password else "not 24 or more letters, digits, _ and -", then)
+    return password
+
+
+def _beside(path: Path, content: bytes) -> str:
+    """A durable file of mode 0600 in the same directory."""
+    descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.unlink(fresh)
+        raise
+    return fresh
+
+
+def sync_directory(path: Path) -> None:
+    """Have it survive a power cut what is in a directory under which name. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
