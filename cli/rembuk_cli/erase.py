@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from typing import Annotated
-from uuid import UUID
 
 import typer
 from rembuk.contracts.privacy import Ground
 
-from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, require_running
+from rembuk_cli.naming import id_named
+from rembuk_cli.options import Data, Json, RegionName, home_of, require_running
 from rembuk_cli.services import require_service, told_by
-from rembuk_cli.terminal import escape, out, write_json
+from rembuk_cli.terminal import out, write_json
 
 
 def erase(
     service: Annotated[str, typer.Argument(help="reports, forums or notifications: whose log has it.")],
     id: Annotated[
-        str, typer.Argument(help="A problem, meeting, commitment or subscription, a member, or an opaque person.")
+        str,
+        typer.Argument(
+            help="A problem (or its reference), meeting, commitment, subscription, member or opaque person."
+        ),
     ],
     why: Annotated[Ground, typer.Option("--why", help="The ground, kept in the log: never a name, hence no words.")],
     region: RegionName = "jatim",
@@ -33,12 +36,9 @@ def erase(
     Example: rembuk erase reports 0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21 --why request
     """
     require_service(service)
-    try:
-        wanted = UUID(id)
-    except ValueError:
-        cannot_run(f"{escape(id)} is not an id")
     home = home_of(region, data)
     seen = home.running_region(require_running(home))
+    wanted = id_named(seen, id)
     told: list[str] = []
     for line in told_by(seen, service, "erase", str(wanted), why):
         one = json.loads(line)

@@ -46,6 +46,7 @@ def events(
     Example: rembuk events reports --area 35.78 --type ProblemReported --since 2h
     """
     from rembuk.areas import areas
+    from rembuk.former_areas import unknown_area
 
     from rembuk_cli.log_reading import CODECS, Wanted, follow_streams, read_logs
 
@@ -58,7 +59,7 @@ def events(
     if event_type and event_type not in types:
         cannot_run(f"--type {escape(event_type)}: there is no such event; there are {', '.join(sorted(types))}")
     if area and area not in areas():
-        cannot_run(f"--area {escape(area)}: there is no such area; its code is found by: GET /v1/areas?q=<name>")
+        cannot_run(f"--area {escape(area)}: {escape(unknown_area(area))}")
     if until and follow:
         cannot_run("--follow has no --until: it goes on until Ctrl-C")
     wanted = Wanted(

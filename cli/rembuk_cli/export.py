@@ -44,10 +44,11 @@ def export(
     Example: rembuk export reports --out backup/reports
     """
     from rembuk.areas import areas
+    from rembuk.former_areas import unknown_area
 
     require_service(service)
     if area and area not in areas():
-        cannot_run(f"--area {escape(area)}: there is no such area; its code is found by: GET /v1/areas?q=<name>")
+        cannot_run(f"--area {escape(area)}: {escape(unknown_area(area))}")
     home = home_of(region, data)
     seen = home.running_region(require_running(home))
     directory = (to or Path(f"{region}-{service}")).absolute()

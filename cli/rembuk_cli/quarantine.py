@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from rembuk_cli.naming import aggregate_named
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, region_or_hub, require_running
 from rembuk_cli.servers import database
 from rembuk_cli.services import ask_each, told_by
@@ -29,7 +30,7 @@ _HELD = """select follower, stream, stream_id as aggregate, count(*) as events, 
            from quarantine group by follower, stream, stream_id order by follower, stream, first"""
 _EVENTS = """select follower, stream, position, type, error, headers::text, data, quarantined_at as since
              from quarantine where stream_id = $1 order by follower, stream, position"""
-Aggregate = Annotated[str, typer.Argument(help="The aggregate, as `rembuk quarantine list` names it.")]
+Aggregate = Annotated[str, typer.Argument(help="The aggregate, as `list` names it; a problem also by its reference.")]
 FollowerName = Annotated[str, typer.Option("--follower", help="Only of this follower: projection, open_problems ...")]
 
 
@@ -82,9 +83,11 @@ def show(aggregate: Aggregate, region: RegionName = "jatim", data: Data = None, 
 
     Example: rembuk quarantine show 0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21
     """
+    seen = _region(region, data)
+    aggregate = aggregate_named(seen, aggregate)
     events = [
         {"service": service, **row, "data": row["data"].decode(errors="replace")}
-        for service, rows in ask_each(_region(region, data), _EVENTS, aggregate)
+        for service, rows in ask_each(seen, _EVENTS, aggregate)
         for row in rows
     ]
     if not events:
@@ -115,6 +118,7 @@ def retry(
     Example: rembuk quarantine retry 0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21
     """
     seen = _region(region, data)
+    aggregate = aggregate_named(seen, aggregate)
     held = _chosen(seen, aggregate, follower)
     if aggregate and not held:
         cannot_run(f"nothing of {escape(aggregate)} is in quarantine")
@@ -141,6 +145,7 @@ def skip(
     if not why.strip():
         cannot_run("--why: a reason must be given")
     seen = _region(region, data)
+    aggregate = aggregate_named(seen, aggregate)
     held = _chosen(seen, aggregate, follower)
     if len(held) > 1:
         cannot_run(f"several hold it: {', '.join(map(str, held))}; name one by --follower")

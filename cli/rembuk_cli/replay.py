@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
 from rembuk_cli.events import COLOURS, moment, shortened
+from rembuk_cli.naming import id_named
 from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.servers import Unable
 from rembuk_cli.services import ask_each, told_by
@@ -27,7 +27,12 @@ UNSAID = {"id", "version", "position", "changed_at"}
 
 
 def replay(
-    aggregate: Annotated[UUID, typer.Argument(help="The id of a problem, forum, meeting, subscription, alert ...")],
+    named: Annotated[
+        str,
+        typer.Argument(
+            metavar="AGGREGATE", help="The id of a problem (or its reference), forum, meeting, subscription, alert ..."
+        ),
+    ],
     as_of: AsOf = "",
     region: RegionName = "jatim",
     data: Data = None,
@@ -41,7 +46,7 @@ def replay(
     """
     home = home_of(region, data)
     seen = home.running_region(require_running(home))
-    until = position_or_time(as_of)
+    until, aggregate = position_or_time(as_of), id_named(seen, named)
     with err.status("looking"):
         found = ask_each(seen, _EVENTS, aggregate)
         service, events = next(((service, rows) for service, rows in found if rows), ("", []))

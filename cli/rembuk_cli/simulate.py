@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rembuk.areas import areas
+from rembuk.former_areas import unknown_area
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, require_running
@@ -40,7 +41,7 @@ def simulate(
     """
     running = require_running(home_of(region, data))
     if area not in areas():
-        cannot_run(f"there is no area {area}")
+        cannot_run(f"--area {escape(area)}: {escape(unknown_area(area))}")
     run(running.urls["reports"], days, seed, problems, area, as_json)
 
 

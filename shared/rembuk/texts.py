@@ -1,4 +1,5 @@
-"""Whose eyes a text is for: each one of an event is declared sealed, enclosed, public or a code; a test sees to it."""
+"""Whose eyes a text is for: each one of an event is declared sealed, enclosed, public or a code; a test sees to it. And
+what it takes to be one: something that eyes can see."""
 
 from __future__ import annotations
 
@@ -6,6 +7,9 @@ from functools import cache
 from typing import Annotated, get_type_hints
 
 import msgspec
+
+from rembuk.decider import Refused
+from rembuk.visible import can_be_seen
 
 SEALED, ENCLOSED, PUBLIC, CODE = "sealed", "enclosed", "public", "code"
 
@@ -18,6 +22,20 @@ Public = Annotated[str, PUBLIC]
 """In clear, for everybody and for ever; whoever writes it is told to name nobody."""
 Code = Annotated[str, CODE]
 """A word of a fixed form: an area, a category, a role with an opaque id."""
+
+
+def require_ink(wish: object, field: str = "") -> None:
+    """Refuses, for its field, a text of a command in which nothing can be seen: an optional one is left out instead."""
+    match wish:
+        case str():
+            if wish and not can_be_seen(wish):
+                raise Refused("invisible-text", "a text needs a character that can be seen", field=field or "body")
+        case msgspec.Struct():
+            for name in wish.__struct_fields__:
+                require_ink(getattr(wish, name), f"{field}.{name}" if field else name)
+        case tuple():
+            for index, one in enumerate(wish):
+                require_ink(one, f"{field}[{index}]")
 
 
 @cache

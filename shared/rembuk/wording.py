@@ -25,6 +25,12 @@ def pattern(regex: str, rule: str) -> str:
 _BLANK = r"\s\x01-\x20\x7f-\xa0\ufeff"  # with what only one of the dialects takes for white space
 NOT_BLANK = pattern(rf"^[{_BLANK}]*[^{_BLANK}\x00][^\x00]*$", "must not be blank, nor contain the character NUL")
 NO_NUL = pattern(r"^[^\x00]*$", "must not contain the character NUL")  # PostgreSQL's text takes everything else
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+ONE_LINE = pattern(
+    rf"^[^{_CONTROLS}]*[^{_BLANK}\x00\u2028\u2029][^{_CONTROLS}]*(?!\n)$",
+    "must be one line, not blank, without control characters",
+)
+ONE_LINE_OR_NOTHING = pattern(rf"^[^{_CONTROLS}]*(?!\n)$", "must be one line without control characters")
 AREA_CODE = pattern(
     r"^[0-9]{2}(\.[0-9]{2}(\.[0-9]{2}(\.[0-9]{4})?)?)?(?!\n)$", "not an area code such as 35.78.08.1004"
 )
@@ -32,7 +38,7 @@ REGION_NAME = pattern(r"^[a-z][a-z0-9]{1,15}(?!\n)$", "not a region's name such 
 CATEGORY_CODE = pattern(r"^[a-z_]{1,40}(?!\n)$", "not a category's code such as theft")
 
 _PUBLIC = "Shown to everybody: name nobody"
-Title = Annotated[str, Meta(min_length=3, max_length=200, pattern=NOT_BLANK, description=_PUBLIC)]
+Title = Annotated[str, Meta(min_length=3, max_length=200, pattern=ONE_LINE, description=_PUBLIC)]
 """One line that something is known by."""
 Text = Annotated[str, Meta(min_length=3, max_length=4000, pattern=NOT_BLANK, description=_PUBLIC)]
 """What has to be said."""
@@ -42,7 +48,7 @@ _CONFIDENCE = Meta(description="In confidence: sealed before it is recorded")
 SealedText = Annotated[Text, _CONFIDENCE, SEALED]
 SealedNote = Annotated[Note, _CONFIDENCE, SEALED]
 """The same, where nobody but who asks for it and says why is shown it: sealed before it is recorded."""
-Words = Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
+Words = Annotated[str, Meta(min_length=1, max_length=200, pattern=ONE_LINE)]
 """A name, or anything as short."""
 RegionName = Annotated[str, Meta(pattern=REGION_NAME, examples=["jateng"])]
 AreaCode = Annotated[str, Meta(pattern=AREA_CODE, max_length=13, examples=["35.78.08.1004"])]

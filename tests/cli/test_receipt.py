@@ -57,7 +57,7 @@ def verify(*arguments: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("report", ["JATIM-999999", "JATENG-000001", "jatim-000001", "nonsense"])
+@pytest.mark.parametrize("report", ["JATIM-999999", "JATENG-000001", "nonsense"])
 def test_what_is_no_report_has_no_receipt(running: Command, reporter: Reporter, report: str) -> None:
     said = running("receipt", "get", report)
     assert (said.returncode, said.stdout) == (2, "")

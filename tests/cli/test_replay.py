@@ -62,6 +62,7 @@ def test_as_of_a_position_or_a_time_it_stands_as_it_stood_then(
     assert (before.returncode, before.stdout) == (0, "")
     assert "nothing had happened" in before.stderr
     assert replayed(running, problem["id"], "--as-of", str(2**63)) == steps
+    assert replayed(running, problem["reference"].lower()) == steps
 
 
 def test_people_read_what_each_event_changed_and_never_a_name(running: Command) -> None:
@@ -81,6 +82,20 @@ def test_people_read_what_each_event_changed_and_never_a_name(running: Command) 
     told = running("replay", httpx.post(url, json=report).raise_for_status().json()["id"]).stdout
     assert "description (sealed)" in told
     assert "Budi" not in told
+
+
+def test_what_was_written_in_several_lines_is_one_and_moves_no_cursor(running: Command) -> None:
+    problem = running.note()["urls"]["reports"] + "/v1/problems"
+    report = {"area": "35.78.08.1004", "category": "theft", "title": "Motor hilang", "description": "Di depan rumah."}
+    one = f"{problem}/{httpx.post(problem, json=report).raise_for_status().json()['id']}"
+    httpx.post(f"{one}/verify", json={}).raise_for_status()
+    cause = {"root_cause": "gelap\n07:00:00 reports ProblemRejected\x1b[2J\u009b1m\u202e"}
+    httpx.post(f"{one}/analyse", json=cause).raise_for_status()
+    seen = r"gelap\n07:00:00 reports ProblemRejected\x1b[2J\x9b1m\u202e"
+    for asked in (("replay", one[-36:]), ("events", "reports", "--type", "ProblemAnalysed")):
+        said = running(*asked).stdout
+        assert [line for line in said.splitlines() if seen in line], said
+        assert said.replace("\n", "").isprintable()
 
 
 def test_what_nobody_knows_and_what_is_no_time_is_told(running: Command) -> None:
@@ -103,9 +118,7 @@ def test_events_are_narrowed_by_actor_correlation_and_time(running: Command, pro
     everything = [json.loads(line) for line in running("events", "reports", "--json").stdout.splitlines()]
     middle = everything[len(everything) // 2]["time"]
     parts = [running("events", "reports", "--json", option, middle).stdout for option in ("--until", "--since")]
-    assert "".join(parts).splitlines() == [
-        json.dumps(one, separators=(",", ":"), ensure_ascii=False) for one in everything
-    ]
+    assert [json.loads(line) for line in "".join(parts).splitlines()] == everything
     assert running("events", "--until", "1h", "--follow").returncode == 2
     for wrong in (("--type", "Nope"), ("--area", "99.99"), ("--since", "yesterday")):
         refused = running("events", *wrong)

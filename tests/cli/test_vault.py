@@ -166,9 +166,10 @@ def test_a_key_that_is_not_at_hand_is_told_and_begins_no_rotation_and_who_rememb
         assert httpx.get(url).json()["description"] == REPORT["description"]
 
 
-def test_a_problem_is_erased_by_its_id_once(running: Command) -> None:
+def test_a_problem_is_erased_by_its_id_or_its_reference_once(running: Command) -> None:
     url, _ = reported(running)
-    first, again = (running("erase", "reports", url[-36:], "--why", "request", "--json") for _ in range(2))
+    names = url[-36:], httpx.get(url).json()["reference"]
+    first, again = (running("erase", "reports", name, "--why", "request", "--json") for name in names)
     assert first.returncode == again.returncode == 0, first.stderr
     persons = [json.loads(line) for line in first.stdout.splitlines()]
     assert len(persons) == 2
@@ -184,7 +185,7 @@ def test_a_problem_is_erased_by_its_id_once(running: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("reports", "nobody", "--why", "request"), "is not an id"),
+        (("reports", "nobody", "--why", "request"), "is neither an id nor the reference of a report of jatim"),
         (("reports", str(uuid4()), "--why", "request"), "nothing of"),
         (("police", str(uuid4()), "--why", "request"), "no service police"),
         (("reports", str(uuid4())), "--why"),

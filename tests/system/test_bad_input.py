@@ -278,6 +278,14 @@ OWN = [
     reports("no code of a category", "category", category="Theft!"),
     reports("a blank title", "title", title=" \u2003\t "),
     reports("NUL in a title", "title", title="abc\0def"),
+    *(
+        reports(f"a title of U+{ord(one):04X} alone", "title", 422, "invisible-text", title=one * 3)
+        for one in "\u200b\u2800\u3164\u2060\u0301\U000e0041"
+    ),
+    *(reports(f"U+{ord(one):04X} in a title", "title", title=f"Lampu{one}mati") for one in "\n\r\x1b\x9b\u2028"),
+    reports("a description that nobody sees", "description", 422, "invisible-text", description="\u200b \u2060"),
+    reports("a reporter whom nobody sees", "reporter.name", 422, "invisible-text", reporter={"name": "\u3164"}),
+    reports("a former code", "area", 422, "unknown-area", area="91.01.01"),
     reports("an unknown disclosure", "disclosure", disclosure="everybody"),
     reports("a place on the Moon", "location.lat", location={"lat": 89.0, "lon": 110.0}),
     reports("a place in words", "location.lon", location={"lat": -7.2, "lon": "112.7"}),
@@ -287,6 +295,7 @@ OWN = [
     reports("a nameless reporter", "reporter.name", reporter={"name": "  "}),
     _query("reports", "/v1/problems?since=garbage", 422, "invalid-moment"),
     _query("reports", "/v1/problems?since=1767225600", 422, "invalid-moment"),
+    _query("reports", "/v1/problems?since=2026-03-02T19:00:00+07:00", 422, "invalid-moment"),
     _query("reports", "/v1/problems?since=2026-01-01T00:00:00", 422, "invalid-moment"),
     _query("reports", "/v1/problems?since=0001-01-01T00:00:00%2B14:00", 422, "invalid-moment"),
     _query("reports", "/v1/problems?status=lost"),
@@ -302,6 +311,10 @@ OWN = [
     meeting("a moment before time", "at", 422, "invalid-moment", at="0001-01-01T00:00:00+14:00"),
     meeting("a moment after time", "at", 422, "invalid-moment", at="9999-12-31T23:59:59-12:00"),
     meeting("seconds since 1970", "at", at=1767225600),
+    _own(
+        "forums", "a name that nobody sees", TARGETS["forums"].good | {"name": "\u200b" * 3}, "name",
+        422, "invisible-text",
+    ),
     meeting("no id on the agenda", "agenda[1]", agenda=[str(uuid4()), "x"]),
     meeting("a long agenda", "agenda", agenda=[str(uuid4())] * 51),
     _query("forums", "/v1/meetings?forum_id=%00"),
@@ -313,6 +326,8 @@ OWN = [
     subscription("no URL", "contact", 422, "invalid-contact", channel="webhook", contact="ftp://example.org"),
     subscription("no category", "categories[0]", categories=["NO"]),
     alert("a blank headline", "headline.id", headline={"id": "   "}),
+    alert("a headline that nobody sees", "headline.id", 422, "invisible-text", headline={"id": "\u2800" * 3}),
+    alert("a headline in two lines", "headline.en", headline={"id": "Awas", "en": "Subject\nBcc: a@example.org"}),
     alert("NUL in a headline", "headline.en", headline={"id": "Awas", "en": "\0"}),
     alert("an unknown category", "category", 422, "unknown-category", category="flying_saucers"),
     alert("no id", "about", about="x"),

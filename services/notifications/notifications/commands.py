@@ -16,7 +16,7 @@ from rembuk.contracts.notifications import (
     StopReason,
     Urgency,
 )
-from rembuk.wording import NO_NUL, AreaCode, CategoryCode, Text, Title, pattern
+from rembuk.wording import NO_NUL, ONE_LINE_OR_NOTHING, AreaCode, CategoryCode, Text, Title, pattern
 
 CODE = pattern(r"^[0-9]{8}(?!\n)$", "not a code of 8 digits")
 
@@ -71,7 +71,7 @@ class StopSubscription(msgspec.Struct, frozen=True):
 
 class Headline(Bilingual, frozen=True, forbid_unknown_fields=True):
     id: Title
-    en: Annotated[str, Meta(max_length=200, pattern=NO_NUL)] = ""
+    en: Annotated[str, Meta(max_length=200, pattern=ONE_LINE_OR_NOTHING)] = ""
 
 
 class Body(Bilingual, frozen=True, forbid_unknown_fields=True):

@@ -19,13 +19,14 @@ from rembuk.handling import KeyReused, Outcome, handle
 from rembuk.ids import derive_id, event_id
 from rembuk.proofs import Proofs
 from rembuk.receipt_code import svg
+from rembuk.reference import reference_of
 from rembuk.region_key import WrappedKey
 from rembuk.sealing import texts_of
 from rembuk.vault import Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, action, known_area, known_category, recorded
-from rembuk.web.log_proofs import CODE, receipt_file, reference_of
+from rembuk.web.log_proofs import CODE, receipt_file
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, Since, found, moment
 from rembuk.web.requests import Intent

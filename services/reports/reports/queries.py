@@ -12,9 +12,9 @@ import structlog
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
+from rembuk.reference import position_of, reference_of
 from rembuk.region_key import Tampered
 from rembuk.vault import Vault, is_sealed
-from rembuk.web.log_proofs import position_of, reference_of
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import ColumnElement, Label, Row, and_, exists, literal_column, select
 

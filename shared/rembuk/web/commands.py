@@ -10,6 +10,7 @@ from rembuk.areas import areas
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.decider import Decider, Refused
 from rembuk.event_log import EventLog
+from rembuk.former_areas import unknown_area
 from rembuk.handling import Outcome, handle
 from rembuk.ids import event_id
 from rembuk.sealing import seal_texts
@@ -67,4 +68,4 @@ def known_category(code: str | None) -> None:
 def known_area(code: str | None, field: str = "area") -> None:
     """Refuses the code of an area that there is not; None is let through."""
     if code is not None and code not in areas():
-        raise Refused("unknown-area", f"there is no area {code}", field=field)
+        raise Refused("unknown-area", unknown_area(code), field=field)

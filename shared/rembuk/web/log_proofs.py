@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from litestar import MediaType, Response, get
 from litestar.params import Parameter
 
 from rembuk.proofs import Proofs
+from rembuk.reference import reference_of
 from rembuk.signed_note import encoded
 from rembuk.web.problem_details import documented
 
@@ -26,20 +26,6 @@ def receipt_file(region: str, position: int, receipt: str) -> Response[str]:
     """A receipt as a file that bears the event's reference: JATIM-000123.tlog-proof."""
     disposition = f'attachment; filename="{reference_of(region, position)}.tlog-proof"'
     return Response(receipt, media_type=MediaType.TEXT, headers={"Content-Disposition": disposition})
-
-
-_POSITION = re.compile("[0-9]{6,18}")
-
-
-def reference_of(region: str, position: int) -> str:
-    """What a reporter writes down: the region and the event's place in its log, unique by construction."""
-    return f"{region.upper()}-{position:06d}"
-
-
-def position_of(text: str, region: str) -> int | None:
-    """The position that a reference names, as `reference_of` writes it; None for one of another region, or none."""
-    name, _, position = text.rpartition("-")
-    return int(position) if name == region.upper() and _POSITION.fullmatch(position) else None
 
 
 def log_proofs(proofs: Proofs, region: str) -> list[Any]:

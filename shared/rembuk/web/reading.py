@@ -64,6 +64,7 @@ Cursor = Annotated[
 
 _Position = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 _PATIENCE_S = 5.0
+_MOMENT = "2026-03-02T19:00:00%2B07:00"  # as it stands in a URL
 _NOT_BUILT = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)  # none, or one of another release
 _CHECKPOINT = Table(
     "checkpoint", MetaData(), Column("follower", Text), Column("stream", Text), Column("position", BigInteger)
@@ -182,7 +183,8 @@ def moment(text: str | None, field: str) -> datetime | None:
     try:
         return in_utc(msgspec.convert(text, Timestamp), field)
     except msgspec.ValidationError as error:
-        raise Refused("invalid-moment", "not a moment such as 2026-03-02T19:00:00+07:00", field=field) from error
+        plus = "a + in a URL means a space, write %2B: " if " " in text else ""
+        raise Refused("invalid-moment", f"{plus}not a moment such as {_MOMENT}", field=field) from error
 
 
 def in_utc(at: datetime, field: str) -> datetime:

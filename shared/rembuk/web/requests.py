@@ -20,6 +20,7 @@ from rembuk.decider import Refused
 from rembuk.event import Metadata
 from rembuk.handling import fingerprint
 from rembuk.ids import derive_id
+from rembuk.texts import require_ink
 
 MAX_BODY_BYTES = 1024 * 1024
 KEY = "[!-~]{1,255}"
@@ -106,11 +107,12 @@ _whole_numbers = msgspec.json.Decoder(float_hook=_number)  # JSON Schema takes 1
 
 class Intent:
     """Who asks what under which key. `key` is derived from the client's Idempotency-Key, the kind of command and
-    its target, so that one key means one wish; without the header it is a new UUIDv7."""
+    its target, so that one key means one wish; without the header it is a new UUIDv7. Raises Refused."""
 
     __slots__ = ("expected_version", "key", "metadata")
 
     def __init__(self, request: Request[Any, Any, Any], command: object, target: UUID | str = "") -> None:
+        require_ink(command)
         headers: dict[bytes, bytes] = dict(request.scope["headers"])  # once each; on the path of every report
         given = _text(headers.get(b"idempotency-key"))
         if given is None:
