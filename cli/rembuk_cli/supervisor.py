@@ -22,6 +22,7 @@ from typing import Any
 from rembuk.embedded import HOST, EmbeddedError, require_free_port
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.embedded_postgres import EmbeddedPostgres
+from rembuk.open_files import open_files
 from rembuk.region import PROCESSES, Region
 from rembuk.settings import CannotRun
 
@@ -353,4 +354,5 @@ def _say(event: str, **fields: Any) -> None:
 
 
 if __name__ == "__main__":
+    open_files()  # its children may have as many
     sys.exit(Supervisor(Plan.told()).run())

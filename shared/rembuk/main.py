@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +21,7 @@ import uvloop
 
 from rembuk import logs, tracing
 from rembuk.cancelling import cancel
+from rembuk.open_files import open_files
 from rembuk.settings import CannotRun, Settings
 
 GRACE_S = 15
@@ -28,9 +30,8 @@ GRACE_S = 15
 ERRAND_NICENESS = 10
 """How far behind the service's own processes an errand of minutes stands in line for a processor."""
 
-KEEP_ALIVE_S = 65
-"""How long an idle connection is kept: longer than clients (httpx: 5 s) and proxies (nginx: 60 s) do, so that it is
-they who end it. A server that ends it first may do so in the moment in which a request is on its way."""
+MOST_CONNECTIONS = 10_000
+"""That an API holds at a time, where it may have as many files open and a quarter more."""
 
 
 def main(service: str) -> None:
@@ -80,15 +81,18 @@ def _serve(settings: Settings) -> None:
     import uvicorn
 
     from rembuk.web.protocol import Connection
+    from rembuk.web.room import Room
 
     # uvicorn raises the signal again once it has finished: then, as before it begins, to end is all there is to do
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = import_module(f"{settings.service}.app").build(settings)
     _started()
+    spare = open_files() // 4  # for all that is no connection, and for those that are about to be refused
     uvicorn.run(
-        app, host=settings.host, port=settings.port, loop="uvloop", http=Connection, ws="none", lifespan="on",
-        access_log=False, log_config=None, proxy_headers=False, server_header=False,
-        timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=KEEP_ALIVE_S, backlog=2048,
+        app, host=settings.host, port=settings.port, loop="uvloop",
+        http=partial(Connection, Room(min(MOST_CONNECTIONS, 3 * spare))),  # type: ignore[arg-type]
+        ws="none", lifespan="on", access_log=False, log_config=None, proxy_headers=False, server_header=False,
+        timeout_graceful_shutdown=GRACE_S, backlog=min(2048, spare // 2),
     )  # fmt: skip
 
 

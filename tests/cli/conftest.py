@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,12 @@ from rembuk.region import PORT_OFFSETS, Region
 from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
 from rembuk_cli.home import Home
+
+
+def _as_a_login_does() -> None:
+    """Few open files, and leave to have more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, most), most))
 
 
 class Command:
@@ -33,7 +40,8 @@ class Command:
     def _how(self, arguments: tuple[str, ...]) -> dict[str, Any]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")}
         environment = ours | self.environment
-        return {"args": [sys.executable, "-m", "rembuk_cli", *arguments, "--data", str(self.data)], "env": environment}
+        command = [sys.executable, "-m", "rembuk_cli", *arguments, "--data", str(self.data)]
+        return {"args": command, "env": environment, "preexec_fn": _as_a_login_does}
 
     def up(self, *more: str) -> subprocess.CompletedProcess[str]:
         return self("up", "--detach", "--port-base", str(self.base), *more)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -126,6 +128,14 @@ def test_services_are_told_the_password_of_the_nats_server_that_was_started_agai
         running.well()
 
     eventually(told, 60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="told by /proc")
+def test_whatever_it_starts_may_have_as_many_files_open_as_the_system_lets_it(running: Command) -> None:
+    for name, process in running.note()["processes"].items():
+        limits = Path(f"/proc/{process['pid']}/limits").read_text()
+        [(soft, hard)] = re.findall(r"Max open files +(\S+) +(\S+)", limits)
+        assert soft == hard, name
 
 
 def test_a_taken_port_is_told_in_one_line_with_who_has_it_and_nothing_is_left(rembuk: Command) -> None:

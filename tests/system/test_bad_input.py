@@ -183,6 +183,23 @@ PATHS = [
     Bad("NUL in a path", lambda t: asked(f"GET {t.path}/%00"), 404, "not-found"),
     Bad("no UTF-8 in a path", lambda t: asked(f"GET {t.path}/%ff"), 404, "not-found"),
     Bad("no id", lambda t: asked(f"GET {t.path}/abc"), 404, "not-found"),
+    *(
+        Bad(f"{name} in a path", lambda t, change=change: asked("GET " + change(t.path)), 404, "not-found")
+        for name, change in {
+            "a second slash": lambda path: f"/{path}",
+            "a slash behind": lambda path: f"{path}/",
+            "two slashes": lambda path: path.replace("/v1/", "/v1//"),
+            "an encoded slash": lambda path: path.replace("/v1/", "/v1%2f"),
+            "an overlong slash": lambda path: path.replace("/v1/", "/v1%c0%af"),
+            "an encoded letter": lambda path: path.replace("v1", "%761"),
+            "a dot": lambda path: f"/.{path}",
+            "two dots": lambda path: f"/x/..{path}",
+            "encoded dots": lambda path: f"/x/%2e%2e{path}",
+            "parameters": lambda path: f"{path};a=b",
+            "capitals": str.upper,
+            "a host, and a second slash": lambda path: f"http://rembuk/{path}",
+        }.items()
+    ),
     Bad("almost an id", lambda t: asked(f"GET {t.path}/{str(uuid4())[:-1]}"), 404, "not-found"),
     Bad("another method", lambda t: asked(f"PUT {t.path}"), 405, "method-not-allowed"),
     Bad("TRACE", lambda t: asked(f"TRACE {t.path}"), 405, "method-not-allowed"),
@@ -228,6 +245,77 @@ CONNECTIONS = [
     Bad("no HTTP", lambda _: b"what is this?\r\n\r\n", 400, "malformed-input"),
     Bad("an unknown method", same("REPORT /v1/events\x01"), 400, "malformed-input"),
     Bad("a version to come", lambda _: b"GET /v1/events HTTP/9.9\r\nHost: x\r\n\r\n", 400, "malformed-input"),
+    Bad("HTTP/2.0", lambda _: b"GET /v1/events HTTP/2.0\r\nHost: x\r\n\r\n", 505, "malformed-input"),
+    *(
+        Bad(f"the line {line!r}", lambda _, line=line: line + b"\r\nHost: x\r\n\r\n", status, "malformed-input")
+        for line, status in {
+            b"GET v1/events HTTP/1.1": 400,
+            b"GET /v1/events#1 HTTP/1.1": 400,
+            b"GET /v1\\events HTTP/1.1": 400,
+            b"GET /v1/%zz HTTP/1.1": 400,
+            b"GET /v1/caf\xc3\xa9 HTTP/1.1": 400,
+            b"GET /v1/areas?q=a|b HTTP/1.1": 400,
+            b"GET /v1 /events HTTP/1.1": 400,
+            b"GET\t/v1/events HTTP/1.1": 400,
+            b"GET /v1/events": 505,
+            b"GET * HTTP/1.1": 400,
+            b"GET ftp://x/v1/events HTTP/1.1": 400,
+            b"GET http:///v1/events HTTP/1.1": 400,
+            b"GET http://a@b@c/v1/events HTTP/1.1": 400,
+            b"CONNECT x:443 HTTP/1.1": 405,
+        }.items()
+    ),
+    Bad("no host", lambda _: b"GET /v1/events HTTP/1.1\r\n\r\n", 400, "malformed-input"),
+    Bad("an empty host", lambda _: b"GET /v1/events HTTP/1.1\r\nHost:\r\n\r\n", 400, "malformed-input"),
+    Bad("lines that end in LF", lambda t: good()(t).replace(b"\r\n", b"\n"), 400, "malformed-input"),
+    Bad("lines that end in CR", lambda t: good()(t).replace(b"\r\n", b"\r"), 400, "malformed-input"),
+    Bad("CR in a value", good("X-Correlation-ID: a\rX-Evil: 1"), 400, "malformed-input"),
+    Bad("LF in a value", good("X-Correlation-ID: a\nX-Evil: 1"), 400, "malformed-input"),
+    Bad("a space before the colon", good("If-Match : 1"), 400, "malformed-input"),
+    Bad("a space before a name", lambda t: good()(t).replace(b"\r\n", b"\r\n X: y\r\n", 1), 400, "malformed-input"),
+    *(
+        Bad(f"two of {line}", good(line, line.upper()), 400, "malformed-input")
+        for line in (
+            "Host: rembuk",
+            "Content-Length: 1",
+            "Content-Type: application/json",
+            "Idempotency-Key: a",
+            "If-Match: 1",
+            "Authorization: Bearer a",
+            "Last-Event-ID: 1",
+            "X-Correlation-ID: a",
+        )
+    ),
+    *(
+        Bad(
+            f"{name}, coding",
+            lambda t, lines=lines: posted(t, b"0\r\n\r\n", *lines, length=""),
+            status,
+            "malformed-input",
+        )
+        for name, lines, status in (
+            ("before a length", ("Transfer-Encoding: chunked", "Content-Length: 5"), 400),
+            ("twice", ("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"), 400),
+            ("identity", ("Transfer-Encoding: identity",), 501),
+            ("another", ("Transfer-Encoding: gzip",), 501),
+            ("another first", ("Transfer-Encoding: gzip, chunked",), 501),
+            ("chunked first", ("Transfer-Encoding: chunked, gzip",), 400),
+            ("almost chunked", ("Transfer-Encoding: xchunked",), 501),
+            ("hidden by a tab", ("Transfer-Encoding: \x0bchunked",), 400),
+            ("folded", ("Transfer-Encoding:\r\n chunked",), 400),
+        )
+    ),
+    Bad(
+        "chunks in HTTP/1.0",
+        lambda t: posted(t, b"0\r\n\r\n", "Transfer-Encoding: chunked", length="").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        400,
+        "malformed-input",
+    ),
+    Bad("a chunk that ends in LF", chunked(b"1\n{\r\n0\r\n\r\n"), 400, "malformed-input"),
+    Bad("a chunk of -1", chunked(b"-1\r\n{\r\n0\r\n\r\n"), 400, "malformed-input"),
+    Bad("a chunk of 0x1", chunked(b"0x1\r\n{\r\n0\r\n\r\n"), 400, "malformed-input"),
+    Bad("a chunk that is longer than it says", chunked(b"1\r\n{}\r\n0\r\n\r\n"), 400, "malformed-input"),
+    Bad("a chunk's extension without end", chunked(b"1;a=" + b"x" * (9 * MIB)), 413, "body-too-large"),
     Bad("a bad host", lambda _: b"GET /v1/events HTTP/1.1\r\nHost: a b/c\r\n\r\n", 400, "malformed-input"),
     Bad("control characters as a key", good("Idempotency-Key: a\x01b"), 400, "malformed-input"),
     Bad("NUL as a key", good("Idempotency-Key: a\x00b"), 400, "malformed-input"),
@@ -390,6 +478,35 @@ def test_a_bad_parameter_is_refused_by_name(running: RunningRegion, service: str
 @pytest.mark.parametrize(("service", "bad"), OWN, ids=lambda one: one.name[:60] if isinstance(one, Bad) else one)
 def test_a_services_own_rules_are_told_by_field(running: RunningRegion, service: str, bad: Bad) -> None:
     refused(sent(running.url(service), bad.request(TARGETS[service])), bad, TARGETS[service])
+
+
+def test_an_id_has_one_spelling(running: RunningRegion) -> None:
+    made = str(json.loads(sent(running.url("reports"), good()(TARGETS["reports"])).body)["id"])
+    wish = json.dumps({"fields": ["description"], "reason": "Uji coba", "by": "officer:1"}).encode()
+
+    def opened(spelled: str) -> int:
+        target = TARGETS["reports"]._replace(path=f"/v1/problems/{spelled}/open")
+        return sent(running.url("reports"), posted(target, wish)).status
+
+    others = [made.upper(), made.replace("-", ""), f"-{made}", f"%7b{made}%7d", f"urn:uuid:{made}", f"{made}/"]
+    assert [opened(one) for one in (made, *others)] == [200, *[404] * len(others)]
+
+
+def test_a_request_is_answered_in_full_forms_and_offers_of_other_protocols(running: RunningRegion) -> None:
+    """RFC 9112, 3.2.2 and RFC 9110, 7.8, which Java's HttpClient relies on."""
+    url, target = running.url("reports"), TARGETS["reports"]
+    full = target._replace(path=f"http://rembuk{target.path}")
+    assert sent(url, good()(full)).status == 201
+    assert (
+        sent(url, good("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAM")(target)).status
+        == 201
+    )
+
+
+def test_what_trails_a_body_is_no_header(running: RunningRegion) -> None:
+    data = json.dumps(TARGETS["reports"].good).encode()
+    request = chunked(b"%x\r\n%b\r\n0\r\nIdempotency-Key: %b\r\n\r\n" % (len(data), data, b"x" * 300))
+    assert sent(running.url("reports"), request(TARGETS["reports"])).status == 201
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -7,6 +7,7 @@ from typing import Any
 
 from litestar import Litestar, MediaType, Response, get
 from litestar.enums import ScopeType
+from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -46,6 +47,8 @@ def answered_unread(app: ASGIApp) -> ASGIApp:
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
             logs.begin_journey(correlation_id(scope["headers"]))
+            if scope["path_params"]:
+                _require_one_spelling(scope)
             if scope["method"] == "POST":
                 if "any_body" not in scope["route_handler"].opt and not _declares_json(scope):
                     await _refuse(send)
@@ -59,6 +62,14 @@ def answered_unread(app: ASGIApp) -> ASGIApp:
         await app(scope, receive, send)
 
     return middleware
+
+
+def _require_one_spelling(scope: Scope) -> None:
+    """An id is read in many spellings (capitals, braces, without hyphens), and leads somewhere in its own alone.
+    Raises NotFoundException."""
+    path = scope["path"] + "/"
+    if not all(f"/{value}/" in path for value in scope["path_params"].values()):
+        raise NotFoundException
 
 
 def _declares_json(scope: Scope) -> bool:

@@ -1,4 +1,5 @@
-"""HTTP on the wire: uvicorn's protocol, which answers what is no HTTP in problem details and ends endless heads."""
+"""HTTP on the wire: uvicorn's protocol, held to the letter of the standards, to deadlines and to a number of
+connections; what is no HTTP is answered in problem details."""
 
 from __future__ import annotations
 
@@ -6,15 +7,31 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from rembuk.web.heads import Malformed, require_sound, target
 from rembuk.web.problem_details import ProblemDetails
+from rembuk.web.requests import MAX_BODY_BYTES
+from rembuk.web.room import Room
 
 WIRE = "rembuk.wire"
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of a request line and headers that do not come in one read of the socket (256 KiB)."""
+MAX_REQUEST_BYTES = 8 * MAX_BODY_BYTES
+"""Of a request in all, before the connection ends: what announces chunks may be a multiple of what is in them."""
+HEAD_S = 10.0
+"""How long a head may take, the first of a connection from its beginning on."""
+BODY_S, BYTES_PER_S = 15.0, 4096
+"""How long a body may take: so many seconds, and one more for so many bytes that have come."""
+KEEP_ALIVE_S = 65.0
+"""How long an idle connection is kept, and one whose client takes nothing of an answer: longer than clients (httpx:
+5 s) and proxies (nginx: 60 s) do, so that it is they who end it. A server that ends it first may do so in the moment in
+which a request is on its way."""
+LINGER_S = 2.0
+"""How long a client may take to read why it is refused."""
 
 
 class _Gathering:
@@ -33,6 +50,10 @@ class _Gathering:
         if not self._parts:
             self._loop.call_soon(self.flush)
         self._parts.append(data)
+
+    def write_eof(self) -> None:
+        self.flush()
+        self._transport.write_eof()
 
     def close(self) -> None:
         self.flush()
@@ -55,16 +76,47 @@ class Wire(Protocol):
         """End it at once, whatever was not taken yet."""
 
 
+class _Refusal(Exception):
+    """What a client hears before the connection ends."""
+
+    def __init__(self, status: int, rule: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.rule, self.detail = status, rule, detail
+
+    @property
+    def answer(self) -> bytes:
+        title = self.rule.replace("-", " ").capitalize()
+        body = msgspec.json.encode(ProblemDetails(f"/problems/{self.rule}", title, self.status, self.detail))
+        again = b"retry-after: 1\r\n" if self.status == 503 else b""
+        headers = b"content-type: application/problem+json\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n"
+        return STATUS_LINE[self.status] + headers % (len(body), again) + body
+
+
+_NO_ROOM = _Refusal(503, "temporarily-unavailable", "as many connections are open as may be; try again")
+_NO_HTTP = _Refusal(400, "malformed-input", "Invalid HTTP request received.")
+_TOO_SLOW = _Refusal(408, "too-slow", "the request did not come in time")
+_HEAD_TOO_LARGE = _Refusal(431, "head-too-large", f"a request's head may have {MAX_HEAD_BYTES} bytes")
+_BODY_TOO_LARGE = _Refusal(413, "body-too-large", f"a request's body may have {MAX_BODY_BYTES} bytes")
+
+
 class Connection(HttpToolsProtocol):
-    """One connection."""
+    """One connection; `room` is that of all."""
 
     _in_head = True
-    _head_bytes = 0
+    _size = 0  # bytes of the request in hand
     _read = 0  # bytes of the read in hand
     _between = True  # the requests so far are complete
     _shared = False  # the read in hand has bytes of another request than the one that begins
+    _requests = 0
+    _changing = False  # the request in hand asks for another protocol
+    _refusal: _Refusal | None = None
+    _refused = False  # and has heard so
 
     _when_closing: Callable[[], None] | None = None
+
+    def __init__(self, room: Room, **server: Any) -> None:
+        super().__init__(**server)
+        self._room = room
 
     def when_closing(self, call: Callable[[], None]) -> None:
         self._when_closing = call
@@ -74,19 +126,68 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         super().shutdown()
+        if self._refused:
+            self.transport.close()
         if self._when_closing is not None:
             self._when_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
+        if self._room.enter(self, self.client[0] if self.client else "", self.loop):
+            return
+        if self._room.sees_off(self):
+            self._refuse(_NO_ROOM)
+        else:
+            self._refusal = _NO_ROOM
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._room.leave(self)
+        super().connection_lost(exc)
+
+    def standing(self) -> tuple[Any, ...]:
+        unsent = self.transport.get_write_buffer_size()
+        return self._requests, self._in_head, self._between, self._refused, self._is_answered(), unsent
+
+    def patience(self) -> float | None:
+        if self._refused or self.transport.is_closing():
+            return LINGER_S
+        if not self._is_answered() and (self._between or self._in_head):
+            return None
+        if self._in_head:
+            return HEAD_S
+        return KEEP_ALIVE_S if self._between else BODY_S + self._size / BYTES_PER_S
+
+    def end(self) -> None:
+        if self._refused or self.transport.get_write_buffer_size():
+            self.abort()
+        elif self._between:
+            self.transport.close()
+        else:
+            self._refuse(_TOO_SLOW)
+
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            return
         self._read, self._shared = len(data), not self._between
-        super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, "head-too-large", f"a request's head may have {MAX_HEAD_BYTES} bytes")
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_unchanged(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            why = error.__context__
+            self._refuse(why if isinstance(why, _Refusal) else _NO_HTTP)
+            return
+        if not self._between and not self.transport.is_closing():
+            self._size += len(data)
+            if self._in_head and self._size > MAX_HEAD_BYTES:
+                self._refuse(_HEAD_TOO_LARGE)
+            elif self._size > MAX_REQUEST_BYTES:
+                self._refuse(_BODY_TOO_LARGE)
 
     def eof_received(self) -> None:
         """The client has said all: the transport closes after this, an answer that is ready goes first."""
@@ -94,26 +195,83 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = True
-        self._head_bytes = -self._read if self._shared else 0
+        self._requests += 1
+        self._size = -self._read if self._shared else 0
         self._between, self._shared = False, True
         super().on_message_begin()
         self.scope["extensions"] = {WIRE: self}  # type: ignore[dict-item]
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # what trails a body is no part of what was asked
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        try:
+            if version not in ("1.1", "1.0"):
+                raise Malformed("HTTP/1.1 is spoken here", 505)
+            if method == b"CONNECT":
+                raise Malformed("nobody is connected to anybody here", 405)
+            require_sound(version, self.headers, dict(self.headers))
+            path, query = target(method, self.url)
+        except Malformed as error:
+            raise _Refusal(error.status, "malformed-input", str(error)) from error
         self._in_head = False
-        super().on_headers_complete()
+        self._changing = self.parser.should_upgrade()
+        if not self._changing:
+            self.url = path + b"?" + query if query else path
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self.cycle.response_complete:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._between = True
-        super().on_message_complete()
+        if not self._changing:
+            super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "malformed-input", msg)
+    def on_response_complete(self) -> None:
+        """What stands in line is next; who sends nothing more is the room's to end."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
+            self._say_why()
 
-    def _refuse(self, status: int, rule: str, detail: str) -> None:
-        body = msgspec.json.encode(
-            ProblemDetails(f"/problems/{rule}", rule.replace("-", " ").capitalize(), status, detail)
-        )
-        headers = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[status] + headers % len(body) + body)
-        self.transport.close()
+    def _go_on_unchanged(self, rest: bytes) -> None:
+        """Whoever offers to go on in another protocol is answered in this one (RFC 9110, 7.8), body and all: the
+        parser, which stops behind the head, begins anew with what it read, but for the offer."""
+        line = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._between, self._changing = True, False
+        self.data_received(b"".join((line, *fields, b"\r\n", rest)))
+
+    def _refuse(self, why: _Refusal) -> None:
+        """Take nothing more, and say why as soon as what was asked before is answered."""
+        if self._refusal is not None:
+            return
+        self._refusal = why
+        handed_on = not self._between and not self._in_head
+        if handed_on and self.pipeline:
+            self.pipeline.popleft()
+        elif handed_on and self.cycle.response_started:
+            self.transport.close()
+        elif handed_on or self._is_answered():
+            self._say_why()
+
+    def _say_why(self) -> None:
+        """Half-closed, so that it can be read while the client is still sending."""
+        assert self._refusal is not None
+        self._refused = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.flow.resume_reading()
+        self.transport.write(self._refusal.answer)
+        self.transport.write_eof()

@@ -1,0 +1,155 @@
+"""How a server treats connections: each answer in its turn, nobody waited for too long, room for whoever comes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import uvicorn
+from rembuk.testing.services import eventually
+from rembuk.testing.wire import sent
+from rembuk.web import protocol, room
+from rembuk.web.protocol import Connection
+from rembuk.web.room import Room
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+MOST = 16
+
+
+async def echo(scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    """Answers with the body, after a moment."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return
+        body, more = body + message["body"], message["more_body"]
+    await asyncio.sleep(0.05)
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextmanager
+def serving(app: Any = echo) -> Iterator[int]:
+    """A server in this process, and its port."""
+    config = uvicorn.Config(
+        app, port=0, loop="uvloop", http=partial(Connection, Room(MOST)), ws="none", lifespan="off", log_config=None
+    )  # type: ignore[arg-type]
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        eventually(lambda: _require(server.started))
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _require(it: object) -> None:
+    assert it
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A server that soon loses patience."""
+    for name, value in (("HEAD_S", 0.4), ("BODY_S", 0.4), ("KEEP_ALIVE_S", 0.4), ("LINGER_S", 0.2)):
+        monkeypatch.setattr(protocol, name, value)
+    monkeypatch.setattr(room, "LOOK_S", 0.1)
+    monkeypatch.setattr(room, "SETTLED_S", 0.2)
+    with serving() as port:
+        yield port
+
+
+def connected(port: int, data: bytes = b"") -> socket.socket:
+    wire = socket.create_connection(("127.0.0.1", port), timeout=10)
+    wire.sendall(data)
+    return wire
+
+
+def rest(wire: socket.socket) -> bytes:
+    """Everything that comes until the server ends the connection."""
+    data = b""
+    while more := wire.recv(65536):
+        data += more
+    return data
+
+
+@pytest.mark.parametrize(
+    ("begun", "status"),
+    [
+        (b"", b""),
+        (b"GET / HT", b"408"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"408"),
+        (POST + b"{", b"408"),
+        (GET, b"200"),
+    ],
+    ids=["nothing", "a line", "a head", "a body", "nothing more"],
+)
+def test_nobody_is_waited_for_too_long(port: int, begun: bytes, status: bytes) -> None:
+    """In silence where nothing was begun; else with a word."""
+    answer = rest(connected(port, begun))
+    assert answer[9:12] == status
+    assert answer.count(b"HTTP/1.1") == bool(status)
+
+
+def test_who_takes_nothing_of_an_answer_is_parted_with(port: int) -> None:
+    async def large(scope: Any, receive: Any, send: Callable[..., Any]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * (64 << 20)})
+
+    def gone() -> None:
+        try:
+            wire.send(b"\r\n")
+        except OSError:
+            return
+        raise AssertionError
+
+    with serving(large) as port:
+        wire = connected(port, GET)
+        eventually(gone)
+
+
+def test_a_fault_is_told_after_what_was_asked_before_it(port: int) -> None:
+    answers = rest(connected(port, POST + b"the first" + POST + b"the other" + b"no HTTP\r\n\r\n"))
+    first, other, fault = answers.split(b"HTTP/1.1 ")[1:]
+    assert (first[:3], other[:3], fault[:3]) == (b"200", b"200", b"400")
+    assert first.endswith(b"the first")
+    assert other.endswith(b"the other")
+
+
+def test_a_fault_within_a_body_is_its_own(port: int) -> None:
+    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    answers = rest(connected(port, POST + b"the first" + chunked)).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200", b"400"]
+
+
+def test_who_has_no_room_hears_so_and_who_says_nothing_makes_room(port: int) -> None:
+    silent = [connected(port, POST + b"{") for _ in range(MOST // 2)]
+    assert rest(connected(port)).startswith(b"HTTP/1.1 503")  # half is for other addresses
+    other = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=("127.0.0.9", 0))
+    other.sendall(GET)
+    assert other.recv(100).startswith(b"HTTP/1.1 200")
+    eventually(lambda: _require(sent(f"http://127.0.0.1:{port}", GET).status == 200), within=5)
+    assert {rest(wire)[9:12] for wire in silent} == {b"408"}
+
+
+def test_whoever_works_is_not_ended_to_make_room(port: int) -> None:
+    """However many knock."""
+    wires = [connected(port) for _ in range(MOST // 2)]
+    for _ in range(10):
+        for wire in wires:
+            wire.sendall(GET)
+        knocks = [connected(port) for _ in range(MOST)]
+        for wire in wires:
+            assert wire.recv(100).startswith(b"HTTP/1.1 200")
+        for knock in knocks:
+            knock.close()
