@@ -107,6 +107,19 @@ def test_a_stream_is_read_by_curl(region: Checkout) -> None:
     assert "event: ProblemReported\n" in told
 
 
+def test_curl_says_why_a_partner_reads_nothing_any_more(region: Checkout) -> None:
+    told = region.added("revoked")
+    region.run(".venv/bin/rembuk partner revoke revoked")
+
+    def refused() -> None:
+        for command in (PAGING, STREAMING):
+            done = run(region.folder, command, region.base, **told)
+            assert done.returncode != 0
+            assert "not-a-partner" in done.stdout
+
+    eventually(refused)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "language", "beginning"),
     [

@@ -171,7 +171,13 @@ def region_server(invitation: Invitation, ca: Path, linked: bool = True) -> dict
                     "tls": {"ca_file": str(ca)},
                     "disabled": not linked,
                     "ignore_discovered_servers": True,  # the hub would tell addresses within its own network
-                    "deny_imports": ["polmas.>", "inbox.>", "$JS.API.>", *(f"{own}.{what}.>" for what in FORBIDDEN)],
+                    "deny_imports": [
+                        "polmas.>",
+                        "inbox.>",
+                        "rembuk.partners.>",
+                        "$JS.API.>",
+                        *(f"{own}.{what}.>" for what in FORBIDDEN),
+                    ],
                 }
             ]
         },

@@ -17,8 +17,11 @@ REGION, USER = "REGION", "region"
 DOMAIN = "polmas"
 """The JetStream domain, as a client calls it, under which a partner finds its consumers: an account's own `$JS.API` is
 answered by the server, which says there that JetStream is not enabled."""
-ASKED = ("MSG.NEXT", "RESET", "INFO")
+ASKED = ("MSG.NEXT", "INFO")
 """Of the server's API, about the partner's own consumers alone."""
+RESETTING = "rembuk.partners.reset"
+"""Where a partner's wish to go on from another position arrives: the service's worker looks at it, and asks the server
+(see `rembuk.partner_consumers`)."""
 LIMITS = {"max_connections": 8, "max_subscriptions": 100, "max_payload": 4096}
 """Of a partner's account; the payload is for requests, which are small."""
 
@@ -98,10 +101,15 @@ def _subjects(region: str, partner: Partner) -> list[str]:
         subject
         for service in partner.scope.services
         for at in [f"{stream_name(region, service)}.{partner.name}"]
-        for subject in (*(f"$JS.API.CONSUMER.{asked}.{at}" for asked in ASKED), f"$JS.ACK.{at}.>")
+        for subject in (
+            *(f"$JS.API.CONSUMER.{asked}.{at}" for asked in ASKED),
+            f"{RESETTING}.{at}",
+            f"$JS.ACK.{at}.>",
+        )
     ]
 
 
 def _as_partner(subject: str) -> str:
     """The same as the partner writes it: of the API, that of the domain; an acknowledgement names no domain."""
+    subject = subject.replace(RESETTING, "$JS.API.CONSUMER.RESET", 1)
     return subject.replace("$JS.API.", f"$JS.{DOMAIN}.API.", 1)

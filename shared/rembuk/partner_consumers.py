@@ -1,5 +1,8 @@
 """The partners' durable consumers on one service's stream, kept by its worker as the file of partners says.
 
+A partner goes on from any position that there is: its wish is looked at here, for the server itself would take one
+beyond the stream's end, and would refuse one before that from which a consumer was made.
+
 Where each stands is in the server's memory, and once a second in a bucket for all together: a server that writes the
 state of 200 consumers to the disk, each several times a second, has little time for anything else.
 """
@@ -7,15 +10,19 @@ state of 200 consumers to the disk, each several times a second, has little time
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from typing import Annotated
 
 import msgspec
 import nats.errors
 import nats.js.errors
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.kv import KeyValue
 
+from rembuk.nats_accounts import RESETTING
 from rembuk.partners import Partner, Partners
 from rembuk.roster import BadRoster
 from rembuk.streams import stream_name
@@ -24,19 +31,29 @@ UNACKNOWLEDGED, PULLS = 1_000, 32
 """How many messages a consumer hands out before one is acknowledged; how many pulls may wait at it."""
 ACKNOWLEDGED_WITHIN_S = 30.0
 PAUSE_S = 1.0
+ANSWER_S = 5.0
+INVALID_RESET = 10204
+"""As nats-server calls what it cannot reset a consumer to."""
 _KEY = "positions"
 _decode = msgspec.json.Decoder(dict[str, int]).decode
+
+
+class _Wish(msgspec.Struct, frozen=True):
+    """From which position on; 0 goes on behind the last that was acknowledged before any that was not."""
+
+    seq: Annotated[int, msgspec.Meta(ge=0)] = 0
+
 
 _log = structlog.get_logger(__name__)
 
 
-def consumer_config(region: str, service: str, partner: Partner, position: int = 0) -> ConsumerConfig:
-    """A partner's durable consumer on a service's stream: what its scope sees, behind a position."""
+def consumer_config(region: str, service: str, partner: Partner) -> ConsumerConfig:
+    """A partner's durable consumer on a service's stream: what its scope sees. It begins at the beginning, so that it
+    can be reset to any position."""
     return ConsumerConfig(
         durable_name=partner.name,
         filter_subjects=partner.scope.subjects(region, service),
-        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-        opt_start_seq=position + 1,
+        deliver_policy=DeliverPolicy.ALL,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ACKNOWLEDGED_WITHIN_S,
         max_ack_pending=UNACKNOWLEDGED,
@@ -51,13 +68,14 @@ class Consumers:
     killed may forget the last second, and one that has lost its disk everything."""
 
     def __init__(self, broker: Client, region: str, service: str, partners: Partners) -> None:
-        self._jetstream = broker.jetstream()
+        self._broker, self._jetstream = broker, broker.jetstream()
         self._region, self._service, self._partners = region, service, partners
         self._stream = stream_name(region, service)
         self._bucket = f"{self._stream}_PARTNERS"
 
     async def run(self) -> None:
         """Keep them until cancelled; what cannot be done is said and tried again."""
+        await self.answer()
         while True:
             try:
                 await self.keep()
@@ -85,19 +103,49 @@ class Consumers:
                 _log.info("partner has no consumer any more", partner=partner.name, stream=self._stream)
                 consumer = None
             if wanted and consumer is None:
-                config = consumer_config(self._region, self._service, partner, position)
-                await self._jetstream.add_consumer(self._stream, config)
+                await self._make(partner, position)
                 _log.info("partner has a consumer", partner=partner.name, stream=self._stream, position=position)
             if wanted:
                 positions[partner.name] = position
         if positions != kept:
             await bucket.put(_KEY, msgspec.json.encode(positions))
 
+    async def _make(self, partner: Partner, position: int) -> None:
+        """A consumer that goes on behind a position; none where that fails."""
+        await self._jetstream.add_consumer(self._stream, consumer_config(self._region, self._service, partner))
+        try:
+            if position:
+                await self._jetstream.reset_consumer(self._stream, partner.name, seq=position + 1)
+        except BaseException:
+            await self._jetstream.delete_consumer(self._stream, partner.name)
+            raise
+
+    async def answer(self) -> None:
+        """Reset consumers as their partners wish, as long as the connection lasts."""
+        await self._broker.subscribe(f"{RESETTING}.{self._stream}.*", queue="partners", cb=self._heed)
+
+    async def _heed(self, wish: Msg) -> None:
+        with suppress(nats.errors.Error, nats.js.errors.APIError):  # who hears nothing asks again
+            await wish.respond(await self._reset(wish))
+
+    async def _reset(self, wish: Msg) -> bytes:
+        """What the server says, or we in its stead where the position is none that there is yet."""
+        try:
+            position = (msgspec.json.decode(wish.data, type=_Wish) if wish.data else _Wish()).seq
+        except msgspec.MsgspecError as error:
+            return _refused(f'a reset is asked for as {{"seq": position}}: {error}')
+        head = (await self._jetstream.stream_info(self._stream)).state.last_seq
+        if position > head + 1:
+            return _refused(f"position {position - 1} is beyond the head of {self._stream}, which is {head}")
+        asked = wish.subject.replace(RESETTING, "$JS.API.CONSUMER.RESET", 1)
+        return (await self._broker.request(asked, wish.data, timeout=ANSWER_S)).data
+
     def _is_as_told(self, consumer: ConsumerInfo, partner: Partner) -> bool:
         """Not so after its scope was changed, and where an earlier release made it."""
         found, told = consumer.config, partner.scope.subjects(self._region, self._service)
         sees = found.filter_subjects or [found.filter_subject or ""]
-        return bool(found.mem_storage) and sorted(sees) == sorted(told)
+        begins = found.deliver_policy == DeliverPolicy.ALL
+        return begins and bool(found.mem_storage) and sorted(sees) == sorted(told)
 
     async def _there(self) -> dict[str, ConsumerInfo]:
         found: dict[str, ConsumerInfo] = {}
@@ -115,3 +163,8 @@ class Consumers:
             return bucket, _decode((await bucket.get(_KEY)).value or b"{}")
         except nats.js.errors.KeyNotFoundError:
             return bucket, {}
+
+
+def _refused(why: str) -> bytes:
+    error = {"code": 400, "err_code": INVALID_RESET, "description": f"invalid reset: {why}"}
+    return msgspec.json.encode({"type": "io.nats.jetstream.api.v1.consumer_reset_response", "error": error})

@@ -153,10 +153,16 @@ def test_a_program_of_the_page_reads_everything_once_in_order_though_it_is_kille
         program.revoke()
         report(running, 5)
         eventually(lambda: _is_gone(running, program.name))
+        assert process.wait(30) == 1
+        eventually(lambda: _says_why(program))
         assert program.positions() != reported(running)
     finally:
         process.kill()
         process.wait()
+
+
+def _says_why(program: Program) -> None:
+    assert re.search("not let in any more: .*Authorization Violation", program.lines[-1]), program.lines[-1]
 
 
 def _same(program: Program, expected: list[int]) -> None:

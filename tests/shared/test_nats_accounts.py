@@ -16,11 +16,12 @@ import nats.js.errors
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.api import DeliverPolicy
 from rembuk import streams
 from rembuk.embedded import is_free
 from rembuk.embedded_nats import EmbeddedNats, nats_binary
 from rembuk.nats_accounts import ASKED, DOMAIN, LIMITS, new_credentials, to_include
-from rembuk.partner_consumers import PULLS, Consumers, consumer_config
+from rembuk.partner_consumers import INVALID_RESET, PULLS, Consumers, consumer_config
 from rembuk.partners import Partner, Partners, Scope
 from rembuk.region_nats import RegionNats
 from rembuk.testing.ports import free_ports
@@ -49,10 +50,15 @@ class Given:
 
     async def start(self) -> None:
         self.server.start()
-        self.region = await self.connected(self.server.url)
+        await self.enter_region()
         await self.region.jetstream().add_stream(streams.stream_config("jatim", SERVICE))
         for subject in (SURABAYA, MALANG, CLOSED) * 2:
             await self.publish(subject)
+
+    async def enter_region(self) -> None:
+        """As a worker of its does, which answers partners."""
+        self.region = await self.connected(self.server.url)
+        await Consumers(self.region, "jatim", SERVICE, self.partners).answer()
 
     async def publish(self, subject: str) -> None:
         await self.region.jetstream().publish(subject, b"{}")
@@ -81,7 +87,7 @@ class Given:
         await self.region.close()
         self.server.kill()
         self.server.start()
-        self.region = await self.connected(self.server.url)
+        await self.enter_region()
 
     async def enter(self, name: str) -> Client:
         return await self.connected(f"nats://127.0.0.1:{self.server.port}", nkeys_seed_str=self.seeds[name])
@@ -198,13 +204,14 @@ async def test_a_consumer_of_an_earlier_release_is_made_anew_where_it_stands(giv
     await given.partner("polda")
     config = consumer_config("jatim", SERVICE, given.partners.active()[0])
     config.mem_storage = False
+    config.deliver_policy, config.opt_start_seq = DeliverPolicy.BY_START_SEQUENCE, 2
     await given.region.jetstream().delete_consumer(STREAM, "polda")
     await given.region.jetstream().add_consumer(STREAM, config)
     client = await given.enter("polda")
-    await pulled(client, "polda", 4)
+    await pulled(client, "polda", 3)
     await given.kept()
     [consumer] = await given.region.jetstream().consumers_info(STREAM)
-    assert consumer.config.mem_storage
+    assert (consumer.config.mem_storage, consumer.config.deliver_policy) == (True, DeliverPolicy.ALL)
     assert positions(await pulled(client, "polda")) == [5, 6]
 
 
@@ -226,10 +233,29 @@ async def test_a_partner_goes_on_from_a_position_in_order_whatever_was_in_its_ha
     assert [message.metadata.sequence.consumer for message in messages] == [1, 2, 3]  # so a gap would be seen
     await jetstream.reset_consumer(STREAM, "bappeda", seq=1)
     assert positions(await pulled(client, "bappeda")) == [1, 3, 4, 6]
-    await jetstream.reset_consumer(STREAM, "bappeda", seq=8)  # what it has, and the stream is not yet filled with again
+    await jetstream.reset_consumer(STREAM, "bappeda", seq=7)  # it has everything
     for subject in (SURABAYA, MALANG, SURABAYA):
         await given.publish(subject)
-    assert positions(await pulled(client, "bappeda")) == [9]
+    assert positions(await pulled(client, "bappeda")) == [7, 9]
+
+
+async def test_a_partner_goes_on_from_any_position_that_there_is_after_the_server_was_killed(given: Given) -> None:
+    await given.partner("polda")
+    await pulled(await given.enter("polda"), "polda")
+    await given.kept()
+    await given.killed()
+    await given.kept()
+    client = await given.enter("polda")
+    jetstream = client.jetstream(domain=DOMAIN)
+    assert positions(await pulled(client, "polda")) == []
+    for seq in (1, 4, 7, 2):
+        await jetstream.reset_consumer(STREAM, "polda", seq=seq)
+        assert positions(await pulled(client, "polda")) == list(range(seq, 7))
+    with pytest.raises(nats.js.errors.ConsumerInvalidResetError, match=f"7 is beyond the head of {STREAM}, which is 6"):
+        await jetstream.reset_consumer(STREAM, "polda", seq=8)
+    for wish in (b'{"seq": -1}', b'{"seq": "all"}', b"[]"):
+        answer = await client.request(f"$JS.{DOMAIN}.API.CONSUMER.RESET.{STREAM}.polda", wish)
+        assert msgspec.json.decode(answer.data)["error"]["err_code"] == INVALID_RESET
 
 
 FORBIDDEN = [
