@@ -20,7 +20,7 @@ from rembuk.streams import subject, subject_prefix
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PAGE = ROOT / "docs/asyncapi.yaml"
-PARSER = ROOT / ".ci/asyncapi-parser"
+PARSER = ROOT / ".ci/npm-packages"
 DOCUMENT = document(HERE)
 MESSAGES: dict[str, dict[str, Any]] = DOCUMENT["components"]["messages"]
 SAMPLES = {f"{sample.parent.name}.{sample.stem}" for sample in HERE.glob("*/*.json")}
@@ -33,10 +33,10 @@ def fits(schema: dict[str, Any], instance: object) -> None:
 
 
 def found(text: str) -> dict[str, Any]:
-    """What AsyncAPI's parser says, with Node from the PATH or as `.ci/asyncapi` has fetched it."""
+    """What AsyncAPI's parser says, with Node from the PATH or as `.ci/npm` has fetched it."""
     node = shutil.which("node", path=f"{os.environ['PATH']}:{ROOT / '.ci/bin'}")
     if node is None or not (PARSER / "node_modules").exists():
-        pytest.skip("AsyncAPI's parser is not at hand: .ci/asyncapi fetches it, and Node where there is none")
+        pytest.skip("AsyncAPI's parser is not at hand: .ci/npm fetches it, and Node where there is none")
     done = subprocess.run([node, "parse.mjs"], cwd=PARSER, input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)

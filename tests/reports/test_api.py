@@ -189,6 +189,17 @@ def test_each_event_says_where_its_schema_is_and_is_valid_by_it(reports: httpx.C
         jsonschema_rs.Draft202012Validator(schema.json(), validate_formats=True).validate(event["data"])
 
 
+def test_the_index_of_schemas_leads_to_each_and_to_the_one_of_all_which_every_event_fits(reports: httpx.Client) -> None:
+    accepted(reports.post("/v1/problems", json=REPORT))
+    index = reports.get("/schemas").json()
+    assert {"ProblemReported", "ForumHeld", "AlertRaised"} <= {link["type"] for link in index["schemas"]}
+    for link in index["schemas"]:
+        assert reports.get(link["href"]).json()["$id"] == link["dataschema"]
+    every = jsonschema_rs.Draft202012Validator(reports.get(index["bundle"]).json(), validate_formats=True)
+    for event in reports.get("/v1/events", params={"limit": 500}).json():
+        every.validate(event)
+
+
 @pytest.mark.parametrize(
     "of", ["reports/ProblemReported/3.json", "reports/ProblemReported/2", "a/b/c", "reports/X/1.json"]
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, assert_never
+from uuid import UUID
 
 import msgspec
 from rembuk.bulk import Change, change, insert_into, update
@@ -28,6 +29,7 @@ from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpene
 from rembuk.contracts.reports import (
     ProblemAnalysed,
     ProblemClosed,
+    ProblemEvent,
     ProblemHandedOver,
     ProblemPrioritised,
     ProblemReferred,
@@ -46,6 +48,7 @@ from rembuk.contracts.reports import (
     SolutionAssessed,
     SolutionProposed,
 )
+from rembuk.contracts.status import OPEN, status_after
 from rembuk.event import Recorded
 from rembuk.persons import project_privacy
 
@@ -175,29 +178,19 @@ def project_open_problems(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
         case ProblemReported() as event:
             if not _for_forums(event):
                 return ()  # no row: what comes later then changes nothing
-            row = {"id": fact.stream_id, "status": "reported", "open": True, "away": False}
+            row = {"id": fact.stream_id, **_standing(event), "away": False}
             return (_added(fact, event, **row, root_cause=None, reported_at=fact.recorded_at),)
-        case ProblemVerified():
-            return _status(fact, "verified", is_open=True)
-        case ProblemRejected():
-            return _status(fact, "rejected", is_open=False)
+        case ProblemVerified() | ProblemRejected() | SolutionApplied() | SolutionAssessed() as event:
+            return _status(fact.stream_id, event)
+        case ProblemClosed() | ProblemReopened() as event:
+            return _status(fact.stream_id, event)
         case ProblemAnalysed() as event:
             return (change(PROBLEM_CAUSE, id=fact.stream_id, root_cause=event.root_cause),)
         case ProblemPrioritised() as event:
             return (change(PROBLEM_PRIORITY, id=fact.stream_id, priority=event.level),)
         case SolutionProposed() as event:
             found = [change(PROBLEM_CAUSE, id=fact.stream_id, root_cause=event.root_cause)]
-            return [*_status(fact, "solution_proposed", is_open=True), *(found if event.root_cause else ())]
-        case SolutionApplied():
-            return _status(fact, "unassessed", is_open=False)
-        case SolutionAssessed() as event:
-            if event.effective:
-                return _status(fact, "solved", is_open=False)
-            return _status(fact, "verified", is_open=True)
-        case ProblemClosed():
-            return _status(fact, "closed", is_open=False)
-        case ProblemReopened():
-            return _status(fact, "reopened", is_open=True)
+            return [*_status(fact.stream_id, event), *(found if event.root_cause else ())]
         case ProblemReferred() | ProblemHandedOver():
             return (change(PROBLEM_AWAY, id=fact.stream_id, away=True),)
         case ReferralWithdrawn() | ReferralReturned() | ReferralAccepted():
@@ -205,7 +198,7 @@ def project_open_problems(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
         case ReferralOffered() as event:
             if not _for_forums(event):
                 return ()
-            row = {"id": fact.stream_id, "status": "verified", "open": True, "away": True}
+            row = {"id": fact.stream_id, **_standing(event), "away": True}
             added = _added(fact, event, **row, root_cause=event.root_cause or None, reported_at=event.reported_at)
             return (added, change(PROBLEM_OFFERED, **row))
         case ReferralDeclined() | RegionIntroduced():
@@ -233,8 +226,13 @@ def _added(fact: Recorded[ReportsEvent], event: ProblemReported | ReferralOffere
     )
 
 
-def _status(fact: Recorded[ReportsEvent], status: str, *, is_open: bool) -> Sequence[Change]:
-    return (change(PROBLEM_STATUS, id=fact.stream_id, status=status, open=is_open),)
+def _status(problem: UUID, event: ProblemEvent) -> Sequence[Change]:
+    return (change(PROBLEM_STATUS, id=problem, **_standing(event)),)
+
+
+def _standing(event: ProblemEvent) -> dict[str, Any]:
+    status = status_after(event)
+    return {"status": status, "open": status in OPEN}
 
 
 def _json(value: Any) -> str:

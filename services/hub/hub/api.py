@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from litestar import get
 from litestar.params import Parameter
+from rembuk.contracts.status import Status
 from rembuk.web.commands import known_area, known_category
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, CategoryFilter, Cursor, Limit, Since, moment
@@ -19,7 +20,6 @@ from hub.queries import (
     ProblemPage,
     ProblemsBy,
     Region,
-    Status,
 )
 
 RegionFilter = Annotated[str | None, Parameter(query="region", pattern=REGION_NAME)]

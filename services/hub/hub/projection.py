@@ -44,6 +44,7 @@ from rembuk.contracts.reports import (
     SolutionAssessed,
     SolutionProposed,
 )
+from rembuk.contracts.status import between_after, status_after
 from rembuk.event import Recorded
 from rembuk.projector import Project
 
@@ -93,40 +94,24 @@ def _of_problem(region: str, fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     row: dict[str, Any] = {"region": region, "id": fact.stream_id, "changed_at": fact.recorded_at}
     match fact.event:
         case ProblemReported() as event:
-            what = {"area": event.area, "category": event.category, "status": "reported", "referral": None}
+            what = {"area": event.area, "category": event.category, "status": status_after(event), "referral": None}
             return (change(ADD_PROBLEM, **row, **what, reported_at=fact.recorded_at),)
-        case ProblemVerified():
-            return (change(STATUS, **row, status="verified"),)
-        case ProblemRejected():
-            return (change(STATUS, **row, status="rejected"),)
         case ProblemAnalysed() | ProblemPrioritised():
             return (change(CHANGED, **row),)
-        case SolutionProposed():
-            return (change(STATUS, **row, status="solution_proposed"),)
-        case SolutionApplied():
-            return (change(STATUS, **row, status="unassessed"),)
-        case SolutionAssessed() as event:
-            return (change(STATUS, **row, status="solved" if event.effective else "verified"),)
-        case ProblemClosed():
-            return (change(STATUS, **row, status="closed"),)
-        case ProblemReopened():
-            return (change(STATUS, **row, status="reopened"),)
-        case ProblemReferred():
-            return (change(REFERRAL, **row, referral="referred"),)
-        case ReferralWithdrawn() | ReferralReturned():
-            return (change(REFERRAL, **row, referral=None),)
-        case ProblemHandedOver():
-            return (change(REFERRAL, **row, referral="handed_over"),)
+        case ProblemVerified() | ProblemRejected() | SolutionProposed() | SolutionApplied() as event:
+            return (change(STATUS, **row, status=status_after(event)),)
+        case SolutionAssessed() | ProblemClosed() | ProblemReopened() as event:
+            return (change(STATUS, **row, status=status_after(event)),)
+        case ProblemReferred() | ReferralWithdrawn() | ReferralReturned() | ProblemHandedOver() as event:
+            return (change(REFERRAL, **row, referral=between_after(event)),)
         case ReferralOffered() as event:
-            row |= {"status": "verified", "referral": "offered"}
+            row |= {"status": status_after(event), "referral": between_after(event)}
             what = {"area": event.area, "category": event.category}
             return (change(ADD_PROBLEM, **row, **what, reported_at=event.reported_at), change(OFFERED, **row))
-        case ReferralAccepted():
-            return (change(ANSWERED, **row, referral=None),)
         case ReferralDeclined(code="id_taken" | "not_understood"):
             return (change(CHANGED, **row),)  # another offer, or none
-        case ReferralDeclined() as event:
-            return (change(ANSWERED, **row, referral="withdrawn" if event.code == "withdrawn" else "declined"),)
+        case ReferralAccepted() | ReferralDeclined() as event:
+            return (change(ANSWERED, **row, referral=between_after(event)),)
         case RegionIntroduced():
             return ()
         case PersonErased() | SealedDataOpened():

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 from rembuk.areas import areas
+from rembuk.contracts.status import OPEN, Between, Status
 from rembuk.read_engine import connected
 from rembuk.streams import stream_name
 from rembuk.tree import origin
@@ -35,12 +36,6 @@ from hub.domain import State
 from hub.tables import activity, meeting, problem, quarantine, region_stream, witnessed
 
 Shown = Literal[State, "unwatched"]
-Away = Literal["handed_over", "offered", "declined", "withdrawn"]
-"""How a problem stands in a region that it does not live in."""
-Status = Literal[
-    "reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened",
-    "referred", Away,
-]  # fmt: skip
 ProblemsBy = Literal["region", "area", "category", "status", "month"]
 MeetingsBy = Literal["region", "area", "month"]
 EventsBy = Literal["region", "service", "type", "month"]
@@ -48,7 +43,7 @@ EventsBy = Literal["region", "service", "type", "month"]
 UNWATCHED_AFTER = timedelta(seconds=20)
 """So long after the last look nobody knows how a stream stands: the hub's worker or its nats-server is away."""
 
-_OPEN = ("reported", "verified", "solution_proposed", "reopened", "referred")
+_OPEN = (*OPEN, "referred")
 _status: ColumnElement[Any] = func.coalesce(problem.c.referral, problem.c.status)
 _accepted = problem.alias("accepted")
 _MOVED = exists().where(
@@ -336,7 +331,7 @@ def _problem(row: Row[Any]) -> Problem:
 
 def _standing(query: Select[Any], status: Status | None) -> Select[Any]:
     """The query for problems with a status, or for those that are at home."""
-    if status not in get_args(Away):
+    if status == "referred" or status not in get_args(Between):
         query = query.where(_AT_HOME)
     return query if status is None else query.where(_status == status)
 

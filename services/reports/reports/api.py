@@ -13,6 +13,7 @@ from rembuk.areas import Area, areas
 from rembuk.cloud_events import CloudEvent, published
 from rembuk.contracts.categories import CATEGORIES, Category
 from rembuk.contracts.reports import ProblemEvent
+from rembuk.contracts.status import Status
 from rembuk.decider import Refused
 from rembuk.event_log import EventLog
 from rembuk.handling import KeyReused, Outcome, handle
@@ -52,7 +53,7 @@ from reports.commands import (
     WithdrawReferral,
 )
 from reports.domain import PROBLEM
-from reports.queries import OtherRegion, Problem, ProblemPage, ProblemQueries, ReferralQueries, Status
+from reports.queries import OtherRegion, Problem, ProblemPage, ProblemQueries, ReferralQueries
 
 ACTIONS: dict[str, type[msgspec.Struct]] = {
     "verify": VerifyProblem,

@@ -36,6 +36,7 @@ from rembuk.contracts.reports import (
     addressed,
     earlier,
 )
+from rembuk.contracts.status import between_after, status_after
 from rembuk.event import Recorded
 from rembuk.ids import derive_id
 from rembuk.persons import project_privacy
@@ -70,50 +71,34 @@ def project(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     match fact.event:
         case ProblemReported() as event:
             reporter = person_of(event.reporter) if event.reporter else None
-            told = {"status": "reported", "reporter_of": reporter, "reported_at": fact.recorded_at}
+            told = {"status": status_after(event), "reporter_of": reporter, "reported_at": fact.recorded_at}
             between = {"referral": None, "referred_from": None, "referred_to": None}
             return (added(fact, event, **row, **told, **between, root_cause=None),)
-        case ProblemVerified():
-            return (change(STATUS, **row, status="verified"),)
+        case ProblemVerified() | SolutionApplied() | SolutionAssessed() | ProblemClosed() | ProblemReopened() as event:
+            return (change(STATUS, **row, status=status_after(event)),)
         case ProblemRejected() as event:
-            return (change(REJECTED, **row, status="rejected", rejection=event.reason),)
+            return (change(REJECTED, **row, status=status_after(event), rejection=event.reason),)
         case ProblemAnalysed() as event:
             return (change(ANALYSED, **row, root_cause=event.root_cause),)
         case ProblemPrioritised() as event:
             return (change(PRIORITISED, **row, priority=event.level),)
         case SolutionProposed() as event:
-            changes = [change(PROPOSED, **row, status="solution_proposed", proposal=event.proposal)]
+            changes = [change(PROPOSED, **row, status=status_after(event), proposal=event.proposal)]
             if event.root_cause:
                 changes.append(change(ANALYSED, **row, root_cause=event.root_cause))
             return changes
-        case SolutionApplied():
-            return (change(STATUS, **row, status="unassessed"),)
-        case SolutionAssessed() as event:
-            return (change(STATUS, **row, status="solved" if event.effective else "verified"),)
-        case ProblemClosed():
-            return (change(STATUS, **row, status="closed"),)
-        case ProblemReopened():
-            return (change(STATUS, **row, status="reopened"),)
-        case ProblemReferred() as event:
-            return (change(REFERRED, **row, referral="referred", referred_to=event.to),)
-        case ReferralWithdrawn():
-            return (change(WITHDRAWN, **row, referral=None),)
-        case ReferralReturned():
-            return (change(REFERRED, **row, referral=None, referred_to=None),)
-        case ProblemHandedOver() as event:
-            return (change(REFERRED, **row, referral="handed_over", referred_to=event.to),)
+        case ProblemReferred() | ProblemHandedOver() as event:
+            return (change(REFERRED, **row, referral=between_after(event), referred_to=event.to),)
+        case ReferralWithdrawn() as event:
+            return (change(WITHDRAWN, **row, referral=between_after(event)),)
+        case ReferralReturned() as event:
+            return (change(REFERRED, **row, referral=between_after(event), referred_to=None),)
         case ReferralOffered() as event:
             return offered(fact, event)
-        case ReferralAccepted() as event:
+        case ReferralAccepted() | ReferralDeclined() as event:
             return (
                 change(CHANGED, **row),
-                change(ANSWERED, id=fact.stream_id, referral=None, referred_from=event.origin),
-            )
-        case ReferralDeclined() as event:
-            how = "withdrawn" if event.code == "withdrawn" else "declined"
-            return (
-                change(CHANGED, **row),
-                change(ANSWERED, id=fact.stream_id, referral=how, referred_from=event.origin),
+                change(ANSWERED, id=fact.stream_id, referral=between_after(event), referred_from=event.origin),
             )
         case RegionIntroduced():
             return ()
@@ -146,7 +131,8 @@ def offered(fact: Recorded[ReportsEvent], event: ReferralOffered) -> Sequence[Ch
     """The row of a problem that another region offers, or of one that comes back: its texts stay those that it had
     here. And what happened to it before."""
     row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
-    row |= {"status": "verified", "referral": "offered", "referred_from": event.origin, "referred_to": None}
+    row |= {"status": status_after(event), "referral": between_after(event)}
+    row |= {"referred_from": event.origin, "referred_to": None}
     return (
         added(fact, event, **row, reporter_of=None, reported_at=event.reported_at, root_cause=event.root_cause or None),
         change(OFFERED, **row),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 from uuid import UUID
 
 import msgspec
@@ -12,6 +12,7 @@ import structlog
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
+from rembuk.contracts.status import Between, Status
 from rembuk.reference import position_of, reference_of
 from rembuk.region_key import Tampered
 from rembuk.vault import Vault, is_sealed
@@ -21,12 +22,6 @@ from sqlalchemy import ColumnElement, Label, Row, and_, exists, literal_column, 
 from reports.tables import elsewhere, erased, other_region, problem
 
 _log = structlog.get_logger(__name__)
-
-Between = Literal["referred", "handed_over", "offered", "declined", "withdrawn"]
-"""How a problem stands that is not at home: offered by us, taken by another; offered to us, and not taken."""
-Status = Literal[
-    "reported", "verified", "rejected", "solution_proposed", "unassessed", "solved", "closed", "reopened", Between
-]
 
 
 class Problem(msgspec.Struct, frozen=True):

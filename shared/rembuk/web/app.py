@@ -18,7 +18,7 @@ from rembuk.partners import Partners
 from rembuk.proofs import Proofs
 from rembuk.settings import Settings
 from rembuk.web import problem_details
-from rembuk.web.event_schemas import asyncapi, event_schema
+from rembuk.web.event_schemas import asyncapi, event_schema, schema_bundle, schema_index
 from rembuk.web.event_stream import Streams, event_stream
 from rembuk.web.events_feed import events_feed
 from rembuk.web.log_proofs import log_proofs
@@ -136,6 +136,8 @@ def build(
             events_feed(log, settings.region, settings.service, guard),
             event_stream(streams, guard),
             event_schema,
+            schema_bundle,
+            schema_index,
             asyncapi,
             *log_proofs(proofs, settings.region),
             *(witnessing(witness) if witness else ()),

@@ -5,15 +5,51 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import msgspec
 from litestar import Response, get
 
+from rembuk.contracts import bundle
 from rembuk.contracts.asyncapi import document
-from rembuk.contracts.schemas import released
+from rembuk.contracts.schemas import formatted, released, released_versions
 from rembuk.decider import Refused
 from rembuk.web.problem_details import documented
 
 _TYPE = "application/schema+json"
 _ASYNCAPI = "application/vnd.aai.asyncapi+json"
+
+_CACHED = {"Cache-Control": "public, max-age=3600"}
+
+
+class SchemaLink(msgspec.Struct, frozen=True):
+    """Where the JSON Schema of one version of one event is: `href` is a path of this service."""
+
+    service: str
+    type: str
+    version: int
+    dataschema: str
+    href: str
+
+
+class SchemaIndex(msgspec.Struct, frozen=True):
+    """All schemas, and `bundle`, the path of the one that has all of them."""
+
+    bundle: str
+    schemas: list[SchemaLink]
+
+
+@get("/schemas", summary="Every version of every event, and where its JSON Schema is")
+async def schema_index() -> SchemaIndex:
+    return _index()
+
+
+@get(
+    bundle.PATH,
+    summary="The JSON Schema of any event in its envelope: all versions in one document",
+    media_type=_TYPE,
+    sync_to_thread=True,
+)
+def schema_bundle() -> Response[bytes]:
+    return Response(_bundle(), media_type=_TYPE, headers=_CACHED)
 
 
 @get(
@@ -30,7 +66,7 @@ def event_schema(service: str, event: str, file: str) -> Response[bytes]:
     schema = released(service, event, int(version)) if known else None
     if schema is None:
         raise Refused("unknown-schema", f"no version of an event has the schema /schemas/{service}/{event}/{file}")
-    return Response(schema, media_type=_TYPE, headers={"Cache-Control": "public, max-age=3600"})
+    return Response(schema, media_type=_TYPE, headers=_CACHED)
 
 
 @get(
@@ -41,7 +77,18 @@ def event_schema(service: str, event: str, file: str) -> Response[bytes]:
     sync_to_thread=True,
 )
 def asyncapi() -> Response[dict[str, Any]]:
-    return Response(_document(), media_type=_ASYNCAPI, headers={"Cache-Control": "public, max-age=3600"})
+    return Response(_document(), media_type=_ASYNCAPI, headers=_CACHED)
+
+
+@cache
+def _index() -> SchemaIndex:
+    links = [SchemaLink(one.service, one.type, one.version, one.uri, one.path) for one in released_versions()]
+    return SchemaIndex(bundle.PATH, links)
+
+
+@cache
+def _bundle() -> bytes:
+    return formatted(bundle.bundle())
 
 
 _document = cache(document)
