@@ -449,10 +449,10 @@ async def test_a_server_is_started_with_the_partners_and_the_password_of_that_mo
     await given.partner("polres")
     given.server.kill()
     given.partners.revoke("polda")
-    (given.partners.path.parent / "password").write_text("lain")
+    (given.partners.path.parent / "password").write_text("lain-" * 6)
     given.server.start()
     with pytest.raises(nats.errors.Error):
-        await given.connected(f"nats://region:rahasia@127.0.0.1:{given.server.port}")
+        await given.connected(f"nats://region:{PASSWORD}@127.0.0.1:{given.server.port}")
     with pytest.raises(nats.errors.Error):
         await given.enter("polda")
     given.region = await given.connected(given.server.url)
