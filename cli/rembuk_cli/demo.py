@@ -11,7 +11,7 @@ from rembuk.embedded import HOST
 from rembuk.provisioning import SERVICES
 
 from rembuk_cli import simulate
-from rembuk_cli.home import DEFAULT_PORT_BASE, SINK_OFFSET, Home, Running, choose_ports
+from rembuk_cli.home import DEFAULT_PORT_BASE, SINK_OFFSET, USUAL, Home, Running, choose_ports
 from rembuk_cli.options import Data, PortBase, RegionName, cannot_run, home_of, suggested
 from rembuk_cli.terminal import err, escape, out
 from rembuk_cli.up import CannotStart, plan, start, tell
@@ -25,7 +25,7 @@ DAYS, SEED = 30, 1
 
 
 def demo(
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     port_base: PortBase = None,
     problems: Annotated[int | None, typer.Option(min=0, help="How many problems are simulated; 67 a day.")] = None,
@@ -44,6 +44,7 @@ def demo(
         demo_regions(regions, data, port_base or DEFAULT_PORT_BASE, problems)
         return
     home = home_of(region, data)
+    region = region or home.owner() or USUAL
     running = home.running() or _started(home, region, port_base)
     asyncio.run(_play(home, running))
     out.print("\n[bold]A month of Kota Surabaya, simulated[/]")

@@ -16,7 +16,7 @@ STOP_S = 150.0
 """Longer than the services' grace and the servers' own patience together."""
 
 
-def down(region: RegionName = "jatim", data: Data = None) -> None:
+def down(region: RegionName = "", data: Data = None) -> None:
     """Stop a region: services finish what they accepted, then NATS and PostgreSQL end. Its data stays.
 
     Harmless when nothing runs.

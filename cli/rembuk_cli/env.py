@@ -12,7 +12,7 @@ from rembuk_cli.options import Data, RegionName, home_of, require_running
 from rembuk_cli.terminal import write
 
 
-def env(region: RegionName = "jatim", data: Data = None) -> None:
+def env(region: RegionName = "", data: Data = None) -> None:
     """Write PGHOST, PGPORT, PGUSER, PGPASSWORD and PATH for a shell, so that pg_basebackup, pg_dump and psql find the
     region's PostgreSQL and are of its version. The user is the administrator: keep the output to yourself.
 

@@ -23,7 +23,7 @@ def erase(
         ),
     ],
     why: Annotated[Ground, typer.Option("--why", help="The ground, kept in the log: never a name, hence no words.")],
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:

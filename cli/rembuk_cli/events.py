@@ -35,7 +35,7 @@ def events(
     actor: Annotated[str, typer.Option("--actor", help="Only what this actor did: reaction:agreements.")] = "",
     correlation: Annotated[str, typer.Option("--correlation", help="Only what belongs to this correlation id.")] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Wait for what comes, on NATS, until Ctrl-C.")] = False,
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:

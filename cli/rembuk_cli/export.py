@@ -31,7 +31,7 @@ def export(
     area: Annotated[str, typer.Option(help="About this area and everything below it: a code, 35.78.")] = "",
     since: Annotated[str, typer.Option(help="From then on: 2026-01-31T08:00, or 10m, 2h, 3d ago.")] = "",
     until: Annotated[str, typer.Option("--until", help="Before then; written like --since.")] = "",
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +51,7 @@ def export(
         cannot_run(f"--area {escape(area)}: {escape(unknown_area(area))}")
     home = home_of(region, data)
     seen = home.running_region(require_running(home))
-    directory = (to or Path(f"{region}-{service}")).absolute()
+    directory = (to or Path(f"{seen.name}-{service}")).absolute()
     times = [when.isoformat() if when else "" for when in (moment(since, "--since"), moment(until, "--until"))]
     lines = told_by(seen, service, "export", format_, str(directory), area, *times)
     for step in watched(lines, lambda _: f"exporting {service}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shlex
 from collections.abc import Callable, Mapping
@@ -46,11 +47,17 @@ PASSED_ON = (
 PASSED_ON_PREFIX = "REMBUK_DELIVERY_"
 _SAME_PROCESS_S = 2.0
 _LOG_BYTES = 8 << 20
+_SERVER_NAME = re.compile(r'"server_name": "([a-z0-9]+)"')
+_OWNER = '{"region": "<its name>"}'
 _MADE_ANEW = "move it away, and the next `rembuk up` makes another"
 
 
 class Occupied(Exception):
     """Another supervisor holds the directory."""
+
+
+class AnothersDirectory(CannotRun):
+    """A directory belongs to one region: with its keys, another one would be taken for it."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -82,6 +89,12 @@ class Plan(msgspec.Struct, frozen=True):
     def environment(self) -> dict[str, str]:
         """Ours, with the plan."""
         return {**os.environ, PLAN: msgspec.json.encode(self).decode()}
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """What owner.json tells: the region, or the hub, that a directory belongs to for good."""
+
+    region: str
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -146,6 +159,30 @@ class Home:
         for password in (self._role_password, self._nats_password):
             state_file.write_once(password, secrets.token_urlsafe(24).encode())
             state_file.read_password(password, _MADE_ANEW)
+
+    def owner(self) -> str | None:
+        """The region, or the hub, that the directory belongs to; None before the first start. Raises Damaged."""
+        if (owner := state_file.read_json(self._owner, Owner, f"write it as {_OWNER}")) is not None:
+            return owner.region
+        with suppress(OSError):  # a directory of an earlier release
+            conf = (self.data / "nats" / "nats.conf").read_text(errors="replace")
+            return found[1] if (found := _SERVER_NAME.search(conf)) else None
+        return None
+
+    def require_owner(self, region: str) -> None:
+        """Raises AnothersDirectory, Damaged."""
+        if (owner := self.owner()) not in (None, region):
+            raise AnothersDirectory(
+                f"{self.data} is the directory of {owner}, and not of {region}: say --region {owner}, or another --data"
+                if DOMAIN not in (owner, region)
+                else f"{self.data} is the directory of {owner}, and not of {region}: say another --data"
+            )
+
+    def own(self, region: str) -> None:
+        """Have the directory belong to this region, or to the hub, for good. Raises AnothersDirectory, Damaged,
+        OSError."""
+        self.require_owner(region)
+        state_file.write_once(self._owner, msgspec.json.encode(Owner(region)))
 
     @property
     def region_key(self) -> Path:
@@ -323,7 +360,7 @@ class Home:
 
         keys = [key for key in (self.log_key, self.witness_key) if key.exists() or key == self.log_key]
         return [
-            self._password, self.password_of_nats, self.invitation, Partners(self.partners).read,
+            self.owner, self._password, self.password_of_nats, self.invitation, Partners(self.partners).read,
             *(partial(read_keys, str(key), f"the key in {key.name}") for key in keys),
         ]  # fmt: skip
 
@@ -352,6 +389,10 @@ class Home:
     @property
     def _role_password(self) -> Path:
         return self.data / "password"
+
+    @property
+    def _owner(self) -> Path:
+        return self.data / "owner.json"
 
     @property
     def _lock(self) -> Path:

@@ -225,7 +225,9 @@ def _witness(home: HubHome, region: str, log_keys: Path) -> None:
 
 
 def _home(data: Path | None) -> HubHome:
-    return HubHome(data if data is not None else usual_place(DOMAIN))
+    home = HubHome(data if data is not None else usual_place(DOMAIN))
+    home.require_owner(DOMAIN)
+    return home
 
 
 def _apply(home: HubHome, region: str) -> None:

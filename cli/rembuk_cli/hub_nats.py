@@ -3,7 +3,7 @@ one description of all of them."""
 
 from __future__ import annotations
 
-import json
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rembuk import key_setting, state_file
-from rembuk.embedded_nats import nats_configuration
+from rembuk.embedded_nats import nats_configuration, nats_text
 from rembuk.hub_regions import DOMAIN, JOINED, KEY_SETTING, SETTING, hub_server, region_server
 from rembuk.nats_accounts import REGION, USER, to_include
 from rembuk.region import BadRegionName, require_name
@@ -118,7 +118,7 @@ def _write_region(region: Home, name: str, server: Server, hub: HubHome) -> None
 accounts {{
   {REGION} {{
     jetstream: enabled
-    users: [{{user: {USER}, password: {json.dumps(password)}}}]
+    users: [{{user: {USER}, password: {nats_text(password)}}}]
     include "region-exports.conf"
   }}
   include "partners.conf"
@@ -136,8 +136,10 @@ accounts {{
 
 def _configuration(domain: str, server: Server, told: Mapping[str, Any]) -> bytes:
     own = {"server_name": domain, "jetstream": {"domain": domain}, "pid_file": f"{server.store}/nats.pid"}
-    return json.dumps(nats_configuration(server.listen, Path(server.store), {**own, **told}), indent=2).encode() + b"\n"
+    return nats_text(nats_configuration(server.listen, Path(server.store), {**own, **told})).encode() + b"\n"
 
 
 def _write_environment(home: Home, told: Mapping[str, str]) -> None:
-    state_file.write(home.data / "services.env", "".join(f"{name}={value}\n" for name, value in told.items()).encode())
+    state_file.write(
+        home.data / "services.env", "".join(f"{name}={shlex.quote(value)}\n" for name, value in told.items()).encode()
+    )

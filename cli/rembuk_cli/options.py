@@ -10,13 +10,16 @@ from typing import Annotated, NoReturn
 import typer
 from rembuk.hub_regions import DOMAIN
 
-from rembuk_cli.home import Home, Running, usual_place
+from rembuk_cli.home import USUAL, Home, Running, usual_place
 from rembuk_cli.terminal import err
 
 WRONG, CANNOT_RUN = 1, 2
 """Exit codes beside 0: something is wrong with what was looked at; the command could not do its work."""
 
-RegionName = Annotated[str, typer.Option("--region", help="The region's name, a lower-case word.")]
+RegionName = Annotated[
+    str,
+    typer.Option("--region", show_default=f"whose --data is, or {USUAL}", help="The region's name, a lower-case word."),
+]
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="Its directory; .rembuk/<region> unless said otherwise.", file_okay=False),
@@ -53,7 +56,8 @@ def home_of(region: str, data: Path | None) -> Home:
 
 
 def region_or_hub(name: str, data: Path | None) -> Home:
-    """Where a region is, or the hub by its name."""
+    """Where a region is, or the hub by its name. Raises AnothersDirectory."""
+    name = _meant(name, data)
     place = data if data is not None else usual_place(name)
     if name == DOMAIN:
         from rembuk_cli.hub_home import HubHome  # its libraries are nothing to who asks about a region
@@ -61,8 +65,15 @@ def region_or_hub(name: str, data: Path | None) -> Home:
         home: Home = HubHome(place)
     else:
         home = Home(place)
+    home.require_owner(name)
     _options.set(home.options(name))
     return home
+
+
+def _meant(region: str, data: Path | None) -> str:
+    """The region that is named; where only a directory is, the one that it belongs to."""
+    owner = Home(data).owner() if data is not None and not region else None
+    return region or (owner if owner is not None and owner != DOMAIN else USUAL)
 
 
 def require_running(home: Home) -> Running:

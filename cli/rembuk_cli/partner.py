@@ -78,7 +78,7 @@ def add(
         list[str] | None, typer.Option(help="Only about this area and everything below it: 35.78; repeat for more.")
     ] = None,
     webhook: Annotated[str, typer.Option(help="Where its events are sent, signed, as they happen: a URL.")] = "",
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -123,7 +123,7 @@ def add(
 
 
 @app.command(name="list")
-def list_(region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
+def list_(region: RegionName = "", data: Data = None, as_json: Json = False) -> None:
     """Who may read what, and up to where their webhooks were sent; exit code 1 when one of those fails.
 
     Example: rembuk partner list --json
@@ -148,7 +148,7 @@ def list_(region: RegionName = "jatim", data: Data = None, as_json: Json = False
 
 
 @app.command()
-def revoke(name: Name, region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
+def revoke(name: Name, region: RegionName = "", data: Data = None, as_json: Json = False) -> None:
     """Let a partner read nothing more, from now on; what it has open ends. Its name is not used again.
 
     Example: rembuk partner revoke dinas-pu
@@ -172,7 +172,7 @@ def replay(
     name: Name,
     after: Annotated[int, typer.Option(min=0, help="The last position that it keeps; 0 for everything again.")],
     service: Annotated[str, typer.Option(help="Of this service alone; of all in its scope unless named.")] = "",
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:

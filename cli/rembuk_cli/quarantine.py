@@ -57,7 +57,7 @@ class Held(msgspec.Struct, frozen=True):
 
 
 @app.command(name="list")
-def list_(region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
+def list_(region: RegionName = "", data: Data = None, as_json: Json = False) -> None:
     """What is held back, by whom, since when and why; exit code 1 when anything is. `--region hub`: at the hub.
 
     Example: rembuk quarantine list --json
@@ -78,7 +78,7 @@ def list_(region: RegionName = "jatim", data: Data = None, as_json: Json = False
 
 
 @app.command()
-def show(aggregate: Aggregate, region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
+def show(aggregate: Aggregate, region: RegionName = "", data: Data = None, as_json: Json = False) -> None:
     """Each event that is held of an aggregate, as it came, and the whole traceback of what went wrong.
 
     Example: rembuk quarantine show 0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21
@@ -107,7 +107,7 @@ def show(aggregate: Aggregate, region: RegionName = "jatim", data: Data = None, 
 def retry(
     aggregate: Annotated[str, typer.Argument(help="The aggregate, as `list` names it; all unless one is named.")] = "",
     follower: FollowerName = "",
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -132,7 +132,7 @@ def skip(
     aggregate: Aggregate,
     why: Annotated[str, typer.Option("--why", help="The reason; it is kept beside the event.")],
     follower: FollowerName = "",
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:

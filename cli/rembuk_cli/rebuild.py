@@ -29,7 +29,7 @@ def rebuild(
     as_of: AsOf = "",
     compare: Annotated[bool, typer.Option("--compare", help="Tell the differences, and change nothing.")] = False,
     discard: Annotated[bool, typer.Option("--discard", help="Give up what stands beside the live model.")] = False,
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:

@@ -82,7 +82,7 @@ def verify(
 def get(
     report: Annotated[str, typer.Argument(help="A problem's id, or its reference: JATIM-000123.")],
     to: Annotated[Path | None, typer.Option("--out", help="Write it there; else it is shown.", dir_okay=False)] = None,
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
 ) -> None:
     """Fetch the receipt of a report from a running region; one that was just made is waited for.
@@ -100,7 +100,7 @@ def get(
 
 
 @app.command()
-def keys(region: RegionName = "jatim", data: Data = None) -> None:
+def keys(region: RegionName = "", data: Data = None) -> None:
     """The verifier keys of a running region's logs, one a line: whom to trust. Publish them where they are believed.
 
     Example: rembuk receipt keys > keys

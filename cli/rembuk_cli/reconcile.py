@@ -18,7 +18,7 @@ def reconcile(
     anew: Annotated[
         bool, typer.Option("--anew", help="Forget the stream and publish the log again, from position 1.")
     ] = False,
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -34,7 +34,7 @@ def reconcile(
     well = True
     if anew:
         [sound] = map(int, told_by(running, service, "reconcile", "sound"))
-        for other in set_back(running, stream_name(region, service), sound):
+        for other in set_back(running, stream_name(running.name, service), sound):
             err.print(
                 f"{other} had followed the stream beyond position {sound:,}, where it was no longer the log: it takes "
                 f"the log's events from there. See what it had shown by: {suggested(f'rebuild {other} --compare')}"

@@ -34,7 +34,7 @@ def replay(
         ),
     ],
     as_of: AsOf = "",
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:

@@ -25,7 +25,7 @@ def restore(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Even if other services have seen events that it has not.")
     ] = False,
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +40,7 @@ def restore(
     require_service(service)
     home = home_of(region, data)
     running = home.running_region(require_running(home))
-    stream = stream_name(region, service)
+    stream = stream_name(running.name, service)
     seen = max(rows[0]["position"] for _, rows in ask_each(running, _SEEN, stream))
     place = origin if origin in ("stream", "hub") else str(Path(origin).absolute())
     arguments = [place, "0" if accept_loss else str(seen), *(["interrupted-too"] if interrupted_too else [])]

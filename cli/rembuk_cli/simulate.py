@@ -29,7 +29,7 @@ def simulate(
         int | None, typer.Option(min=0, max=1_000_000, help="How many problems; 67 a day unless said otherwise.")
     ] = None,
     area: Annotated[str, typer.Option(help="In whose villages: a code of any level.")] = SURABAYA,
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rembuk_cli.standing import Follower, Mirrored, Service, Standing, Witness
 
 
-def status(region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
+def status(region: RegionName = "", data: Data = None, as_json: Json = False) -> None:
     """Services, relays, signed checkpoints and their witnesses, where every follower is, what is in quarantine; exit
     code 1 when something is wrong.
 

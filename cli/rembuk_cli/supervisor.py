@@ -145,6 +145,7 @@ class Supervisor:
         try:
             self._home.prepare()
             lock = self._home.lock()
+            self._home.own(self._plan.region)
             os.dup2(self._home.open_log("supervisor"), 2)
             self._start()
         except Stopped:

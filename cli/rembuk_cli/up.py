@@ -18,7 +18,7 @@ from rembuk.lifeline import end_with_us
 from rembuk.region import BadRegionName, require_name
 
 from rembuk_cli.down import stop
-from rembuk_cli.home import Home, Plan, Running, choose_ports, passed_on
+from rembuk_cli.home import USUAL, Home, Plan, Running, choose_ports, passed_on
 from rembuk_cli.options import WRONG, Data, PortBase, RegionName, cannot_run, home_of, suggested
 from rembuk_cli.supervisor import answers_ready
 from rembuk_cli.terminal import err, escape, out
@@ -33,7 +33,7 @@ class CannotStart(Exception):
 
 
 def up(
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when every service is ready.")] = False,
     port_base: PortBase = None,
@@ -62,6 +62,7 @@ def up(
     Example: rembuk up --region jatim --detach
     """
     home = home_of(region, data)
+    region = region or home.owner() or USUAL
     if (running := home.running()) is not None:
         already(home, running)
         return

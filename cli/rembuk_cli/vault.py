@@ -43,7 +43,7 @@ class Wrapped(msgspec.Struct, frozen=True):
 
 
 @app.command()
-def status(region: RegionName = "jatim", data: Data = None, as_json: Json = False) -> None:
+def status(region: RegionName = "", data: Data = None, as_json: Json = False) -> None:
     """How many persons' keys are wrapped by which region key; exit code 1 when one of them is not at hand.
 
     Example: rembuk vault status --json
@@ -65,7 +65,7 @@ def rotate(
     settle: Annotated[
         int, typer.Option("--settle", min=0, max=600, help="Seconds to wait for what processes have under way.")
     ] = SETTLE_S,
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:

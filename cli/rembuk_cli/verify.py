@@ -39,7 +39,7 @@ def verify(
         Path | None,
         typer.Option("--keys", help="The logs' verifier keys, a line each, instead of those of the region's log.key."),
     ] = None,
-    region: RegionName = "jatim",
+    region: RegionName = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -56,6 +56,7 @@ def verify(
         require_service(service)
     home = region_or_hub(DOMAIN, data) if service == DOMAIN else home_of(region, data)
     seen = home.running_region(require_running(home))
+    region = seen.name
     wrong, unseen = 0, False
     for one in [service] if service else SERVICES:
         verifiers = [] if service == DOMAIN else _verifiers(keys, home, region, one)

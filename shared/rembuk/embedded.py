@@ -126,7 +126,7 @@ class EmbeddedServer(ABC):
 
     def _noted_pid(self) -> int | None:
         try:
-            return int(self._pid_file.read_text().split("\n", 1)[0])
+            return int(self._pid_file.read_text(errors="replace").split("\n", 1)[0])
         except (OSError, ValueError):
             return None
 

@@ -16,6 +16,7 @@ from rembuk.embedded import HOST, LOG_BYTES, POLL_SECONDS, EmbeddedError, Embedd
 from rembuk.spawning import RunAs
 
 RELOAD_SECONDS = 10.0
+_PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\')
 NATS_GARBAGE = {"GOGC": "75"}
 """In percent of what nats-server holds. Without a limit to both: near it, it would do little else than collect."""
 
@@ -108,7 +109,7 @@ class EmbeddedNats(EmbeddedServer):
         conf = self._identifying_argument
         fresh = conf.with_suffix(".new")
         fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps(told, indent=2))
+        fresh.write_text(nats_text(told))
         self._own_by_directory_owner(fresh)
         fresh.replace(conf)
 
@@ -138,6 +139,20 @@ def nats_configuration(listen: str, store: Path, settings: Mapping[str, Any]) ->
         **settings,
         "jetstream": jetstream,
     }
+
+
+def nats_text(told: Any) -> str:
+    """What a nats-server is told in its own words: as JSON, but that it knows no other escapes in a text than
+    `\\xHH`, a byte each, and few more (its conf/lex.go). So a path may have any bytes."""
+    match told:
+        case Mapping():
+            return "{" + ",\n".join(f"{nats_text(name)}: {nats_text(value)}" for name, value in told.items()) + "}"
+        case list() | tuple():
+            return "[" + ",\n".join(map(nats_text, told)) + "]"
+        case str():
+            return '"' + "".join(chr(one) if one in _PLAIN else f"\\x{one:02x}" for one in os.fsencode(told)) + '"'
+        case _:
+            return json.dumps(told)
 
 
 def nats_binary() -> Path:

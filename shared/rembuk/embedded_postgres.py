@@ -98,7 +98,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def _ready(self, pid: int) -> bool:
         """As pg_ctl asks: the eighth line of postmaster.pid is the server's own word."""
         with suppress(OSError):
-            lines = self._pid_file.read_text().splitlines()
+            lines = self._pid_file.read_text(errors="replace").splitlines()
             return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
         return False
 

@@ -94,9 +94,9 @@ def rembuk(tmp_path: Path) -> Iterator[Command]:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    """A region that runs for all tests that leave it as it is."""
-    command = Command(tmp_path_factory.mktemp("up") / "region")
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """A region that runs for all tests that leave it as it is, in the DIRECTORY of their module where it names one."""
+    command = Command(tmp_path_factory.mktemp("up") / getattr(request.module, "DIRECTORY", "region"))
     started = command.up()
     assert started.returncode == 0, started.stderr
     yield command

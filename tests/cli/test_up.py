@@ -23,12 +23,15 @@ from rembuk.embedded import HOST
 from rembuk.region import PORT_OFFSETS
 from rembuk.testing.services import eventually
 from rembuk.worker import connect
-from rembuk_cli.home import Home, without_credentials
+from rembuk_cli.__main__ import app
+from rembuk_cli.home import AnothersDirectory, Home, without_credentials
+from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from conftest import Command
 
 pytestmark = pytest.mark.timeout(300)
+DIRECTORY = "wilayah ü '\" \\ $HOME %s [red]"
 
 
 def test_when_up_returns_every_service_is_ready_and_its_url_is_told(running: Command) -> None:
@@ -57,7 +60,7 @@ def test_nobody_enters_nats_who_does_not_say_who_he_is(running: Command) -> None
         asyncio.run(enter())
 
 
-FILES = ("password", "nats-password", "partners.json", "hub.json", "log.key")
+FILES = ("owner.json", "password", "nats-password", "partners.json", "hub.json", "log.key")
 
 
 @pytest.mark.parametrize("left", [0, 0.5])
@@ -78,6 +81,34 @@ def test_a_damaged_file_is_named_and_nothing_is_said_without_it(running: Command
             path.unlink() if whole is None else path.write_bytes(whole)
     assert home.faults() == []
     running.well()
+
+
+def test_a_directory_belongs_to_one_region_whoever_is_named(running: Command) -> None:
+    for said in (("status",), ("down",), ("up", "--detach"), ("partner", "list"), ("vault", "status"), ("env",)):
+        refused = CliRunner().invoke(app, [*said, "--region", "jateng", "--data", str(running.data)])
+        assert (refused.exit_code, "is the directory of jatim" in refused.stderr) == (2, True), refused
+    refused = CliRunner().invoke(app, ["hub", "up", "--data", str(running.data)])
+    assert (refused.exit_code, "is the directory of jatim" in refused.stderr) == (2, True), refused
+    running.well()
+
+
+def test_whose_a_directory_is_is_known_though_nothing_runs_and_where_only_it_is_named(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path)
+    (tmp_path / "nats").mkdir()
+    (tmp_path / "nats" / "nats.conf").write_text('{"server_name": "jabar"}')  # as an earlier release has left it
+    assert home.owner() == "jabar"
+    home.own("jabar")
+    (tmp_path / "nats" / "nats.conf").unlink()
+    assert home.owner() == "jabar"
+    with pytest.raises(AnothersDirectory, match="say --region jabar"):
+        home.own("jatim")
+    said = CliRunner().invoke(app, ["status", "--data", str(tmp_path)])
+    assert f"up --region jabar --data {tmp_path}" in said.stderr
+    said = CliRunner().invoke(app, ["up", "--region", "jateng", "--data", str(tmp_path)])
+    assert (said.exit_code, "is the directory of jabar" in said.stderr) == (2, True)
+    assert not (tmp_path / "password").exists()
 
 
 def test_what_is_simulated_shows_in_events_and_status_and_a_second_run_adds_nothing(running: Command) -> None:
@@ -118,7 +149,7 @@ def test_a_process_that_dies_is_started_again(running: Command) -> None:
 
 def test_services_are_told_the_password_of_the_nats_server_that_was_started_again(running: Command) -> None:
     before = running.note()["processes"]["nats"]["pid"]
-    (running.data / "nats-password").write_text("lain")
+    (running.data / "nats-password").write_text("lain-" * 6)
     os.kill(before, signal.SIGKILL)
 
     def told() -> None:

@@ -107,6 +107,18 @@ def test_a_server_listens_on_the_loopback_address_and_its_port_only(kind: Kind, 
 
 
 @BOTH
+def test_any_path_will_do(kind: Kind, tmp_path: Path) -> None:
+    strange = os.fsdecode("wilayah ü '\"\\ $HOME %s [red] #{x}".encode() + b"\xff")
+    server = kind(tmp_path / strange, free_ports())
+    server.start()
+    try:
+        assert server.pid is not None
+    finally:
+        server.stop()
+    assert {one.name for one in tmp_path.iterdir()} == {strange}
+
+
+@BOTH
 def test_a_directory_has_one_server_at_a_time(kind: Kind, make: Callable[[Kind], Server]) -> None:
     server = make(kind)
     server.start()
