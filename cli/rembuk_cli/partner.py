@@ -26,6 +26,7 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="The partner's name: lower-case letters, digits and hyphens.")]
 
 _SENT = "select partner, position, attempts, failing_since, failure, stopped from webhook"
+_HEAD = "select position as head from log.head"
 _SET_BACK = """insert into webhook (partner, position) values ($1, $2)
                on conflict (partner) do update
                    set position = $2, due_at = now(), attempts = 0, failing_since = null, failure = '', stopped = false
@@ -189,8 +190,11 @@ def replay(
     services = [one for one in partner.scope.services if service in ("", one)]
     if not services:
         cannot_run(f"{name} reads {', '.join(partner.scope.services)}, not {service}")
-    told = ask_each(home.running_region(require_running(home)), _SET_BACK, name, after, services=services)
-    for one, [row] in told:
+    running = home.running_region(require_running(home))
+    for one, [row] in ask_each(running, _HEAD, services=services):
+        if after > row["head"]:
+            cannot_run(f"the last position of {one} is {row['head']:,}, which {after:,} is beyond; nothing was changed")
+    for one, [row] in ask_each(running, _SET_BACK, name, after, services=services):
         if as_json:
             write_json(msgspec.json.encode({"service": one, "after": after, "head": row["head"]}))
         else:
@@ -276,7 +280,7 @@ def _show(one: Listed) -> None:
     if one.webhook:
         out.print(f"    {escape(one.webhook)}")
     for service, sent in one.sent.items():
-        how = f"[red]wants no more: {escape(sent.failure)}[/]" if sent.stopped else ""
+        how = f"[red]is sent no more: {escape(sent.failure)}[/]" if sent.stopped else ""
         if sent.failing_since and not sent.stopped:
             since = f"{sent.failing_since.astimezone():%Y-%m-%d %H:%M}"
             how = f"[red]fails since {since}, {sent.attempts} times: {escape(sent.failure)}[/]"

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import asyncpg
 import msgspec
@@ -129,6 +130,7 @@ class EventLog:
         self._open_readers = partial(open_pool, url, f"{name} log reader", readers)
         self._readers: asyncpg.Pool[Any]
         self._writer = KeptConnection(url, f"{name} log writer")
+        self.turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()  # of who waits for an aggregate
         self._encode_metadata = msgspec.json.Encoder().encode
         self._waiting: deque[_Item] = deque()
         self._work = asyncio.Event()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar
 from uuid import UUID
@@ -21,11 +24,19 @@ S = TypeVar("S")
 E = TypeVar("E", bound=Event)
 
 _ATTEMPTS = 8
+_AT_ONCE = 2
+"""Attempts that are made before one waits for one's turn at an aggregate."""
+TURN_S = 5.0
+"""How long a command waits for those before it."""
 _fingerprint_encoder = msgspec.json.Encoder(order="sorted")
 
 
 class KeyReused(Exception):
     """An idempotency key came back with another wish."""
+
+
+class Contended(VersionConflict):
+    """Too many want to change one aggregate at once; nothing was recorded, the same may be asked again."""
 
 
 class VersionMismatch(Exception):
@@ -84,14 +95,35 @@ async def handle(
     `key` makes it idempotent: event n gets the id UUIDv5(key, n), and a key met again returns the first outcome.
     `keys` of persons are kept in the vault if and as the events are recorded.
     `new` says that the stream id was made for this command, so nothing needs to be read first. Without
-    `expected_version` a conflict with a concurrent command is decided anew on the newer state.
-    Raises Refused (the domain), KeyReused, VersionMismatch, VersionConflict (still contended after 8 attempts),
+    `expected_version` a conflict with a concurrent command is decided anew on the newer state: after some attempts,
+    or where others do so already, one after the other.
+    Raises Refused (the domain), KeyReused, VersionMismatch, VersionConflict (an aggregate of another kind), Contended,
     EventTooLarge, Unavailable.
     """
+    attempts = partial(_attempted, log, decider, stream_id, command, key, metadata, expected_version, new, keys)
+    if new or stream_id not in log.turns:
+        with suppress(Contended):
+            return await attempts(_AT_ONCE)
+    turn = log.turns.setdefault(stream_id, asyncio.Lock())
+    try:
+        await asyncio.wait_for(turn.acquire(), TURN_S)
+    except TimeoutError:
+        raise Contended(f"many change {stream_id} at once") from None
+    try:
+        return await attempts(_ATTEMPTS)
+    finally:
+        turn.release()
+
+
+async def _attempted(
+    log: EventLog, decider: Decider[C, S, E], stream_id: UUID, command: C, key: UUID | str, metadata: Metadata,
+    expected_version: int | None, new: bool, keys: Sequence[WrappedKey], attempts: int,
+) -> Outcome:  # fmt: skip
+    """As `handle`, with so many attempts; raises Contended after them."""
     history: Sequence[Recorded[Any]] = ()
     first_id = event_id(key)
     recorded = False
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(attempts):
         if attempt or not new:
             history = await log.read_stream(stream_id)
             before = next((index for index, event in enumerate(history) if event.id == first_id), None)
@@ -118,14 +150,13 @@ async def handle(
         try:
             appended = await log.append(stream_id, len(history), ids, events, area, metadata, keys)
         except VersionConflict:
-            if attempt == _ATTEMPTS - 1:
-                raise
+            pass  # the next attempt decides on the newer state
         except AlreadyRecorded:
             recorded = True  # the next attempt reads the first outcome
         else:
             version = len(history) + len(events)
             return Outcome(stream_id, version, appended.position, appended.recorded_at, together=appended.together)
-    raise VersionConflict(f"{stream_id} is contended")
+    raise Contended(f"many change {stream_id} at once")
 
 
 async def state_of(log: EventLog, decider: Decider[C, S, E], stream_id: UUID) -> S:

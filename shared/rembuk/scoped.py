@@ -37,14 +37,25 @@ class Page(msgspec.Struct, frozen=True):
     position: int
 
 
+class BeyondTheHead(Exception):
+    """Somebody has more than the log: it was restored as it was before, or the position is of another log. What comes
+    next would be passed over in silence."""
+
+    def __init__(self, position: int, head: int) -> None:
+        super().__init__(f"the log's last position is {head}, which {position} is beyond")
+        self.head = head
+
+
 async def page(
     connection: asyncpg.Connection[Any], scope: Scope, after: int, limit: int, most_bytes: int = PAGE_BYTES
 ) -> Page:
     """What `scope` sees after a position: `limit` events at most, and as many as `most_bytes` of event data hold, one
     at least. The end of the log is reached where the page's position is `after`. Which service's log it is the scope
-    is not asked. Raises what asyncpg raises."""
+    is not asked. Raises BeyondTheHead, and what asyncpg raises."""
     below = [f"{area}.%" for area in scope.areas]
     answer = await connection.fetch(_PAGE, after, limit, list(scope.types), list(scope.areas), below, most_bytes)
+    if (reached := answer[0]["reached"]) < after:
+        raise BeyondTheHead(after, reached)
     rows = [row for row in answer if row["position"] is not None]
     is_cut = bool(rows) and (rows[0]["found"] == limit or rows[0]["found"] > len(rows))
-    return Page(rows, max(after, rows[-1]["position"] if is_cut else answer[0]["reached"]))
+    return Page(rows, rows[-1]["position"] if is_cut else reached)

@@ -169,7 +169,12 @@ class Webhooks:
                 return CHECK_S if row["stopped"] else min(row["pause"], CHECK_S)
             if row["position"] != cursor.written:
                 cursor.written = cursor.position = row["position"]
-            page = await scoped.page(connection, partner.scope, cursor.position, BATCH, BATCH_BYTES)
+            try:
+                page = await scoped.page(connection, partner.scope, cursor.position, BATCH, BATCH_BYTES)
+            except scoped.BeyondTheHead as error:
+                _log.error("webhook has more than the log", partner=name, why=str(error))
+                await connection.execute(_FAIL, name, cursor.written, f"{error}: rembuk partner replay", True, 0)
+                return 0
             if not page.rows:
                 is_level, cursor.position = page.position == cursor.position, page.position
                 if cursor.position - cursor.written >= UNWRITTEN:

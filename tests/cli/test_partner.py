@@ -84,8 +84,9 @@ def test_a_webhook_is_set_back_where_there_is_one(running: Command) -> None:
     partner = added(running, "hooked", "--service", "forums", "--webhook", "https://example.invalid/hook")
     assert partner["webhook_secret"].startswith("whsec_")
     added(running, "unhooked", "--service", "forums")
-    assert running("partner", "replay", "hooked", "--after", "7").returncode == 0
-    assert listed(running, "hooked")["sent"]["forums"]["position"] == 7
+    assert "the last position of forums is 0, which 7 is beyond" in refused(running, "replay", "hooked", "--after", "7")
+    assert running("partner", "replay", "hooked", "--after", "0").returncode == 0
+    assert listed(running, "hooked")["sent"]["forums"]["position"] == 0
     assert "no active partner named unhooked has a webhook" in refused(running, "replay", "unhooked", "--after", "0")
     assert "hooked reads forums, not reports" in refused(
         running, "replay", "hooked", "--after", "0", "--service", "reports"

@@ -1,6 +1,7 @@
 """The HTTP face of forums, asked as a client would, with the real service behind it."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -66,6 +67,13 @@ def test_a_forum_is_founded_and_can_be_read_at_its_position(forums: httpx.Client
     assert read.headers["etag"] == answer.headers["etag"] == '"1"'
     assert FORUM.items() <= read.json().items()
     assert read.json()["members"] == 0
+
+
+def test_of_many_who_join_at_once_each_is_a_member(forums: httpx.Client) -> None:
+    forum = founded(forums)
+    with ThreadPoolExecutor(20) as pool:
+        versions = [answer["version"] for answer in pool.map(lambda _: joined(forums, forum), range(50))]
+    assert sorted(versions) == list(range(2, 52))
 
 
 def test_a_forum_needs_an_area_that_exists(forums: httpx.Client) -> None:

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
+from rembuk import handling
 from rembuk.decider import Refused
 from rembuk.event import Metadata
-from rembuk.event_log import EventLog, VersionConflict
-from rembuk.handling import KeyReused, Outcome, VersionMismatch, fingerprint, handle
+from rembuk.event_log import EventLog
+from rembuk.handling import Contended, KeyReused, Outcome, VersionMismatch, fingerprint, handle
 from rembuk.ids import derive_id
 from rembuk.testing.tallies import CODEC, TALLY, Count, Counted, TallyOpened, TallyRegion, everything
 
@@ -119,16 +120,24 @@ async def test_concurrent_commands_are_each_decided_on_the_newest_state(log: Eve
     assert events == [TallyOpened(), *[Counted(1)] * 5]
 
 
-async def test_of_too_many_commands_on_one_aggregate_each_is_recorded_or_told_of_the_conflict(
-    log: EventLog,
-) -> None:
+async def test_however_many_change_one_aggregate_at_once_each_has_its_turn(log: EventLog) -> None:
     tally = uuid4()
-    outcomes = await asyncio.gather(*(count(log, tally, Count(1)) for _ in range(100)), return_exceptions=True)
-    done = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
-    assert all(isinstance(outcome, Outcome | VersionConflict) for outcome in outcomes)
-    assert len(done) >= 8, "every round of attempts has a winner"
-    assert sorted(outcome.version for outcome in done) == list(range(2, len(done) + 2))
-    assert TALLY.fold(event.event for event in await log.read_stream(tally)).total == len(done)
+    outcomes = await asyncio.gather(*(count(log, tally, Count(1)) for _ in range(100)))
+    assert sorted(outcome.version for outcome in outcomes) == list(range(2, 102))
+    assert TALLY.fold(event.event for event in await log.read_stream(tally)).total == 100
+    assert not log.turns, "nobody waits any more"
+
+
+async def test_who_waits_too_long_for_a_turn_hears_so_and_may_ask_again(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handling, "TURN_S", 0.05)
+    tally, key = uuid4(), uuid4()
+    turn = log.turns.setdefault(tally, asyncio.Lock())
+    async with turn:
+        with pytest.raises(Contended):
+            await count(log, tally, Count(1), key)
+    assert (await count(log, tally, Count(1), key)).version == 2
 
 
 async def test_new_for_a_stream_that_exists_is_decided_on_its_state(log: EventLog) -> None:

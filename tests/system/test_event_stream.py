@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -142,6 +143,32 @@ def test_a_partner_has_so_many_streams_and_no_more(running: RunningRegion) -> No
             raise AssertionError from error
 
     eventually(again, 5)
+
+
+def test_a_partner_has_no_more_streams_when_it_asks_for_many_at_once(running: RunningRegion) -> None:
+    """A place is taken as it is found free."""
+    headers = running.partner("hasty", Scope(("reports",)))
+    address = urlsplit(running.url("reports"))
+    wires = [socket.create_connection((address.hostname, address.port), timeout=20) for _ in range(200)]
+    for wire in wires:
+        authorization = headers["Authorization"]
+        wire.sendall(f"GET /v1/events/stream HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n".encode())
+    statuses = Counter(wire.recv(100)[9:12] for wire in wires)
+    assert statuses == {b"200": 50, b"429": 150}
+    for wire in wires:
+        wire.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"), [("/v1/events", "after"), ("/v1/events/stream", "after"), ("/v1/events/stream", "Last-Event-ID")]
+)
+def test_a_position_beyond_the_log_is_refused_and_its_head_named(running: RunningRegion, path: str, asked: str) -> None:
+    head = int(httpx.get(running.url("reports") + "/v1/events", headers=PARTNER).headers["rembuk-position"])
+    query, header = ({asked: head + 5}, {}) if asked == "after" else ({}, {asked: str(head + 5)})
+    answer = httpx.get(running.url("reports") + path, headers=PARTNER | header, params=query)
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/beyond-the-head")
+    assert answer.json()["errors"][0]["field"] == asked
+    assert f"last position is {head}," in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,18 @@ def _at_least(receiver: Receiver, position: int) -> None:
     assert receiver.cursor["position"] >= position
 
 
+def test_a_cursor_beyond_the_log_stops_and_says_so(running: RunningRegion, sink: Sink) -> None:
+    """As after a restore from an older backup: what comes next would be passed over in silence."""
+    receiver = Receiver(running, sink, "blitar", only_there("35.05"))
+    position = report(running, "35.05.01")
+    eventually(lambda: _at_least(receiver, position))
+    running.ask("reports", BACK.format(position=100_000, name="blitar"))
+    eventually(lambda: _stopped(receiver))
+    assert "which 100000 is beyond" in receiver.cursor["failure"]
+    running.ask("reports", BACK.format(position=position - 1, name="blitar"))
+    receiver.has(position, position)
+
+
 def test_who_answers_410_is_sent_nothing_until_somebody_sets_it_back(running: RunningRegion, sink: Sink) -> None:
     sink.status["/malang-gone"] = 410
     receiver = Receiver(running, sink, "malang-gone", only_there("35.07"))

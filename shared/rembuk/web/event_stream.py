@@ -29,7 +29,7 @@ from rembuk.partners import Partner, Partners
 from rembuk.roster import BadRoster
 from rembuk.settings import Settings
 from rembuk.tailing import CHUNK_BYTES, Tail, Told
-from rembuk.web.events_feed import After
+from rembuk.web.events_feed import After, none_beyond
 from rembuk.web.partner_access import REQUIRED
 from rembuk.web.problem_details import documented
 from rembuk.web.protocol import WIRE, Wire
@@ -89,17 +89,15 @@ class Streams:
             data = data.replace(end, instead)
         return b"id: %d\nevent: %b\ndata: %b\n\n" % (row["position"], row["type"].encode(), data)
 
-    def require_room(self, partner: Partner) -> None:
-        """Raises TooManyRequestsException, Unavailable."""
+    @contextmanager
+    def opened(self, partner: Partner) -> Iterator[asyncio.Event]:
+        """A place, taken as it is found free; what is set when the stream is to end. Raises
+        TooManyRequestsException, Unavailable."""
         if len(self._open) >= MOST:
             raise Unavailable("as many streams are open as may be")
         if sum(one.name == partner.name for one in self._open.values()) >= MOST_OF_A_PARTNER:
             why = f"{partner.name} has {MOST_OF_A_PARTNER} streams open; close one"
             raise TooManyRequestsException(why, headers={"Retry-After": "30"})
-
-    @contextmanager
-    def opened(self, partner: Partner) -> Iterator[asyncio.Event]:
-        """What is set when the stream is to end."""
         over = asyncio.Event()
         self._open[over] = partner
         try:
@@ -127,9 +125,9 @@ class Streams:
 class Stream(Response[str]):
     """One reader's; it is an answer to Litestar, and writes to the wire itself."""
 
-    def __init__(self, streams: Streams, partner: Partner, after: int) -> None:
+    def __init__(self, streams: Streams, partner: Partner, after: int, field: str) -> None:
         super().__init__("")
-        self._streams, self._partner, self._position = streams, partner, after
+        self._streams, self._partner, self._position, self._field = streams, partner, after, field
 
     def to_asgi_response(self, app: Any, request: Any, **_: Any) -> Any:
         return self
@@ -142,6 +140,8 @@ class Stream(Response[str]):
             (b"x-accel-buffering", b"no"),
         ]
         with self._streams.opened(self._partner) as over:
+            with none_beyond(self._field):
+                await self._require_reached()  # 503 is an answer, an empty stream would be none
             if wire is not None:
                 wire.when_closing(over.set)
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -163,6 +163,11 @@ class Stream(Response[str]):
             if wire is not None:
                 wire.abort()
                 await _left(receive)
+
+    async def _require_reached(self) -> None:
+        head = await self._streams.log.head()
+        if self._position > head:
+            raise scoped.BeyondTheHead(self._position, head)
 
     async def _tell(self, send: Send) -> None:
         """What is past, then what comes; raises TimeoutError for a reader that takes nothing."""
@@ -223,10 +228,11 @@ def event_stream(streams: Streams, guard: Guard) -> Any:
         description="Server-Sent Events, whose `id` is the position, whose `event` is the type and whose `data` is the "
         "CloudEvent. An `id` alone, every 15 s at most, says that everything up to there was told.",
         media_type=MEDIA_TYPE,
-        responses=documented(400, 401, 403, 429, 503),
+        responses=documented(400, 401, 403, 422, 429, 503),
         tags=["events"],
+        sync_to_thread=False,
     )
-    async def follow_events(
+    def follow_events(
         request: Request[Partner, Any, Any],
         after: After = 0,
         last_event_id: Annotated[
@@ -240,8 +246,8 @@ def event_stream(streams: Streams, guard: Guard) -> Any:
             ),
         ] = None,
     ) -> Response[str]:
-        streams.require_room(request.user)
-        await streams.log.head()  # it is away: 503 is an answer, an empty stream would be none
-        return Stream(streams, request.user, after if last_event_id is None else last_event_id)
+        if last_event_id is None:
+            return Stream(streams, request.user, after, "after")
+        return Stream(streams, request.user, last_event_id, "Last-Event-ID")
 
     return follow_events

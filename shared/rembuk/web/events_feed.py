@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
@@ -11,6 +13,7 @@ from litestar.types import Guard
 
 from rembuk import scoped
 from rembuk.cloud_events import CloudEvent, published
+from rembuk.decider import Refused
 from rembuk.event_log import EventLog
 from rembuk.partners import Partner
 from rembuk.web.partner_access import REQUIRED
@@ -20,6 +23,15 @@ MEDIA_TYPE = "application/cloudevents-batch+json"
 POSITION = "Rembuk-Position"
 
 After = Annotated[int, Parameter(ge=0, le=2**62, description="Last position you have", schema_extra={"minimum": 0})]
+
+
+@contextmanager
+def none_beyond(field: str) -> Iterator[None]:
+    """Refuses, for `field`, a position that the log has not reached."""
+    try:
+        yield
+    except scoped.BeyondTheHead as error:
+        raise Refused("beyond-the-head", str(error), field=field) from error
 
 
 def events_feed(log: EventLog, region: str, service: str, guard: Guard) -> Any:
@@ -37,7 +49,7 @@ def events_feed(log: EventLog, region: str, service: str, guard: Guard) -> Any:
             ResponseHeader(name=POSITION, description="You have everything up to here", documentation_only=True),
             ResponseHeader(name="Link", description='rel="next": what comes after', documentation_only=True),
         ],
-        responses=documented(400, 401, 403, 503),
+        responses=documented(400, 401, 403, 422, 503),
         tags=["events"],
     )
     async def read_events(
@@ -48,7 +60,8 @@ def events_feed(log: EventLog, region: str, service: str, guard: Guard) -> Any:
         ] = 100,
     ) -> Response[list[CloudEvent]]:
         async with log.reader() as reader:
-            page = await scoped.page(reader, request.user.scope, after, limit)
+            with none_beyond("after"):
+                page = await scoped.page(reader, request.user.scope, after, limit)
         headers = {
             POSITION: str(page.position),
             "Link": f'</v1/events?after={page.position}&limit={limit}>; rel="next"',

@@ -18,7 +18,7 @@ from rembuk.codec import EventTooLarge
 from rembuk.database import Unavailable
 from rembuk.decider import Refused
 from rembuk.event_log import VersionConflict
-from rembuk.handling import KeyReused, VersionMismatch
+from rembuk.handling import Contended, KeyReused, VersionMismatch
 from rembuk.proofs import NotYet
 from rembuk.read_engine import is_unreachable
 from rembuk.signing import PAUSE_S
@@ -153,10 +153,13 @@ def _too_large(_: Request[Any, Any, Any], error: EventTooLarge) -> Response[Any]
     return response(413, "body-too-large", str(error), _TOO_LARGE)
 
 
+_LATER: dict[type[Exception], str] = {Behind: "read-model-behind", Contended: "contended"}
+
+
 def _unavailable(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    if not is_unreachable(error) and not isinstance(error, Behind):
+    rule = _LATER.get(type(error), "temporarily-unavailable")
+    if type(error) not in _LATER and not is_unreachable(error):
         return _failed(error)
-    rule = "read-model-behind" if isinstance(error, Behind) else "temporarily-unavailable"
     return response(503, rule, "try again", headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
@@ -192,6 +195,7 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     Unavailable: _unavailable,
     Damaged: _damaged,
     Behind: _unavailable,
+    Contended: _unavailable,
     SQLAlchemyError: _unavailable,
     Exception: _unexpected,
 }
@@ -213,7 +217,7 @@ _DESCRIPTIONS = {
     401: "No partner is known by this token, or it was revoked",
     403: "The partner may read other services alone",
     404: "There is no such thing",
-    409: "The domain refuses it in the present state, or a concurrent command won; with Retry-After: not yet",
+    409: "The domain refuses it in the present state; with Retry-After: not yet",
     412: "If-Match names another version than the current one",
     413: "The body is larger than 1 MiB",
     415: "The body is not application/json",
