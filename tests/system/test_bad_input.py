@@ -503,6 +503,20 @@ def test_a_request_is_answered_in_full_forms_and_offers_of_other_protocols(runni
     )
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_who_knows_an_address_alone_is_told_where_to_look(running: RunningRegion, service: str) -> None:
+    with httpx.Client(base_url=running.url(service), headers=PARTNER, timeout=20) as client:
+        told = client.get("/").raise_for_status().json()
+        assert (told["service"], told["region"]) == (service, running.region.name)
+        assert client.get("/docs").json() == told
+        for link in told["links"]:
+            client.get(link["href"]).raise_for_status()
+        page = client.get("/", headers={"Accept": "text/html,application/xhtml+xml"}).raise_for_status()
+        assert page.headers["content-type"].startswith("text/html")
+        assert all(f'<a href="{link["href"]}">' in page.text for link in told["links"])
+        assert sent(running.url(service), asked("OPTIONS *")).status == 204
+
+
 def test_what_trails_a_body_is_no_header(running: RunningRegion) -> None:
     data = json.dumps(TARGETS["reports"].good).encode()
     request = chunked(b"%x\r\n%b\r\n0\r\nIdempotency-Key: %b\r\n\r\n" % (len(data), data, b"x" * 300))

@@ -21,6 +21,7 @@ from rembuk.web import problem_details
 from rembuk.web.event_schemas import asyncapi, event_schema, schema_bundle, schema_index
 from rembuk.web.event_stream import Streams, event_stream
 from rembuk.web.events_feed import events_feed
+from rembuk.web.index import index
 from rembuk.web.log_proofs import log_proofs
 from rembuk.web.metrics import Gauge, Metrics, Outcomes
 from rembuk.web.openapi import Document
@@ -133,6 +134,7 @@ def build(
     return Litestar(
         [
             *routes,
+            index(settings.service, settings.region, title),
             events_feed(log, settings.region, settings.service, guard),
             event_stream(streams, guard),
             event_schema,
