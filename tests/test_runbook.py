@@ -69,6 +69,10 @@ class OnCall:
         if not (self.folder / "backup").exists():
             self.follow("Before anything happens: back up")
 
+    def newest(self) -> str:
+        """The name of the last backup."""
+        return (self.folder / "backup/newest").readlink().name
+
     def refused(self, command: str) -> str:
         """What it says when it cannot run."""
         done = run(self.folder, command, self.base)
@@ -168,7 +172,8 @@ class OnCall:
 def on_call(tmp_path_factory: pytest.TempPathFactory, sink: Sink) -> Iterator[OnCall]:
     """A region with a subscriber and some life in it."""
     folder = tmp_path_factory.mktemp("runbook")
-    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for name in (".venv", "deploy"):
+        (folder / name).symlink_to(ROOT / name)
     on_call = OnCall(folder, sink)
     on_call.type(".venv/bin/rembuk up --detach")
     on_call.subscribe()
@@ -193,6 +198,13 @@ def test_looking_and_backing_up(on_call: OnCall) -> None:
     events = sum(map(len, on_call.logs().values()))
     told = on_call.type("cat backup/*/*.ndjson | wc -l")
     assert int(told) == events
+    before = on_call.type("readlink backup/newest; touch -d '40 days ago' backup/20*")
+    on_call.follow("Before anything happens: back up")
+    assert on_call.type("readlink backup/newest; ls -d backup/20*").split() == [
+        newest := on_call.newest(),
+        f"backup/{newest}",
+    ]
+    assert newest > before
     on_call.report_and_be_told()  # more than the backups hold
 
 
@@ -212,7 +224,7 @@ def test_who_is_forgotten_is_so_although_a_backup_has_the_key(on_call: OnCall) -
     [told] = on_call.follow("Somebody wants to be forgotten")
     assert f"{on_call.erased[0]} is erased" in told
     assert on_call.persons() == []
-    dump = "pg_restore --data-only --table vault_key --file - backup/reports.dump"
+    dump = "pg_restore --data-only --table vault_key --file - backup/newest/reports.dump"
     assert str(on_call.erased[0]) in on_call.type(f'eval "$(.venv/bin/rembuk env)"; {dump}')
     shown = httpx.get(f"{on_call.url('reports')}/v1/problems/{on_call.problem}").json()
     assert (shown["title"], shown["description"], shown["erased"]) == ("Motor hilang", None, True)
@@ -239,8 +251,9 @@ def test_a_lost_postgres_comes_back_from_a_backup_and_its_stream(on_call: OnCall
     on_call.type(".venv/bin/rembuk down")
     shutil.rmtree(on_call.home.data / "postgres")
     told = on_call.refused(".venv/bin/rembuk up --detach")
-    assert "Restore it before anything new is recorded" in told
-    on_call.follow(heading)
+    assert "no empty one is begun in its place" in told
+    assert "docs/runbook.md" in told
+    on_call.type(RUNBOOK[heading][0])
     on_call.has_all_of(before)
 
 
@@ -274,7 +287,9 @@ def test_a_missing_region_key_is_put_back(on_call: OnCall) -> None:
     on_call.home.region_key.unlink()
     told = on_call.refused(".venv/bin/rembuk up --detach")
     assert "region.key is missing, and data of" in told
+    assert f"opened by {on_call.folder.resolve()}/elsewhere/region.key" in told
     assert not on_call.home.region_key.exists()
+    assert "Nothing is destroyed" in on_call.refused(".venv/bin/rembuk up --detach --new-region-key")
     put_back, _ = RUNBOOK["The region's key is missing"]
     on_call.type(put_back)
     on_call.has_all_of(before)
@@ -381,7 +396,16 @@ def test_the_region_key_is_changed_while_people_report(on_call: OnCall) -> None:
     told = on_call.follow("The region's key is to be changed")[0]
     assert "is the region's key" in told
     assert old.strip() not in on_call.home.region_key.read_text()
-    on_call.type("cmp .rembuk/jatim/region.key elsewhere/region.key.new")
+    on_call.type("cmp .rembuk/jatim/region.key elsewhere/region.key")
+    [kept] = (on_call.folder / "elsewhere").glob("region.key.2*")
+    assert kept.read_text() == old
+    assert "in no file that is in use" in on_call.type(f".venv/bin/rembuk vault id {kept}")
+    on_call.has_all_of(before)
+    before = on_call.logs()
+    restore, with_the_old_key = RUNBOOK["PostgreSQL's disk is gone, and there is a base backup"]
+    told = on_call.refused(restore)
+    assert f"opened by {kept.resolve()}" in told
+    on_call.type(with_the_old_key)
     on_call.has_all_of(before)
 
 

@@ -8,6 +8,7 @@ import traceback
 import typer
 
 from rembuk_cli.answering import Answering
+from rembuk_cli.aside import aside
 from rembuk_cli.demo import demo
 from rembuk_cli.down import down
 from rembuk_cli.env import env
@@ -39,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for command in (
-    up, down, demo, simulate, status, events, replay, rebuild, verify, export, restore, reconcile, erase, env,
+    up, down, demo, simulate, status, events, replay, rebuild, verify, export, restore, reconcile, aside, erase, env,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")

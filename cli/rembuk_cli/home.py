@@ -18,7 +18,7 @@ import msgspec
 import psutil  # type: ignore[import-untyped]
 from rembuk import state_file
 from rembuk.embedded_nats import EmbeddedNats
-from rembuk.embedded_postgres import EmbeddedPostgres
+from rembuk.embedded_postgres import ClusterLost, EmbeddedPostgres
 from rembuk.hub_regions import DOMAIN, JOINED, Invitation, region_server
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, Region
@@ -63,7 +63,8 @@ class AnothersDirectory(CannotRun):
 class Plan(msgspec.Struct, frozen=True):
     """What is to run: `data` is absolute; `ports` name every service's, `nats` and `postgres`; a server with
     a URL of its own is not started by us. `new_region_key`: what the lost one sealed is given up; `new_log_key`: tree
-    heads are signed by another key from now on; `hub`: it is not a region, but where regions come together."""
+    heads are signed by another key from now on; `hub`: it is not a region, but where regions come together;
+    `key_copies`: a directory where keys are looked for before what they sealed is given up."""
 
     region: str
     data: str
@@ -75,6 +76,7 @@ class Plan(msgspec.Struct, frozen=True):
     new_region_key: bool = False
     new_log_key: bool = False
     hub: bool = False
+    key_copies: str = ""
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -223,8 +225,11 @@ class Home:
             return msgspec.json.decode(self._lock.read_bytes(), type=Process).find()
         return None
 
-    def postgres(self, port: int) -> EmbeddedPostgres:
-        return EmbeddedPostgres(self.data / "postgres", port)
+    def postgres(self, port: int, anew: bool = False) -> EmbeddedPostgres:
+        """The region's PostgreSQL; with `anew` an empty one may take the place of one that is lost."""
+        server = EmbeddedPostgres(self.data / "postgres", port)
+        server.begun, server.anew = self.data / "postgres-begun", anew
+        return server
 
     def nats(self, region: str, port: int, linked: bool = True) -> EmbeddedNats:
         """The nats-server of the region of this name, which goes its way to the hub where it is to be `linked`."""
@@ -350,7 +355,7 @@ class Home:
         for read in self._reads():
             try:
                 read()
-            except CannotRun as error:
+            except (CannotRun, ClusterLost) as error:
                 wrong.append(str(error))
         return wrong
 
@@ -360,9 +365,15 @@ class Home:
 
         keys = [key for key in (self.log_key, self.witness_key) if key.exists() or key == self.log_key]
         return [
-            self.owner, self._password, self.password_of_nats, self.invitation, Partners(self.partners).read,
+            self.owner, self._cluster, self._password, self.password_of_nats, self.invitation,
+            Partners(self.partners).read,
             *(partial(read_keys, str(key), f"the key in {key.name}") for key in keys),
         ]  # fmt: skip
+
+    def _cluster(self) -> None:
+        """Raises ClusterLost."""
+        if (server := self.postgres(0)).is_lost:
+            raise ClusterLost(server.data / "cluster")
 
     def forget(self) -> None:
         self._region_json.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import asyncio
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from rembuk.settings import WITNESSED, CannotRun
 
@@ -34,7 +35,7 @@ def main() -> None:
         try:
             with suppress(Unable):  # a broker that does not answer is not waited for
                 asyncio.run(require_logs_of_streams(region, home.options(plan.region)))
-            require_key_of_vaults(region, home.region_key, plan.new_region_key)
+            require_key_of_vaults(region, home.region_key, plan.new_region_key, Path(plan.key_copies))
             require_key_of_logs(region, home.log_key, plan.new_log_key)
             if WITNESSED in plan.extra:
                 create(home.witness_key)

@@ -16,13 +16,15 @@ from rembuk.codec import Undecodable
 from rembuk.key_setting import BadKey, create, read_keys
 from rembuk.provisioning import SERVICES
 from rembuk.region import Region
-from rembuk.region_key import RegionKeys
+from rembuk.region_key import RegionKeys, Tampered
 from rembuk.signed_note import Signer
 from rembuk.tree import origin
 
+from rembuk_cli.key_files import keys_in
 from rembuk_cli.servers import CONNECT_S, broker
 
 RUNBOOK = "see docs/runbook.md"
+_ONE_OF_EACH = "select distinct on (key_id) key_id, person, wrapped from vault_key where key_id = any($1)"
 _SIGNED_BY = "select verifier_key from log.tree_key"
 
 
@@ -53,25 +55,30 @@ async def require_logs_of_streams(region: Region, options: str) -> None:
         )
 
 
-def require_key_of_vaults(region: Region, path: Path, accept_loss: bool) -> None:
+def require_key_of_vaults(region: Region, path: Path, accept_loss: bool, copies: Path) -> None:
     """The region's keys are there, and those that wrap the keys of persons; made where nothing is sealed yet. With
-    `accept_loss` what they cannot open is destroyed. Raises Unsound."""
+    `accept_loss` what they cannot open is destroyed, unless a file beside them or among the `copies` opens it. Raises
+    Unsound."""
     persons = asyncio.run(_persons(region))
-    sealed = f"data of {sum(persons.values())} persons are sealed under the key {', '.join(sorted(persons))}"
-    lost = f"Put that key back from where you keep it, mode 600; if it is lost for good, {RUNBOOK}"
-    if not path.exists():
-        if persons and not accept_loss:
-            raise Unsound(f"{path} is missing, and {sealed}. {lost}")
-        create(path)
     try:
-        ids = RegionKeys.load(str(path)).ids
+        ids = RegionKeys.load(str(path)).ids if path.exists() else []
     except BadKey as error:
         raise Unsound(str(error)) from error
-    if persons.keys() <= set(ids):
-        return
-    if not accept_loss:
-        raise Unsound(f"{path} holds the key {', '.join(ids)}, but {sealed}. {lost}")
-    for service in SERVICES:
+    missing = sorted(persons.keys() - set(ids))
+    there = asyncio.run(_tried(region, missing, [path.parent, copies]))
+    if missing and (there or not accept_loss):
+        holds = f"holds the key {', '.join(ids)}" if ids else "is missing"
+        sealed = f"data of {sum(persons[one] for one in missing):,} persons are sealed under the key"
+        told = "; ".join(f"{one} ({persons[one]:,} persons): {_where(there.get(one))}" for one in missing)
+        raise Unsound(
+            f"{path} {holds}, and {sealed} {', '.join(missing)}. Tried was every file in {path.parent} and {copies}: "
+            f"{told}. Nothing is destroyed. Write the missing key behind those that are in region.key (cat FILE >> "
+            f"{path}; chmod 600 {path}), and start again: {RUNBOOK}, “The region's key is missing”"
+        )
+    if not ids:
+        create(path)
+        ids = RegionKeys.load(str(path)).ids
+    for service in SERVICES if missing else ():
         asyncio.run(_ask(region, service, "delete from vault_key where key_id <> all($1)", ids))
 
 
@@ -91,6 +98,25 @@ def require_key_of_logs(region: Region, path: Path, new: bool) -> None:
     ours = {str(Signer(origin(region.name, service), key).verifier) for service in SERVICES for key in keys}
     if known and not new and not known & ours:
         raise Unsound(f"{path} holds none of the keys that have signed: {', '.join(sorted(known))}. {lost}")
+
+
+def _where(files: list[Path] | None) -> str:
+    return f"opened by {' and '.join(map(str, files))}" if files else "opened by none of them"
+
+
+async def _tried(region: Region, missing: list[str], places: list[Path]) -> dict[str, list[Path]]:
+    """The files whose keys open what the missing ones sealed, each tried on a person's key."""
+    if not missing:
+        return {}
+    opening: dict[str, list[Path]] = {}
+    found = keys_in(places)
+    for service in SERVICES:
+        for row in await _ask(region, service, _ONE_OF_EACH, missing):
+            for key, file in found.get(row["key_id"], []):
+                with suppress(Tampered):
+                    key.unwrap(row["person"], row["wrapped"])
+                    opening.setdefault(row["key_id"], []).append(file)
+    return {key_id: list(dict.fromkeys(files)) for key_id, files in opening.items()}
 
 
 async def _head(region: Region, service: str) -> int:

@@ -192,7 +192,7 @@ class Supervisor:
     def _server(self, name: str) -> EmbeddedPostgres | EmbeddedNats:
         port = self._plan.ports[name]
         if name == "postgres":
-            return self._home.postgres(port)
+            return self._home.postgres(port, anew=self._plan.servers_only or self._plan.hub)
         return self._home.nats(self._plan.region, port)
 
     @property

@@ -19,6 +19,7 @@ from rembuk.region import BadRegionName, require_name
 
 from rembuk_cli.down import stop
 from rembuk_cli.home import USUAL, Home, Plan, Running, choose_ports, passed_on
+from rembuk_cli.key_files import COPIES
 from rembuk_cli.options import WRONG, Data, PortBase, RegionName, cannot_run, home_of, suggested
 from rembuk_cli.supervisor import answers_ready
 from rembuk_cli.terminal import err, escape, out
@@ -46,6 +47,9 @@ def up(
     new_log_key: Annotated[
         bool, typer.Option("--new-log-key", help="The log's key is lost for good: sign with another from now on.")
     ] = False,
+    key_copies: Annotated[
+        Path, typer.Option("--key-copies", help="Where copies of keys are kept: each is tried before any is given up.")
+    ] = COPIES,
     hub: Annotated[
         str | None,
         typer.Option(
@@ -74,6 +78,7 @@ def up(
             servers_only=servers_only,
             new_region_key=new_region_key,
             new_log_key=new_log_key,
+            key_copies=str(key_copies.absolute()),
         )
         supervisor = start(wanted, attached=not detach)
     except CannotStart as error:

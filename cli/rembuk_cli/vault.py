@@ -17,6 +17,7 @@ from rembuk import state_file
 from rembuk.key_setting import BadKey, create
 from rembuk.provisioning import SERVICES
 
+from rembuk_cli.key_files import keys_of
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.services import ask_each, told_by
 from rembuk_cli.terminal import err, escape, out, write_json
@@ -87,6 +88,43 @@ def rotate(
         write_json(json.dumps({"key_id": current, "persons": taken_over}))
     else:
         out.print(f"{current} is the region's key, {taken_over:,} keys of persons went over to it; back {path} up")
+
+
+@app.command("id")
+def id_(
+    files: Annotated[list[Path], typer.Argument(help="Files that may hold a key, copies for instance.")],
+    region: RegionName = "",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Which key each file holds, by the id that `vault status` names and that stands with each person's key; where that
+    key is in use, and while the region runs, how many persons it opens. Exit code 1 when a file holds no key.
+
+    Example: rembuk vault id elsewhere/*
+    """
+    home = home_of(region, data)
+    used: dict[str, list[str]] = {}
+    for file in (home.region_key, home.log_key, home.witness_key):
+        for key in keys_of(file) if file.exists() else []:
+            used.setdefault(key.key_id, []).append(file.name)
+    persons: Counter[str] = Counter()
+    if (running := home.running()) is not None:
+        for _, rows in ask_each(home.running_region(running), PERSONS):
+            persons.update({row["key_id"]: row["persons"] for row in rows})
+    named = [(file, key.key_id) for file in files for key in keys_of(file)]
+    none = [str(file) for file in files if not keys_of(file)]
+    if as_json:
+        told = [
+            {"file": str(file), "key_id": one, "in": used.get(one, []), "persons": persons[one]} for file, one in named
+        ]
+        write_json(json.dumps(told))
+    for file, one in () if as_json else named:
+        where = f"in {', '.join(used[one])}" if one in used else "in no file that is in use"
+        opens = f"opens the keys of {persons[one]:,} persons" if running else "start the region to see what it opens"
+        out.print(f"{escape(str(file))}: [bold]{one}[/], {where}, {opens}")
+    if none:
+        err.print(f"[red]no key is in {escape(', '.join(none))}[/]")
+        raise typer.Exit(WRONG)
 
 
 @contextmanager

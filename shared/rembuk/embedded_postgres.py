@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rembuk.embedded import HOST, EmbeddedError, EmbeddedServer
 from rembuk.spawning import RunAs
-from rembuk.state_file import read_password, sync_directory
+from rembuk.state_file import read_password, sync_directory, write_once
 
 NOBODY = 65534
 
@@ -33,11 +33,26 @@ POSTGRES_SETTINGS = {
 }
 
 
+class ClusterLost(EmbeddedError):
+    """Where a log was there is none; an empty one in its place would give positions a second time."""
+
+    def __init__(self, cluster: Path) -> None:
+        super().__init__(
+            f"{cluster} is gone or not whole, and there was a log in it: no empty one is begun in its place. Is its "
+            "disk mounted? Else restore it: docs/runbook.md, “PostgreSQL's disk is gone, ...”"
+        )
+
+
 class EmbeddedPostgres(EmbeddedServer):
     """PostgreSQL 18 in `data/cluster`, its password and log beside it; scram-sha-256 on 127.0.0.1.
 
     PostgreSQL refuses to be root: started by root it runs as the owner of `data`, nobody if that is root.
     """
+
+    begun: Path | None = None
+    """A file outside `data` that says that there was a cluster; None where nobody is to be held to it."""
+    anew = False
+    """Whether an empty cluster may take the place of a lost one."""
 
     program = "postgres"
     stop_signal = signal.SIGINT  # fast shutdown: clients are disconnected, nothing is lost
@@ -60,11 +75,16 @@ class EmbeddedPostgres(EmbeddedServer):
         binaries = postgres_binaries()
         if os.geteuid() == 0 and self.data.stat().st_uid == 0:
             os.chown(self.data, NOBODY, NOBODY)
-            self._own_by_directory_owner(self.data / "lock", self.log)
+            self._own_by_directory_owner(*self.data.rglob("*"))  # a backup that root has put here, too
         run_as = self._run_as(str(binaries / "pg_config"), "--bindir")  # looks for itself as postgres does
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C"}
         if not (self.data / "cluster" / "PG_VERSION").exists():
+            if self.is_lost and not self.anew:
+                raise ClusterLost(self.data / "cluster")
             self._initdb(binaries, run_as, environment, lock)
+        self.anew = False  # one that is lost while it runs is not begun again by whoever looks after it
+        if self.begun is not None:
+            write_once(self.begun, b"")
         if (stale := self._noted_pid()) is not None:
             # No server of ours (the lock says so), but the number may by now be another process of this user,
             # which PostgreSQL would take for a server; this is how pg_ctl tells it to ignore a number.
@@ -73,6 +93,12 @@ class EmbeddedPostgres(EmbeddedServer):
         where = ["-D", str(self.data / "cluster"), "-p", str(self.port)]
         command = [str(binaries / "postgres"), *where, *settings]
         return command, environment, run_as
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there was a cluster, and is none any more."""
+        there = (self.data / "cluster" / "PG_VERSION").exists()
+        return self.begun is not None and self.begun.exists() and not there
 
     def _initdb(self, binaries: Path, run_as: RunAs, environment: dict[str, str], lock: int) -> None:
         """Made beside and renamed at the end, so that half a cluster is never taken for a whole one."""

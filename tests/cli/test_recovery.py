@@ -14,6 +14,7 @@ import pytest
 from pyarrow import parquet
 from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
+from rembuk_cli.soundness import Unsound, require_logs_of_streams
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -137,12 +138,16 @@ def test_a_lost_log_is_told_and_nothing_goes_on_without_it(rembuk: Command, tmp_
     assert rembuk("simulate", "--problems", "5", "--seed", "4").returncode == 0
     eventually(rembuk.well, 60)
     ahead = head(rembuk)
+    assert "stop it first" in refused(rembuk, "aside", "postgres")
     rembuk("down")
-    shutil.rmtree(rembuk.data / "postgres")
-    assert f"the log of reports ends at 0, its stream at {ahead}" in refused(
-        rembuk, "up", "--detach", "--port-base", str(rembuk.base)
-    )
+    assert rembuk("aside", "postgres").returncode == 0
+    assert (next(rembuk.data.glob("aside/postgres.2*")) / "cluster" / "PG_VERSION").exists()
+    told = refused(rembuk, "up", "--detach", "--port-base", str(rembuk.base))
+    assert "no empty one is begun in its place" in told
+    assert not (rembuk.data / "postgres" / "cluster").exists()
     assert rembuk.up("--servers-only").returncode == 0
+    with pytest.raises(Unsound, match=f"the log of reports ends at 0, its stream at {ahead}"):
+        asyncio.run(require_logs_of_streams(rembuk.region(), ""))
     assert "only the servers of jatim run" in refused(rembuk, "up", "--detach")
     assert not rembuk.listens("reports")
     told = rembuk("reconcile", "reports")

@@ -20,7 +20,7 @@ import stamina
 from rembuk import embedded_postgres
 from rembuk.embedded import AlreadyRunning, EmbeddedError, PortTaken
 from rembuk.embedded_nats import EmbeddedNats
-from rembuk.embedded_postgres import EmbeddedPostgres
+from rembuk.embedded_postgres import ClusterLost, EmbeddedPostgres
 from rembuk.testing.ports import free_ports
 
 pytest_plugins = ["rembuk.testing.servers"]
@@ -35,7 +35,7 @@ STARTER = """
 import sys, psutil
 from pathlib import Path
 from rembuk.embedded_nats import EmbeddedNats
-from rembuk.embedded_postgres import EmbeddedPostgres
+from rembuk.embedded_postgres import ClusterLost, EmbeddedPostgres
 kind, data, port, detached = sys.argv[1:]
 server = {"EmbeddedNats": EmbeddedNats, "EmbeddedPostgres": EmbeddedPostgres}[kind](Path(data), int(port))
 server.start(detached=detached == "detached")
@@ -264,6 +264,31 @@ async def test_postgres_keeps_what_was_committed_when_it_is_killed_under_load(
     with pytest.raises((asyncpg.PostgresError, ConnectionError, asyncpg.InterfaceError)):
         await busy_until_killed
     assert await ask(server.url, "select count(*) from kept") == 1
+
+
+@pytest.mark.parametrize("lost", ["PG_VERSION", "all"])
+def test_no_empty_cluster_is_begun_where_there_was_one_unless_somebody_says_so(
+    make: Callable[[Kind], Server], tmp_path: Path, lost: str
+) -> None:
+    server = make(EmbeddedPostgres)
+    assert isinstance(server, EmbeddedPostgres)
+    server.begun = tmp_path / "begun"
+    server.start()
+    server.stop()
+    if lost == "all":
+        shutil.rmtree(server.data)
+    else:
+        (server.data / "cluster" / lost).unlink()
+    with pytest.raises(ClusterLost, match=r"docs/runbook\.md"):
+        server.start()
+    assert not (server.data / "initdb").exists()
+    if lost == "all":
+        server.anew = True
+        server.start()
+        server.kill()
+        shutil.rmtree(server.data / "cluster")
+        with pytest.raises(ClusterLost):
+            server.start()
 
 
 def test_half_a_cluster_is_thrown_away(make: Callable[[Kind], Server]) -> None:
