@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import lru_cache
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -43,25 +43,19 @@ class Malformed(Exception):
         self.status = status
 
 
-class Target(NamedTuple):
-    """What is asked for; `path` is `NOWHERE` where it has another spelling than the one that leads somewhere."""
-
-    path: bytes
-    query: bytes
-
-
-def target(method: bytes, given: bytes) -> Target:
-    """What a request line asks for. Raises Malformed."""
-    plain = _PLAIN.fullmatch(given)
-    if plain is not None:
-        return Target(plain[1], plain[2] or b"")
+@lru_cache(1024)
+def target(method: bytes, given: bytes) -> bytes:
+    """Path and query that a request line asks for, `NOWHERE` for a path in another spelling than the one that leads
+    somewhere. Raises Malformed."""
+    if _PLAIN.fullmatch(given):
+        return given
     if absolute := _ABSOLUTE.fullmatch(given):
         rest = absolute[1] or b"/"
         return target(method, rest if rest.startswith(b"/") else b"/" + rest)
     if given == b"*" and method == b"OPTIONS":
-        return Target(b"/", b"")
+        return b"/"
     if _TARGET.fullmatch(given):
-        return Target(NOWHERE, b"")
+        return NOWHERE
     raise Malformed("the request's target is no URI")
 
 
@@ -73,7 +67,7 @@ def require_sound(version: str, fields: Fields, by_name: dict[bytes, bytes]) -> 
     if host is None:
         if version == "1.1":
             raise Malformed("Host must be given")
-    elif not _HOST.fullmatch(host):
+    elif not _is_host(host):
         raise Malformed("Host is not the name of a host")
     coding = by_name.get(b"transfer-encoding")
     if coding is not None:
@@ -81,6 +75,11 @@ def require_sound(version: str, fields: Fields, by_name: dict[bytes, bytes]) -> 
             raise Malformed("Transfer-Encoding stands alone, in HTTP/1.1")
         if coding.lower() != b"chunked":
             raise Malformed("the only Transfer-Encoding here is chunked", 501)
+
+
+@lru_cache(1024)
+def _is_host(name: bytes) -> bool:
+    return _HOST.fullmatch(name) is not None
 
 
 def _require_single(fields: Fields) -> None:

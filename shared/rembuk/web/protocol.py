@@ -201,10 +201,6 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["extensions"] = {WIRE: self}  # type: ignore[dict-item]
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # what trails a body is no part of what was asked
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         version, method = self.parser.get_http_version(), self.parser.get_method()
         try:
@@ -213,18 +209,15 @@ class Connection(HttpToolsProtocol):
             if method == b"CONNECT":
                 raise Malformed("nobody is connected to anybody here", 405)
             require_sound(version, self.headers, dict(self.headers))
-            path, query = target(method, self.url)
+            asked = target(method, self.url)
         except Malformed as error:
             raise _Refusal(error.status, "malformed-input", str(error)) from error
         self._in_head = False
         self._changing = self.parser.should_upgrade()
         if not self._changing:
-            self.url = path + b"?" + query if query else path
+            self.url = asked
             super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        if not self.cycle.response_complete:
-            super().on_body(body)
+            self.headers = []  # what trails a body is no part of what was asked
 
     def on_message_complete(self) -> None:
         self._between = True
