@@ -10,6 +10,7 @@ from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, CategoryFilter, Cursor, Limit, Since, moment
 from rembuk.wording import REGION_NAME
 
+from hub.counting import ProblemsBy
 from hub.queries import (
     Count,
     Deliberated,
@@ -18,7 +19,6 @@ from hub.queries import (
     HubQueries,
     MeetingsBy,
     ProblemPage,
-    ProblemsBy,
     Region,
 )
 

@@ -48,6 +48,7 @@ from rembuk.contracts.status import between_after, status_after
 from rembuk.event import Recorded
 from rembuk.projector import Project
 
+from hub.counting import counted
 from hub.tables import activity, meeting, problem
 
 NAME = "projection"
@@ -56,14 +57,16 @@ CODECS = {"reports": reports.CODEC, "forums": forums.CODEC, "notifications": not
 
 ADD_ACTIVITY = insert_into(activity, *activity.columns.keys())
 HAPPENED = add_to(activity, "events")
-ADD_PROBLEM = insert_into(problem, *problem.columns.keys())
-STATUS = update(problem, "region", "status", "changed_at", where="problem.region = new.region")
+ADD_PROBLEM = counted(insert_into(problem, *problem.columns.keys()))
+STATUS = counted(update(problem, "region", "status", "changed_at", where="problem.region = new.region"))
 CHANGED = update(problem, "region", "changed_at", where="problem.region = new.region")
-REFERRAL = update(problem, "region", "referral", "changed_at", where="problem.region = new.region")
-OFFERED = update(problem, "region", "status", "referral", "changed_at", where="problem.region = new.region")
-ANSWERED = update(
-    problem, "region", "referral", "changed_at",
-    where="problem.region = new.region and problem.referral = 'offered'",
+REFERRAL = counted(update(problem, "region", "referral", "changed_at", where="problem.region = new.region"))
+OFFERED = counted(update(problem, "region", "status", "referral", "changed_at", where="problem.region = new.region"))
+ANSWERED = counted(
+    update(
+        problem, "region", "referral", "changed_at",
+        where="problem.region = new.region and problem.referral = 'offered'",
+    )
 )  # fmt: skip
 ADD_MEETING = insert_into(meeting, *meeting.columns.keys())
 HELD = update(meeting, "region", "agreements", "held_at", where="meeting.region = new.region")
@@ -77,17 +80,17 @@ def projection(region: str, service: str) -> Project:
 def _project(region: str, service: str, fact: Recorded[Any]) -> Sequence[Change]:
     name, month = type(fact.event).__name__, fact.recorded_at.date().replace(day=1)
     row = {"id": f"{region} {service} {name} {month}", "events": 0}
-    counted = (
+    happened = (
         change(ADD_ACTIVITY, **row, region=region, service=service, type=name, month=month),
         change(HAPPENED, **row | {"events": 1}),
     )
     match service:
         case "reports":
-            return (*counted, *_of_problem(region, fact))
+            return (*happened, *_of_problem(region, fact))
         case "forums":
-            return (*counted, *_of_meeting(region, fact))
+            return (*happened, *_of_meeting(region, fact))
         case _:
-            return counted
+            return happened
 
 
 def _of_problem(region: str, fact: Recorded[ReportsEvent]) -> Sequence[Change]:

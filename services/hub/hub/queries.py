@@ -4,55 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from rembuk.areas import areas
-from rembuk.contracts.status import OPEN, Between, Status
+from rembuk.contracts.status import Status
 from rembuk.read_engine import connected
 from rembuk.streams import stream_name
 from rembuk.tree import origin
 from rembuk.web.metrics import Gauge
-from rembuk.web.reading import Timestamp, decode_cursor, encode_cursor, lies_in
+from rembuk.web.reading import Timestamp, decode_cursor, encode_cursor
 from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
     Table,
     TextClause,
-    and_,
-    exists,
     func,
-    not_,
-    or_,
     select,
     text,
     tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from hub.counting import LEVEL_BELOW, ProblemsBy, at_home, counts, standing, within
 from hub.domain import State
 from hub.tables import activity, meeting, problem, quarantine, region_stream, witnessed
 
 Shown = Literal[State, "unwatched"]
-ProblemsBy = Literal["region", "area", "category", "status", "month"]
 MeetingsBy = Literal["region", "area", "month"]
 EventsBy = Literal["region", "service", "type", "month"]
 
 UNWATCHED_AFTER = timedelta(seconds=20)
 """So long after the last look nobody knows how a stream stands: the hub's worker or its nats-server is away."""
-
-_OPEN = (*OPEN, "referred")
-_status: ColumnElement[Any] = func.coalesce(problem.c.referral, problem.c.status)
-_accepted = problem.alias("accepted")
-_MOVED = exists().where(
-    _accepted.c.id == problem.c.id, _accepted.c.region != problem.c.region, _accepted.c.referral.is_(None)
-)
-_AT_HOME = or_(problem.c.referral.is_(None), and_(problem.c.referral == "referred", not_(_MOVED)))
-"""A problem counts where it lives: with its origin until another region has accepted it, whoever of them has heard."""
-_LENGTH = {None: 2, 2: 5, 5: 8, 8: 13, 13: 13}
-"""Of the codes that lie right below an area, by that of its own."""
 
 _STREAMS = """from region_stream join region on region.name = region_stream.region where region.revoked_at is null"""
 _LABELS = "region, upper(region || '_' || service) as stream"
@@ -211,14 +196,8 @@ class HubQueries:
         self, by: ProblemsBy, area: str | None, since: datetime | None, status: Status | None, **equal: Any
     ) -> list[Count]:
         """Numbers of problems, by key, each where it lives unless a status is asked for that it has elsewhere."""
-        key = _key(problem, by, area, problem.c.reported_at)
-        columns: list[Any] = [
-            func.count().label("problems"),
-            func.count().filter(_status.in_(_OPEN)).label("open"),
-        ]
-        query = _narrowed(_standing(select(key, *columns), status), problem, area, problem.c.reported_at, since, equal)
-        rows = await self._all(query.group_by(key).order_by(key))
-        return [Count(row.key, row.problems, row.open, _name(row.key, by)) for row in rows]
+        rows = await self._all(counts(by, area, since, status, **equal))
+        return [Count(row.key, int(row.problems), int(row.open or 0), _name(row.key, by)) for row in rows]
 
     async def meetings_by(
         self, by: MeetingsBy, area: str | None, since: datetime | None, **equal: Any
@@ -246,7 +225,7 @@ class HubQueries:
         """Problems, newest first, each as for `problems_by`; raises Refused for a cursor that is none."""
         order = (problem.c.reported_at, problem.c.region, problem.c.id)
         query = _narrowed(
-            _standing(select(problem, _status.label("standing")), status),
+            at_home(select(problem, standing.label("standing")), status),
             problem,
             area,
             problem.c.reported_at,
@@ -301,9 +280,7 @@ def _key(table: Table, by: str, area: str | None, at: ColumnElement[datetime]) -
         case "month":
             return func.to_char(func.timezone("UTC", at), "YYYY-MM").label("key")
         case "area":
-            return func.left(table.c.area, _LENGTH[len(area) if area else None]).label("key")
-        case "status":
-            return _status.label("key")
+            return func.left(table.c.area, LEVEL_BELOW[len(area) if area else None]).label("key")
         case _:
             return table.c[by].label("key")
 
@@ -318,7 +295,7 @@ def _narrowed(
 ) -> Select[Any]:
     """The query for an area and everything below it, from a moment on, and for equal columns; None narrows nothing."""
     if area is not None:
-        query = query.where(lies_in(table.c.area, area))
+        query = query.where(within(table.c.area, area))
     if since is not None:
         query = query.where(at >= since)
     return _equal(query, table, equal)
@@ -327,13 +304,6 @@ def _narrowed(
 def _problem(row: Row[Any]) -> Problem:
     shown = {name: getattr(row, name) for name in Problem.__struct_fields__}
     return Problem(**shown | {"status": row.standing})
-
-
-def _standing(query: Select[Any], status: Status | None) -> Select[Any]:
-    """The query for problems with a status, or for those that are at home."""
-    if status == "referred" or status not in get_args(Between):
-        query = query.where(_AT_HOME)
-    return query if status is None else query.where(_status == status)
 
 
 def _equal(query: Select[Any], table: Table, equal: dict[str, Any]) -> Select[Any]:

@@ -14,9 +14,11 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     Uuid,
+    text,
 )
 
 metadata = MetaData()
@@ -33,7 +35,21 @@ problem = Table(
     Column("reported_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Index("problem_reported", "reported_at", "region", "id"),
-    Index("problem_area", "area", postgresql_ops={"area": "text_pattern_ops"}),
+    Index("problem_area", "area", "reported_at", "region", "id", postgresql_ops={"area": "text_pattern_ops"}),
+    Index("problem_id", "id"),
+    Index("problem_referral", "referral", "reported_at", "region", "id", postgresql_where=text("referral is not null")),
+)
+
+problem_count = Table(  # see hub.counting
+    "problem_count",
+    metadata,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),  # how many letters of the area's code
+    Column("month", Date, primary_key=True),  # its first day, in UTC; -infinity for all time
+    Column("area", Text(collation="C"), primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("category", Text, primary_key=True),  # "" for every one together
+    Column("status", Text, primary_key=True),
+    Column("problems", BigInteger, nullable=False),
 )
 
 meeting = Table(
