@@ -14,8 +14,8 @@ from rembuk.hub_regions import DOMAIN
 from rich.table import Table
 
 from rembuk_cli import hub, simulate
-from rembuk_cli.home import Home, Running, usual_place
-from rembuk_cli.options import cannot_run, program
+from rembuk_cli.home import DEFAULT_PORT_BASE, Home, Running, usual_place
+from rembuk_cli.options import cannot_run, program, suggested
 from rembuk_cli.terminal import err, escape, out
 from rembuk_cli.up import CannotStart, join, plan, start
 
@@ -25,7 +25,10 @@ CITIES = {
 """Regions and the city in which something happens: Surabaya, Bandung, Denpasar, Makassar, Medan, Jayapura."""
 PORTS = 10
 """From one region's port base to the next one's."""
+HUB_OFFSET = hub.PORT_BASE - DEFAULT_PORT_BASE
+"""From the first region's port base to the hub's, so that it is where a hub is anyway."""
 LEAF_OFFSET = 6
+MINUTES_EACH = 0.7
 PROBLEMS, SEED = 200, 1
 PATIENCE_S = 120.0
 
@@ -35,22 +38,23 @@ def demo_regions(count: int, data: Path | None, port_base: int, problems: int | 
     one off, report more there, and heal it. All of it is left running."""
     names, many = list(CITIES)[:count], PROBLEMS if problems is None else problems
     places = {name: data / name if data else usual_place(name) for name in (DOMAIN, *names)}
-    if any(Home(place).running() for place in places.values()):
-        cannot_run(f"one of {', '.join(places)} runs already; end it first")
-    base = port_base + PORTS * count
+    _require_none_runs(places, count)
+    base = port_base + HUB_OFFSET
+    out.print(f"{count} regions and their hub on this machine: about {1 + count * MINUTES_EACH:.0f} minutes")
+    out.print("\n[bold]1 of 4: the hub and the regions are started[/]")
     hub.up(places[DOMAIN], detach=True, port_base=base, listen=f"{HOST}:{base + LEAF_OFFSET}", host=None)
     url = _running(Home(places[DOMAIN])).urls[DOMAIN]
     for number, name in enumerate(names):
         _join(name, places, port_base + PORTS * number)
-    out.print("\n[bold]Problems are reported in every region[/]")
+    out.print("\n[bold]2 of 4: problems are reported in every region[/]")
     heads = {name: _report(places[name], name, SEED, many) for name in names}
     _show(_wait(url, _level(heads)))
     lone = names[-1]
-    out.print(f"\n[bold]{lone} is cut off from the hub: its people notice nothing[/]")
+    out.print(f"\n[bold]3 of 4: {lone} is cut off from the hub: its people notice nothing[/]")
     _link(lone, places[lone], linked=False)
     heads[lone] = _report(places[lone], lone, SEED + 1, many)
     _show(_wait(url, _cut_off(lone)))
-    out.print(f"\n[bold]{lone} is linked again: the hub gets what it missed, each event once[/]")
+    out.print(f"\n[bold]4 of 4: {lone} is linked again: the hub gets what it missed, each event once[/]")
     healed = time.monotonic()
     _link(lone, places[lone], linked=True)
     _show(_wait(url, _level(heads)))
@@ -63,6 +67,23 @@ def demo_regions(count: int, data: Path | None, port_base: int, problems: int | 
     for name in (DOMAIN, *names):
         command = "hub down" if name == DOMAIN else f"down --region {name}"
         out.print(f"stop it:       {program()} {command}{where and where + name}")
+
+
+def _require_none_runs(places: dict[str, Path], count: int) -> None:
+    """Ends the command where one runs, and says how to go on."""
+    runs = {name: place for name, place in places.items() if Home(place).running()}
+    if not runs:
+        return
+    stops = [
+        f"hub down --data {place}" if name == DOMAIN else f"down --region {name} --data {place}"
+        for name, place in runs.items()
+    ]
+    cannot_run(
+        escape(f"{', '.join(runs)} runs already, and the demo starts regions of its own. Run it beside them:\n")
+        + f"  {suggested(f'demo --regions {count} --data .rembuk-regions --port-base 9000')}\n"
+        + "or stop what runs first:\n"
+        + "\n".join(f"  {suggested(stop)}" for stop in stops)
+    )
 
 
 def _join(name: str, places: dict[str, Path], port_base: int) -> None:

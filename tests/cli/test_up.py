@@ -169,6 +169,17 @@ def test_whatever_it_starts_may_have_as_many_files_open_as_the_system_lets_it(ru
         assert soft == hard, name
 
 
+def test_regions_are_not_demonstrated_in_place_of_one_that_runs_and_it_is_said_how_to_go_on(
+    running: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "jatim").symlink_to(running.data)
+    refused = type(running)(tmp_path)("demo", "--regions", "3")
+    assert refused.returncode == 2
+    assert "jatim runs already" in refused.stderr
+    assert "demo --regions 3 --data .rembuk-regions --port-base 9000" in refused.stderr
+    assert f"down --region jatim --data {tmp_path / 'jatim'}" in refused.stderr.replace("\n", "")
+
+
 def test_a_taken_port_is_told_in_one_line_with_who_has_it_and_nothing_is_left(rembuk: Command) -> None:
     with socket.create_server((HOST, rembuk.base + PORT_OFFSETS["forums"])) as server:
         refused = rembuk.up()
