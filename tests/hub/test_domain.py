@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hub.domain import Look, Standing, standing
+from hub.domain import STALLED_AFTER, Look, Standing, standing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,12 +12,14 @@ START = datetime(2026, 3, 2, tzinfo=UTC)
 STALLED = timedelta(seconds=30)
 
 
-def looks(*found: tuple[int, int, int, int | None], diverged_at: int | None = None) -> list[Standing]:
+def looks(
+    *found: tuple[int, int, int, int | None], diverged_at: int | None = None, stalled_after: timedelta = STALLED
+) -> list[Standing]:
     """After each look at (second, position, shown, region's position)."""
     stands: list[Standing] = []
     for second, position, shown, theirs in found:
         look = Look(START + timedelta(seconds=second), position, shown, theirs, diverged_at)
-        stands.append(standing(stands[-1] if stands else None, look, STALLED))
+        stands.append(standing(stands[-1] if stands else None, look, stalled_after))
     return stands
 
 
@@ -35,6 +37,11 @@ def test_a_mirror_that_does_not_move_though_the_region_answers_has_stalled_after
     ]  # fmt: skip
 
 
+def test_it_has_stalled_after_45_seconds_as_long_as_a_nats_server_may_take_by_itself() -> None:
+    stand = looks((0, 5, 5, 9), (44, 5, 5, 9), (45, 5, 5, 9), stalled_after=STALLED_AFTER)
+    assert [one.state for one in stand] == ["behind", "behind", "stalled"]
+
+
 def test_no_time_counts_in_which_there_was_nothing_to_fetch_or_nobody_to_fetch_it_from() -> None:
     assert states((0, 5, 5, 5), (60, 5, 5, 6), (63, 5, 5, 6)) == ["level", "behind", "behind"]
     assert states((0, 5, 5, 6), (20, 5, 5, None), (60, 5, 5, 6), (63, 5, 5, 6)) == [
@@ -49,6 +56,11 @@ def test_what_comes_late_into_the_read_model_is_behind_and_not_stalled() -> None
 def test_a_region_that_does_not_answer_is_cut_off_and_what_it_had_is_still_missing() -> None:
     before, after = looks((0, 5, 5, 8), (3, 5, 5, None))
     assert (after.state, after.region_position, after.answered_at) == ("cut_off", 8, before.looked_at)
+
+
+def test_of_a_region_that_never_answered_nothing_is_known_to_be_there() -> None:
+    [first, second] = looks((0, 0, 0, None), (3, 0, 0, None))
+    assert (first.state, first.region_position, second.region_position, first.answered_at) == ("cut_off", 0, 0, None)
 
 
 def test_a_region_that_has_less_than_we_have_or_something_else_has_diverged() -> None:

@@ -1,6 +1,8 @@
 """What may happen to a problem: each rule of its life, given-when-then."""
 
 from datetime import date
+from itertools import product
+from math import prod
 from typing import Any
 
 import msgspec
@@ -179,6 +181,19 @@ def test_more_of_anything_is_never_less_pressing(impact: int, urgency: int, reac
     rank = levels.index(priority(impact, urgency, reach))
     assert rank <= levels.index(priority(min(impact + 1, 5), urgency, reach))
     assert priority(impact, urgency, reach) == priority(reach, impact, urgency)
+
+
+@pytest.mark.parametrize(
+    ("level", "least", "most"),
+    [("low", 1, 17), ("medium", 18, 47), ("high", 48, 79), ("critical", 80, 125)],
+)
+def test_each_level_of_priority_begins_and_ends_at_its_product(level: str, least: int, most: int) -> None:
+    """Of three grades the nearest products are 16 and 18, 45 and 48, 75 and 80; the bounds are as the text has them."""
+    assert [priority(number, 1, 1) for number in (least, most)] == [level] * 2
+    of_grades = list(product(range(1, 6), repeat=3))
+    assert {prod(one) for one in of_grades if priority(*one) == level} == {
+        prod(one) for one in of_grades if least <= prod(one) <= most
+    }
 
 
 def test_the_ends_of_the_scale_of_priorities() -> None:
