@@ -1,53 +1,56 @@
-"""The operator's command `rembuk`: every command in a file of its own, put together here."""
+"""The operator's command `rembuk`: each command is in the file of its name, which is read when the command is given."""
 
 from __future__ import annotations
 
 import sys
-import traceback
 
 import typer
 
 from rembuk_cli.answering import Answering
-from rembuk_cli.aside import aside
-from rembuk_cli.demo import demo
-from rembuk_cli.down import down
-from rembuk_cli.env import env
-from rembuk_cli.erase import erase
-from rembuk_cli.events import events
-from rembuk_cli.export import export
-from rembuk_cli.hub import app as hub
-from rembuk_cli.options import WRONG
-from rembuk_cli.partner import app as partner
-from rembuk_cli.quarantine import app as quarantine
-from rembuk_cli.rebuild import rebuild
-from rembuk_cli.receipt import app as receipt
-from rembuk_cli.reconcile import reconcile
-from rembuk_cli.replay import replay
-from rembuk_cli.restore import restore
-from rembuk_cli.simulate import simulate
-from rembuk_cli.status import status
-from rembuk_cli.terminal import err, escape_lines
-from rembuk_cli.up import up
-from rembuk_cli.vault import app as vault
-from rembuk_cli.verify import verify
+
+COMMANDS = {
+    "up": "Start a region: PostgreSQL, NATS and the services.",
+    "down": "Stop a region; its data stays.",
+    "demo": "Start a region and play one story of Polmas in it.",
+    "simulate": "Report problems as a city does, and work on some of them.",
+    "status": "Whether everything is well, and what is not.",
+    "events": "Read the log, or follow the streams.",
+    "replay": "The history of one aggregate, and its state after each event.",
+    "rebuild": "Make a read model anew, compare it, swap it in.",
+    "verify": "Check logs, tree heads, streams and read models.",
+    "export": "Write a service's events into files.",
+    "restore": "Restore a lost log from its stream, the hub or an export.",
+    "reconcile": "Compare a log with its stream; publish what is missing.",
+    "aside": "Move what PostgreSQL or NATS has kept out of the way, by date.",
+    "erase": "Erase the persons whose data are sealed in something.",
+    "env": "Variables with which psql, pg_dump and pg_basebackup find the database.",
+    "quarantine": "Events that a follower could not take.",
+    "vault": "The region's key, and the keys of persons.",
+    "partner": "Other systems that may read what the region publishes.",
+    "receipt": "The proof that a report is kept: fetch it, verify it offline.",
+    "hub": "The hub: where the streams of all regions come together.",
+}
+
+
+class Rembuk(Answering):
+    """All of them."""
+
+    all_commands = COMMANDS
+
 
 app = typer.Typer(
     name="rembuk",
-    cls=Answering,
+    cls=Rembuk,
     help="Run a region of Rembuk, follow its events, look after it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (
-    up, down, demo, simulate, status, events, replay, rebuild, verify, export, restore, reconcile, aside, erase, env,
-):  # fmt: skip
-    app.command()(command)
-app.add_typer(quarantine, name="quarantine")
-app.add_typer(vault, name="vault")
-app.add_typer(partner, name="partner")
-app.add_typer(receipt, name="receipt")
-app.add_typer(hub, name="hub")
+
+
+@app.callback()
+def rembuk() -> None:
+    """Nothing is done for every command."""
 
 
 def main() -> None:
@@ -55,6 +58,11 @@ def main() -> None:
     try:
         app(prog_name="rembuk")
     except Exception:
+        import traceback
+
+        from rembuk_cli.options import WRONG
+        from rembuk_cli.terminal import err, escape_lines
+
         err.print(escape_lines(traceback.format_exc()))
         sys.exit(WRONG)
 

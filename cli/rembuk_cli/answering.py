@@ -1,32 +1,69 @@
-"""What a command could not do is one line and exit code 2: here, for all commands."""
+"""All commands of `rembuk`: each is read when it is given, and what it could not do is one line and exit code 2."""
 
 from __future__ import annotations
 
 import sys
+from functools import cached_property
+from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, ClassVar
 
-from rembuk.settings import CannotRun
+import typer
 from rembuk.visible import visible
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command, get_group
 
-from rembuk_cli.options import cannot_run, suggested
-from rembuk_cli.servers import Unable
-from rembuk_cli.terminal import escape, escape_lines
+
+class Unread(TyperCommand):
+    """A command, or group of commands, in the file of its name: of the whole list of commands one is given, and its
+    imports are all that it has to wait for."""
+
+    def __init__(self, name: str, help: str) -> None:
+        super().__init__(name, help=help)
+
+    @cached_property
+    def read(self) -> Any:
+        module = import_module(f"rembuk_cli.{self.name}")
+        if isinstance(group := getattr(module, "app", None), typer.Typer):
+            command: Any = get_group(group)
+        else:
+            alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+            alone.command()(getattr(module, str(self.name)))
+            command = get_command(alone)
+        command.name = self.name
+        return command
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return self.read.make_context(info_name, args, parent, **extra)
 
 
 class Answering(TyperGroup):
-    """All commands of `rembuk`."""
+    """What `rembuk` is: every command with a line on what it is for."""
+
+    all_commands: ClassVar[dict[str, str]]
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands.update({name: Unread(name, help) for name, help in self.all_commands.items()})
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         for number, argument in enumerate(args, 1):
             if argument != visible(argument):  # click repeats what it does not understand, past our own terminal
+                from rembuk_cli.options import cannot_run
+                from rembuk_cli.terminal import escape
+
                 cannot_run(f"argument {number} has hidden characters: {escape(argument)}")
         return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no arrow gets \u2192
+        from rembuk.settings import CannotRun
+
+        from rembuk_cli.options import cannot_run, suggested
+        from rembuk_cli.servers import Unable
+        from rembuk_cli.terminal import escape, escape_lines
+
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # whoever read our answer has enough of it

@@ -47,7 +47,8 @@ def refused(said: subprocess.CompletedProcess[str]) -> str:
 def commands(group: TyperGroup, called: str = "rembuk") -> Iterator[tuple[str, Any]]:
     """How each command is called; groups of commands are among them."""
     yield called, group
-    for name, command in group.commands.items():
+    for name, unread in group.commands.items():
+        command = getattr(unread, "read", unread)
         if isinstance(command, TyperGroup):
             yield from commands(command, f"{called} {name}")
         else:
@@ -70,6 +71,30 @@ def test_no_help_loses_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
         if words := {word for text in texts for word in text.split()} - set(shown.split()):
             lost[called] = words
     assert lost == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "unneeded"),
+    [("--help", {"asyncpg", "cryptography", "httpx", "msgspec", "nats", "psutil", "pydantic", "structlog"}),
+     ("status", {"cryptography.x509", "httpx", "opentelemetry", "prometheus_client", "rembuk.worker", "uuid_utils"})],
+)  # fmt: skip
+def test_who_asks_waits_for_no_library_that_the_answer_does_not_need(
+    asked: str, unneeded: set[str], tmp_path: Path
+) -> None:
+    unneeded |= {"faststream", "litestar", "matplotlib", "pyarrow", "sqlalchemy", "uvicorn"}
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "from rembuk_cli.__main__ import main; main()", asked],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    ).stderr  # fmt: skip
+    imported = {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
+    assert {"typer", "rembuk_cli.answering"} <= imported
+    assert imported & unneeded == set()
+
+
+def test_each_command_has_a_line_in_the_list_of_all() -> None:
+    for name, command in cast(TyperGroup, get_command(app)).commands.items():
+        assert command.name == name
+        assert 10 < len(command.help or "") < 80
 
 
 @contextmanager
