@@ -26,7 +26,7 @@ ROOMS = {
 }  # fmt: skip
 OWN_ROOMS = {
     "notifications": {"channels", "contacts", "delivery", "phrases"},
-    "reports": {"briefs", "directory", "retention"},
+    "reports": {"briefs", "directory", "listing", "retention"},
     "hub": {"absent", "answering", "counting", "forwarding", "mirrors", "nats_server", "regions", "watching"},
 }
 PUBLIC_IN_SPITE = {"_replace", "_asdict", "_exit"}

@@ -152,6 +152,18 @@ class Vault:
             raise Erased(f"the key of person {person} is gone")
         return opened
 
+    def open_by(self, key: WrappedKey, sealed: str, event_id: UUID) -> str | Tampered:
+        """The text, by the key that stands in the table, as its reader has just read it. Raises WrongRegionKey."""
+        try:
+            person, data = _parts(sealed)
+            if person != key.person:
+                return Tampered(f"the data of event {event_id} are sealed under another key than they say")
+            return _opened(AESGCM(self._region_keys[key.key_id].unwrap(person, key.wrapped)), data, event_id)
+        except Tampered as error:
+            return error
+        except InvalidTag:
+            return Tampered(f"the data of person {key.person} in event {event_id} does not authenticate")
+
     async def open_many(self, sealed: Iterable[tuple[str, UUID]]) -> list[str | None]:
         """The texts of (sealed, event id) pairs, with one question to the database at most; None for who was erased.
 

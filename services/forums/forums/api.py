@@ -164,7 +164,7 @@ def _reads(log: EventLog) -> list[Any]:
         return await queries.forums(area, cursor, limit, at_least)
 
     @get("/v1/forums/{id:uuid}", summary="One forum", responses=documented(400, 404, 422, 503))
-    async def read_forum(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Forum]:
+    async def read_forum(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Forum]:
         return found(await queries.forum(id, at_least), "unknown-forum")
 
     @get("/v1/forums/{id:uuid}/members", summary="Its members", responses=documented(400, 404, 422, 503))
@@ -197,7 +197,7 @@ def _reads(log: EventLog) -> list[Any]:
         return await queries.meetings(area, cursor, limit, at_least, forum_id=forum_id, status=status)
 
     @get("/v1/meetings/{id:uuid}", summary="One meeting", responses=documented(400, 404, 422, 503))
-    async def read_meeting(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Meeting]:
+    async def read_meeting(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Meeting]:
         return found(await queries.meeting(id, at_least), "unknown-meeting")
 
     @get("/v1/commitments", summary="Commitments, newest first", responses=documented(400, 422, 503))
@@ -217,7 +217,7 @@ def _reads(log: EventLog) -> list[Any]:
         )
 
     @get("/v1/commitments/{id:uuid}", summary="One commitment", responses=documented(400, 404, 422, 503))
-    async def read_commitment(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Commitment]:
+    async def read_commitment(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Commitment]:
         return found(await queries.commitment(id, at_least), "unknown-commitment")
 
     return [

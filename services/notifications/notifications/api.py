@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import MediaType, Response, delete, get, post
+from litestar import MediaType, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import Parameter, SkipValidation
 from rembuk.contracts.notifications import SubscriptionRequested
@@ -168,7 +168,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
         return STOPPED_PAGE
 
     @get("/v1/subscriptions/{id:uuid}", summary="One subscription", responses=documented(400, 404, 422, 503))
-    async def read_subscription(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Subscription]:
+    async def read_subscription(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Subscription]:
         return found(await queries.subscription(id, at_least), "unknown-subscription")
 
     @post("/v1/alerts", summary="Raise an alert", responses=documented(400, 413, 415, 422, 503))
@@ -205,7 +205,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
         return await queries.alerts(area=area, category=category, cursor=cursor, limit=limit, at_least=at_least)
 
     @get("/v1/alerts/{id:uuid}", summary="One alert", responses=documented(400, 404, 422, 503))
-    async def read_alert(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Alert]:
+    async def read_alert(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Alert]:
         return found(await queries.alert(id, at_least), "unknown-alert")
 
     @get("/v1/alerts/{id:uuid}/deliveries", summary="What became of it", responses=documented(400, 404, 422, 503))

@@ -147,10 +147,10 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str, referrals: 
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
-    ) -> ProblemPage:
+    ) -> Answer[ProblemPage]:
         known_area(area)
         known_category(category)
-        return await queries.page(
+        page = await queries.page(
             area=area,
             category=category,
             status=status,
@@ -160,9 +160,10 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str, referrals: 
             limit=limit,
             at_least=at_least,
         )
+        return Answer(page)
 
     @get("/v1/problems/{id:uuid}", summary="One problem", responses=documented(400, 404, 422, 503))
-    async def read_problem(queries: Queries, id: UUID, at_least: AtLeast = None) -> Response[Problem]:
+    async def read_problem(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Problem]:
         return found(await queries.one(id, at_least), "unknown-problem")
 
     @get(
@@ -170,8 +171,8 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str, referrals: 
         summary="Its events, those in other regions included",
         responses=documented(400, 404, 503),
     )
-    async def read_history(id: UUID) -> list[CloudEvent]:
-        return [published(where, "reports", row) for where, row in await whole_history(id)]
+    async def read_history(id: UUID) -> Answer[list[CloudEvent]]:
+        return Answer([published(where, "reports", row) for where, row in await whole_history(id)])
 
     @get(
         "/v1/problems/{id:uuid}/receipt",

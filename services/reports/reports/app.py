@@ -27,7 +27,11 @@ def build(settings: Settings) -> Litestar:
     promises = promising(proofs.signer, partial(leaf, settings.region, settings.service))
     log = EventLog(settings.database_url, CODEC, settings.name, promising=promises)
     vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), settings.name)
-    engine = read_engine.engine(settings.database_url, f"{settings.name} queries")
+    plans = {
+        "plan_cache_mode": "force_generic_plan",
+        "enable_bitmapscan": "off",
+    }  # one index walk a question, whatever is asked
+    engine = read_engine.engine(settings.database_url, f"{settings.name} queries", settings=plans)
     stream = streams.stream_name(settings.region, settings.service)
 
     def queries(as_of: int | None) -> ProblemQueries:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any, get_args
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import msgspec
 import structlog
+from asyncpg import Record
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
-from rembuk.contracts.status import Between, Status
+from rembuk.contracts.status import Status
+from rembuk.opened_texts import OpenedTexts
 from rembuk.reference import position_of, reference_of
-from rembuk.region_key import Tampered
+from rembuk.region_key import Tampered, WrappedKey
 from rembuk.vault import Vault, is_sealed
-from rembuk.web.reading import ReadModel, Timestamp, lies_in
-from sqlalchemy import ColumnElement, Label, Row, and_, exists, literal_column, select
+from rembuk.web.reading import ReadModel, Timestamp, encode_cursor, position_before
+from sqlalchemy import literal_column, select
 
-from reports.tables import elsewhere, erased, other_region, problem
+from reports import listing
+from reports.tables import elsewhere, other_region
 
 _log = structlog.get_logger(__name__)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -58,28 +63,18 @@ class ProblemPage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
-def _is_erased(person: ColumnElement[Any], name: str) -> Label[bool]:
-    return exists().where(erased.c.id == person).label(name)
-
-
-_PROBLEM = select(
-    problem, _is_erased(problem.c.texts_of, "erased"), _is_erased(problem.c.reporter_of, "reporter_erased")
-)
-_HIDDEN = {
-    "position", "event_id", "texts_of", "reporter_of", "reporter_erased", "description", "erased", "status", "referral",
-}  # fmt: skip
-
-
 class ProblemQueries:
     """Reads of the table `problem`; `vault` opens what everybody may read."""
 
     def __init__(self, read_model: ReadModel, region: str, vault: Vault) -> None:
-        self._read_model, self._region, self._vault = read_model, region, vault
+        self._read_model, self._region = read_model, region
+        self._texts = OpenedTexts(vault)
 
     async def one(self, problem_id: UUID, at_least: int | None = None) -> Problem | None:
         """The problem, None for an unknown one; raises Behind."""
-        row = await self._read_model.one(_PROBLEM.where(problem.c.id == problem_id), at_least)
-        return None if row is None else (await self._problems([row]))[0]
+        await self._read_model.reached(at_least)
+        rows = await self._read_model.rows(listing.one, problem_id)
+        return self._problem(rows[0]) if rows else None
 
     async def page(
         self,
@@ -94,37 +89,59 @@ class ProblemQueries:
         at_least: int | None = None,
     ) -> ProblemPage:
         """Problems of an area and everything below it, newest first; `named` is the reference of one."""
-        query = _PROBLEM
-        if area is not None:
-            query = query.where(lies_in(problem.c.area, area))
-        if category is not None:
-            query = query.where(problem.c.category == category)
-        if status is not None:
-            query = query.where(_stands(status))
-        if since is not None:
-            query = query.where(problem.c.reported_at >= since)
+        start = (_LAST, 2**62) if cursor is None else await self._start(position_before(cursor))
+        await self._read_model.reached(at_least)
+        query = partial(
+            listing.page, area=len(area or ""), category=category is not None, status=status is not None,
+            named=named is not None,
+        )  # fmt: skip
+        filters: list[object] = [asked for asked in (area, category, status) if asked is not None]
         if named is not None:
-            query = query.where(problem.c.position == (position_of(named, self._region) or 0))
-        rows, more = await self._read_model.page(query, problem.c.position, cursor, limit, at_least)
-        return ProblemPage(await self._problems(rows), more)
+            filters.append(position_of(named, self._region) or 0)
+        rows = await self._read_model.rows(query, limit + 1, since or _FIRST, *start, *filters)
+        more = encode_cursor(rows[limit - 1]["position"]) if len(rows) > limit else None
+        return ProblemPage([self._problem(row) for row in rows[:limit]], more)
 
-    async def _problems(self, rows: Sequence[Row[Any]]) -> list[Problem]:
-        """Some rows as everybody may see them; all descriptions are opened with one question to the vault."""
-        sealed = [(row.description, row.event_id) for row in rows if _is_for_all(row) and is_sealed(row.description)]
-        texts = iter(await self._vault.open_each(sealed))
-        return [self._problem(row, _description(row, texts)) for row in rows]
+    async def _start(self, position: int) -> tuple[datetime, int]:
+        """Behind what a page goes on, of which the cursor names the position."""
+        rows = await self._read_model.rows(listing.reported_at, position)
+        return (rows[0]["reported_at"] if rows else _FIRST), position
 
-    def _problem(self, row: Row[Any], description: str | Tampered | None) -> Problem:
+    def _problem(self, row: Record) -> Problem:
+        """A row as everybody may see it."""
+        for_all, text = _is_for_all(row), row["description"]
+        description = None
+        if for_all:
+            description = self._opened(row, text) if is_sealed(text) else text
         if isinstance(description, Tampered):
-            _log.error("a description does not authenticate", position=row.position, why=str(description))
+            _log.error("a description does not authenticate", position=row["position"], why=str(description))
         return Problem(
-            reference=reference_of(self._region, row.position),
+            id=row["id"],
+            reference=reference_of(self._region, row["position"]),
+            version=row["version"],
+            area=row["area"],
+            category=row["category"],
+            title=row["title"],
             description=None if isinstance(description, Tampered) else description,
-            erased=row.erased or (description is None and _is_for_all(row)),
-            status=row.referral or row.status,
-            anonymous=row.reporter_of is None or row.reporter_erased,
-            **{name: value for name, value in row._mapping.items() if name not in _HIDDEN},
+            erased=row["erased"] or (description is None and for_all),
+            disclosure=row["disclosure"],
+            status=row["status"],
+            priority=row["priority"],
+            root_cause=row["root_cause"],
+            proposal=row["proposal"],
+            rejection=row["rejection"],
+            referred_from=row["referred_from"],
+            referred_to=row["referred_to"],
+            anonymous=row["anonymous"],
+            reported_at=row["reported_at"],
+            changed_at=row["changed_at"],
         )
+
+    def _opened(self, row: Record, text: str) -> str | Tampered | None:
+        key = None
+        if row["wrapped"] is not None:
+            key = WrappedKey(row["texts_of"], row["wrapped"], row["key_id"])
+        return self._texts.text(text, row["event_id"], key)
 
 
 class OtherRegion(msgspec.Struct, frozen=True):
@@ -166,19 +183,7 @@ class ReferralQueries:
         return list(found.values())
 
 
-def _stands(status: Status) -> ColumnElement[bool]:
-    if status in get_args(Between):
-        return problem.c.referral == status
-    return and_(problem.c.status == status, problem.c.referral.is_(None))
-
-
-def _is_for_all(row: Row[Any]) -> bool:
+def _is_for_all(row: Record) -> bool:
     """Whether everybody may read what happened."""
-    category = CATEGORIES.get(row.category)
-    return not row.erased and row.disclosure == "public" and category is not None and not category.sensitive
-
-
-def _description(row: Row[Any], texts: Iterator[str | Tampered | None]) -> str | Tampered | None:
-    if not _is_for_all(row):
-        return None
-    return next(texts) if is_sealed(row.description) else str(row.description)
+    category = CATEGORIES.get(row["category"])
+    return not row["erased"] and row["disclosure"] == "public" and category is not None and not category.sensitive

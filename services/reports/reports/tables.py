@@ -17,6 +17,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+AREA_KEYS = {"province": "left(area, 2)", "regency": "left(area, 5)", "district": "left(area, 8)", "village": "area"}
+"""By the level of an area: what rows of problems in it have in common."""
+
 problem = Table(
     "problem",
     metadata,
@@ -41,8 +44,19 @@ problem = Table(
     Column("rejection", Text),
     Column("reported_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
-    Index("problem_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
-    Index("problem_status", "status", "position"),
+    Index("problem_newest", "reported_at", "position"),
+    *(  # in the order of a page, for what is asked in `listing`
+        Index(
+            f"problem_{level}_{more}",
+            text(key),
+            *columns,
+            text("(coalesce(referral, status))"),
+            "reported_at",
+            "position",
+        )
+        for level, key in AREA_KEYS.items()
+        for more, columns in (("status", ()), ("category", ("category",)))
+    ),
     Index(  # for retention
         "problem_ended",
         "changed_at",

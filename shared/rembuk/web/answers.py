@@ -1,4 +1,4 @@
-"""The answer to a command, written to the wire with nothing in between: it is on the path of every report."""
+"""An answer written to the wire with nothing in between: it is on the path of every report and of every page."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Answer(Response[T]):
-    """A JSON body with the aggregate's version as ETag and, for something made, its Location.
+    """A JSON body, of one aggregate with its version as ETag and, for something made, its Location.
 
     Litestar knows it by its type (OpenAPI, status code); its general way of building a response, which took a fifth
     of the time of accepting a report, is left out.
     """
 
-    def __init__(self, body: T, version: int, location: str = "") -> None:
+    def __init__(self, body: T, version: int | None = None, location: str = "") -> None:
         data = _encode(body)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(data)),
-            (b"etag", b'"%d"' % version),
         ]
+        if version is not None:
+            headers.append((b"etag", b'"%d"' % version))
         if location:
             headers.append((b"location", location.encode()))
         self._start: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": headers}

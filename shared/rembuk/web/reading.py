@@ -13,7 +13,6 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 import asyncpg
 import msgspec
-from litestar import Response
 from litestar.di import Provide
 from litestar.params import Parameter
 from sqlalchemy import BigInteger, Column, ColumnElement, MetaData, Row, Select, Table, Text, select
@@ -22,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from rembuk.decider import Refused
 from rembuk.read_engine import connected
+from rembuk.web.answers import Answer
 from rembuk.web.problem_details import Behind
 from rembuk.wording import AREA_CODE, CATEGORY_CODE
 
@@ -91,8 +91,11 @@ class ReadModel:
         except ProgrammingError as error:
             if self._as_of is None or not isinstance(getattr(error.orig, "__cause__", None), _NOT_BUILT):
                 raise
-            why = f"no model as of {self._as_of} stands here; it is built by: rembuk rebuild --as-of {self._as_of}"
-            raise Refused("not-built", why, field="as_of") from error
+            raise self._not_built() from error
+
+    def _not_built(self) -> Refused:
+        why = f"no model as of {self._as_of} stands here; it is built by: rembuk rebuild --as-of {self._as_of}"
+        return Refused("not-built", why, field="as_of")
 
     async def position(self) -> int:
         """The last position of the stream that the rows show; 0 before the first."""
@@ -122,6 +125,21 @@ class ReadModel:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
 
+    async def rows(self, query: Callable[[str], str], *arguments: Any) -> list[asyncpg.Record]:
+        """Every row of plain SQL, prepared once a connection, without SQLAlchemy in between. `query` makes it for the
+        schema that the tables are in: "", or with a dot behind it."""
+        schema = "" if self._as_of is None else f"as_of_{self._as_of}."
+        try:
+            async with connected(self._engine) as connection:
+                raw = (await connection.get_raw_connection()).driver_connection
+                assert raw is not None
+                rows: list[asyncpg.Record] = await raw.fetch(query(schema), *arguments)
+                return rows
+        except _NOT_BUILT as error:
+            if self._as_of is None:
+                raise
+            raise self._not_built() from error
+
     async def page(
         self,
         query: Select[Any],
@@ -133,11 +151,17 @@ class ReadModel:
         """Up to `limit` rows of `query` by falling `position`, and the cursor of the next page,
         None behind the last; raises Behind, and Refused for a cursor that is none."""
         if cursor is not None:
-            query = query.where(position < decode_cursor(cursor, _Position)[0])
+            query = query.where(position < position_before(cursor))
         await self.reached(at_least)
         rows = await self.all(query.order_by(position.desc()).limit(limit + 1))
         more = encode_cursor(rows[limit - 1]._mapping[position]) if len(rows) > limit else None
         return rows[:limit], more
+
+
+def position_before(cursor: str) -> int:
+    """The position that a cursor of a list by position was made of; raises Refused for one that is none."""
+    position: int = decode_cursor(cursor, _Position)[0]
+    return position
 
 
 def lies_in(column: Column[str], area: str) -> ColumnElement[bool]:
@@ -169,11 +193,11 @@ class Versioned(Protocol):
 V = TypeVar("V", bound=Versioned)
 
 
-def found(thing: V | None, rule: str) -> Response[V]:
+def found(thing: V | None, rule: str) -> Answer[V]:
     """The answer with one thing, its version as ETag; refused under `rule` where there is none."""
     if thing is None:
         raise Refused(rule)
-    return Response(thing, headers={"ETag": f'"{thing.version}"'})
+    return Answer(thing, thing.version)
 
 
 def moment(text: str | None, field: str) -> datetime | None:

@@ -1,0 +1,89 @@
+"""The SQL of a page of problems: each combination of filters is a walk along one index, or a merge of few, in the order
+of the page. A page costs what it shows, however many problems an area has."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import get_args
+
+from rembuk.areas import LEVELS
+from rembuk.contracts.status import Status
+
+from reports import tables
+
+STANDING = "coalesce(referral, status)"
+"""How a problem stands, at home or between two regions, as `problem`'s indexes have it."""
+AREA_KEYS = dict(zip(LEVELS, tables.AREA_KEYS.values(), strict=True))
+"""By the length of an area's code: what the areas in it have in common, as the indexes have it."""
+MOST = 201
+"""Rows of a page, and one more: said as a number, so that PostgreSQL knows how few are wanted when it plans."""
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+_NEWEST = "order by reported_at desc, position desc"
+_SHOWN = """
+    select p.id, p.position, p.version, p.area, p.category, p.title, p.description, p.event_id, p.texts_of,
+           p.disclosure, coalesce(p.referral, p.status) as status, p.priority, p.root_cause, p.proposal, p.rejection,
+           p.referred_from, p.referred_to, p.reporter_of is null or reporter.id is not null as anonymous,
+           p.reported_at, p.changed_at, gone.id is not null as erased, key.wrapped, key.key_id
+    from ({rows}) as p
+    left join {schema}erased as gone on gone.id = p.texts_of
+    left join {schema}erased as reporter on reporter.id = p.reporter_of
+    left join public.vault_key as key on key.person = p.texts_of"""
+
+
+@cache
+def one(schema: str) -> str:
+    """The problem with the id $1; `schema` is "" or ends in a dot."""
+    return _SHOWN.format(schema=schema, rows=f"select * from {schema}problem where id = $1")
+
+
+@cache
+def page(schema: str, area: int, category: bool, status: bool, named: bool) -> str:
+    """At most $1 problems, newest first, reported at $2 or later and before the one at ($3, $4); then the parameters of
+    the filters: `area` is the length of an area's code, 0 for none, and of the problem that is `named` the position."""
+    asked = {"area": area, "category": category, "status": status, "position": named}
+    number = {name: f"${n}" for n, name in enumerate([name for name, given in asked.items() if given], 5)}
+    table = f"{schema}problem"
+    if named:
+        given = [f"{_COLUMNS.get(name) or AREA_KEYS[area]} = {which}" for name, which in number.items()]
+        rows = _merged([f"select * from {table} where {' and '.join([_WITHIN, *given])}"])
+    elif not number:
+        rows = _merged([f"select * from {table} where {_WITHIN}"])
+    elif area:
+        rows = _merged(_branches(table, f"{AREA_KEYS[area]} = {number['area']}", number))
+    else:
+        of_each = _merged(_branches(table, f"{AREA_KEYS[2]} = province", number))
+        rows = f"""
+            with recursive present (province) as (
+                select min({AREA_KEYS[2]}) from {table}
+                union all
+                select (select min({AREA_KEYS[2]}) from {table} where {AREA_KEYS[2]} > province)
+                from present where province is not null)
+            select newest.* from present cross join lateral ({of_each}) as newest
+            where province is not null {_NEWEST} limit $1"""
+    return f"{_SHOWN.format(schema=schema, rows=rows)} {_NEWEST}"
+
+
+@cache
+def reported_at(schema: str) -> str:
+    """When the problem at position $1, or the last one before it, was reported."""
+    return f"select reported_at from {schema}problem where position <= $1 order by position desc limit 1"
+
+
+_COLUMNS = {"category": "category", "status": STANDING, "position": "position"}
+_WITHIN = "reported_at >= $2 and (reported_at, position) < ($3, $4)"
+
+
+def _branches(table: str, where: str, number: dict[str, str]) -> list[str]:
+    """A select for each range of an index that has to be walked: one where the status is given, else one a status."""
+    if "category" in number:
+        where += f" and category = {number['category']}"
+    standings = [number["status"]] if "status" in number else [f"'{one}'" for one in STATUSES]
+    return [f"select * from {table} where {where} and {STANDING} = {one} and {_WITHIN}" for one in standings]
+
+
+def _merged(branches: list[str]) -> str:
+    """Each branch has an order and an end of its own, so it walks along the index whatever PostgreSQL estimates."""
+    branches = [f"({branch} {_NEWEST} limit {MOST})" for branch in branches]
+    merged = f"select * from ({' union all '.join(branches)}) as found {_NEWEST} limit {MOST}"
+    return f"select * from ({merged}) as wanted {_NEWEST} limit $1"

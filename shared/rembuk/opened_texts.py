@@ -1,0 +1,56 @@
+"""Texts that were opened lately, so that a list opens each but once. Nothing is shown from memory alone: whoever asks
+has just read the ciphertext and the key, as they stand in the database, and where there is no key there is no text."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from rembuk.region_key import Tampered, WrappedKey
+from rembuk.vault import Vault
+
+KEPT = 5_000
+"""Texts of a generation; there are two."""
+KEPT_S = 60.0
+"""How long a generation lasts: of what nobody has a key for any more nothing is in memory after twice as long."""
+
+_Text = tuple[str, WrappedKey, str]
+
+
+class OpenedTexts:
+    """By the id of the event in which a text is sealed: what it was opened from, and the text."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._young: dict[UUID, _Text] = {}
+        self._old: dict[UUID, _Text] = {}
+        self._turning: asyncio.TimerHandle | None = None
+
+    def text(self, sealed: str, event_id: UUID, key: WrappedKey | None) -> str | Tampered | None:
+        """The text of `sealed`; None without a key. Raises WrongRegionKey."""
+        if key is None:
+            self._young.pop(event_id, None)
+            self._old.pop(event_id, None)
+            return None
+        kept = self._young.get(event_id) or self._old.get(event_id)
+        if kept is not None and kept[0] == sealed and kept[1] == key:
+            text: str | Tampered = kept[2]
+        else:
+            text = self._vault.open_by(key, sealed, event_id)
+        if isinstance(text, str):
+            self._keep(event_id, (sealed, key, text))
+        return text
+
+    def _keep(self, event_id: UUID, opened: _Text) -> None:
+        self._young[event_id] = opened
+        if len(self._young) >= KEPT:
+            self._turn()
+        elif self._turning is None:
+            self._turning = asyncio.get_running_loop().call_later(KEPT_S, self._turn)
+
+    def _turn(self) -> None:
+        """The young are the old from now on, and the old are forgotten."""
+        if self._turning is not None:
+            self._turning.cancel()
+        self._old, self._young = self._young, {}
+        self._turning = asyncio.get_running_loop().call_later(KEPT_S, self._turn) if self._old else None

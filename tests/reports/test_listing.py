@@ -1,0 +1,166 @@
+"""Pages of problems: every combination of filters finds what it should, in order and without loss, along an index."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from rembuk import read_engine
+from rembuk.contracts.status import Between, Status
+from rembuk.migrations import upgrade
+from rembuk.opened_texts import KEPT_S, OpenedTexts
+from rembuk.provisioning import ServiceDatabase, provision
+from rembuk.region_key import RegionKey, RegionKeys, WrappedKey
+from rembuk.vault import Vault
+from rembuk.web.reading import ReadModel
+from reports import listing
+from reports.queries import ProblemQueries
+
+AREAS = ("35", "35.78", "35.78.08", "35.78.08.1004", "35.78.08.1003", "35.78.09.1001", "35.01.01.2001", "33.74.01.1001")
+CATEGORIES = ("theft", "noise", "of a later release")
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+MANY = 400
+KEYS = RegionKeys([RegionKey(b"k" * 32)])
+COLUMNS = ("id", "position", "version", "area", "category", "title", "description", "event_id", "texts_of",
+           "disclosure", "status", "referral", "reported_at", "changed_at")  # fmt: skip
+
+
+def rows() -> Iterator[tuple[Any, ...]]:
+    """Problems of every kind; some were reported earlier than their position tells, for they came from elsewhere."""
+    chance = random.Random(3)
+    for position in range(1, MANY + 1):
+        status, referral = chance.choice(get_args(Status)), None
+        if status in get_args(Between):
+            status, referral = "verified", status
+        at = BEGAN + timedelta(minutes=position // 3 if position % 7 else position // 2)
+        yield (
+            uuid4(), position, 1, chance.choice(AREAS), chance.choice(CATEGORIES), "Motor hilang", "Di gang.", uuid4(),
+            uuid4(), "public", status, referral, at, at,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def database(postgres_url: str) -> ServiceDatabase:
+    """Of a region that has problems already when it comes from the release before."""
+    made = asyncio.run(provision(postgres_url, f"l{uuid4().hex[:8]}", "reports", "test"))
+    upgrade("reports", made.owner_url, made.role, "0008")
+
+    async def fill() -> None:
+        owner = await asyncpg.connect(made.owner_url)
+        await owner.copy_records_to_table("problem", columns=list(COLUMNS), records=list(rows()))
+        await owner.close()
+
+    asyncio.run(fill())
+    upgrade("reports", made.owner_url, made.role)
+    return made
+
+
+@asynccontextmanager
+async def asking(database: ServiceDatabase) -> AsyncIterator[ProblemQueries]:
+    engine = read_engine.engine(database.service_url, "test", settings={"plan_cache_mode": "force_generic_plan"})
+    try:
+        yield ProblemQueries(ReadModel(engine, "projection", "X_REPORTS"), "x", Vault(database.service_url, KEYS))
+    finally:
+        await engine.dispose()
+
+
+async def test_every_combination_of_filters_finds_what_it_should_page_by_page(database: ServiceDatabase) -> None:
+    connection = await asyncpg.connect(database.service_url)
+    known = await connection.fetch("select * from problem order by reported_at desc, position desc")
+    await connection.close()
+    areas, sinces = (None, *AREAS[:4], "33"), (None, BEGAN + timedelta(minutes=60))
+    async with asking(database) as queries:
+        for area, category, status, since in itertools.product(
+            areas, (None, *CATEGORIES), (None, "closed", "offered"), sinces
+        ):
+            expected = [
+                row["id"]
+                for row in known
+                if (area is None or f"{row['area']}.".startswith(f"{area}."))
+                and category in (None, row["category"])
+                and status in (None, row["referral"] or row["status"])
+                and (since is None or row["reported_at"] >= since)
+            ]
+            found: list[UUID] = []
+            cursor = None
+            while True:
+                page = await queries.page(
+                    area=area, category=category, status=status, since=since, cursor=cursor, limit=37
+                )
+                found += [problem.id for problem in page.items]
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+            assert found == expected, (area, category, status, since)
+
+
+async def test_every_combination_of_filters_walks_along_indexes(database: ServiceDatabase) -> None:
+    """What a page costs must not grow with what matches."""
+    connection = await asyncpg.connect(
+        database.service_url, server_settings={"enable_seqscan": "off", "enable_bitmapscan": "off"}
+    )
+    for area, category, status in itertools.product((2, 5, 8, 13), (False, True), (False, True)):
+        filters = [value for given, value in ((area, "35"), (category, "theft"), (status, "closed")) if given]
+        plan = await connection.fetch(f"explain {_literally(listing.page('', area, category, status, False), filters)}")
+        text = "\n".join(line[0] for line in plan)
+        assert "Seq Scan on problem" not in text, text
+    await connection.close()
+
+
+def _literally(query: str, filters: list[str]) -> str:
+    values = ["51", "'-infinity'", "'infinity'", str(2**62), *(f"'{value}'" for value in filters)]
+    for number, value in reversed(list(enumerate(values, 1))):
+        query = query.replace(f"${number}", value)
+    return query
+
+
+class Gone:
+    """A key that was there, and is not."""
+
+    def __init__(self) -> None:
+        self.event_id, self.person = uuid4(), uuid4()
+        self.vault = Vault("", KEYS)
+        key = self.vault.new_key(self.person)
+        self.key, self.sealed = key.wrapped, key.seal(self.event_id, "Motor Pak Kasuari.")
+
+
+async def test_what_was_opened_is_shown_again_only_with_the_key_that_stands() -> None:
+    it = Gone()
+    texts = OpenedTexts(it.vault)
+    for _ in range(2):
+        assert texts.text(it.sealed, it.event_id, it.key) == "Motor Pak Kasuari."
+    zeroed = WrappedKey(it.person, bytes(60), it.key.key_id)
+    assert not isinstance(texts.text(it.sealed, it.event_id, zeroed), str)
+    assert not isinstance(texts.text(it.sealed[:-2] + "AA", it.event_id, it.key), str)
+    assert texts.text(it.sealed, it.event_id, None) is None
+    assert KEPT_S <= 60
+
+
+async def test_who_is_erased_by_another_process_is_not_shown_by_this_one(database: ServiceDatabase) -> None:
+    it = Gone()
+    problem = uuid4()
+    connection = await asyncpg.connect(database.owner_url)
+    await connection.execute("insert into vault_key (person, wrapped, key_id) values ($1, $2, $3)", *it.key)
+    at = BEGAN + timedelta(days=400)
+    values = (problem, MANY + 1, 1, "34.71.01.1001", "theft", "Motor hilang", it.sealed, it.event_id, it.person,
+              "public", "closed", None, at, at)  # fmt: skip
+    await connection.copy_records_to_table("problem", columns=list(COLUMNS), records=[values])
+    async with asking(database) as queries:
+        [shown] = (await queries.page(area="34")).items
+        assert (shown.description, shown.erased) == ("Motor Pak Kasuari.", False)
+        await connection.execute("delete from vault_key where person = $1", it.person)  # no row of `erased` yet
+        [gone] = (await queries.page(area="34")).items
+        assert (gone.description, gone.erased) == (None, True)
+        one = await queries.one(problem)
+        assert one is not None
+        assert one.description is None
+    await connection.execute("delete from problem where id = $1", problem)
+    await connection.close()
