@@ -16,6 +16,8 @@ from typing import Literal, Self
 
 import msgspec
 
+from rembuk.area_words import Words
+
 Level = Literal["province", "regency", "district", "village"]
 Kind = Literal["kelurahan", "desa", "desa adat"]
 Shelved = Literal["province", "kota", "kabupaten", "district", "village"]
@@ -44,6 +46,7 @@ LONGEST_QUERY = 100  # characters; the longest name has fewer than 50
 MOST_RESULTS = 100
 MOST_COMMAS = 4  # each part is a search of its own
 FUZZY_CUTOFF = 75.0  # rapidfuzz's ratio, 0 to 100; one wrong letter of four is still a match
+FEW = 2_000  # places of a word: more are found sooner by reading on
 FUZZY_SHORTEST = 3  # characters; under that everything resembles everything
 
 
@@ -65,11 +68,13 @@ class Areas:
 
     Every method but `in` and `search` raises KeyError for an unknown code.
 
-    Loading takes 9 ms and keeps 2.5 MB. The first search builds its index (100 ms, 2.5 MB more); the first
-    that looks for names spelt alike loads rapidfuzz (40 ms, 3.5 MB); then a search takes 0.1 to 2 ms, spelt
-    alike 10 ms. `in` takes 0.2 to 0.6 us, 1.5 us in the largest district. Measured on CPython 3.11 and Linux
-    with perf_counter and timeit; what load keeps with tracemalloc (Rss in /proc/self/smaps_rollup grows by
-    1.3 MB in a fresh process, by 2.7 MB on average over six loads in one), the rest with that Rss.
+    Loading takes 9 ms and keeps 2.5 MB. The first search builds its index (some 250 ms, 4 MB more);
+    the first that looks for names spelt alike loads rapidfuzz (40 ms, 3.5 MB); then a search takes
+    up to 2 ms, with one wrong letter too; where there is no such name either, names spelt alike
+    take 10 to 20 ms. `in` takes 0.2 to 0.6 us, 1.5 us in the largest district. Measured on CPython
+    3.11 and Linux with perf_counter and timeit; what load keeps with tracemalloc (Rss in
+    /proc/self/smaps_rollup grows by 1.3 MB in a fresh process, by 2.7 MB on average over six loads
+    in one), the rest with that Rss.
     """
 
     def __init__(self, records: dict[str, str]) -> None:
@@ -208,8 +213,11 @@ class Index:
             for shelf in places
             for code in shelf.find(template.format(text), within)
         )
-        codes = distinct(chain(spelt, alike(forms[:2], limit, within)))
-        return [self._areas[code] for code in islice(codes, limit)]
+        codes = list(islice(distinct(spelt), limit))
+        if len(codes) < limit:
+            near = list(one_letter_wrong(forms[:2], within)) or (() if codes else alike(forms[:2], limit, within))
+            codes = list(islice(distinct(chain(codes, near)), limit))
+        return [self._areas[code] for code in codes]
 
 
 class Shelf:
@@ -241,10 +249,27 @@ class Shelf:
         digits = [f"{self._numbers[row]:010}"[: self._width] for row in rows]
         return [".".join(filter(None, (d[:2], d[2:4], d[4:6], d[6:]))) for d in digits]
 
+    @functools.cached_property
+    def _words(self) -> Words:
+        return Words(self._text)
+
+    def near(self, name: str, digits: str) -> Iterator[tuple[str, str]]:
+        """Names below these digits that may be `name` with one wrong letter, and their codes."""
+        rows = self.rows(digits)
+        for start in self._words.one_letter_wrong(name):
+            row = bisect_right(self._starts, start) - 1
+            if row in rows:
+                yield self._text[start : self._text.index("\n", start)], self.codes([row])[0]
+
     def find(self, needle: str, digits: str) -> Iterator[str]:
-        """Codes of the rows below these digits that hold the needle, sorted."""
+        """Codes of the rows below these digits that hold the needle, which begins with a break or a space, sorted."""
         rows = self.rows(digits)
         if not rows:
+            return
+        places = self._words.beginning(needle[1:])
+        if len(places) <= FEW:
+            found = {bisect_right(self._starts, at - 1) - 1 for at in places if self._text[at - 1] == needle[0]}
+            yield from self.codes(sorted(row for row in found if row in rows))
             return
         place, end = self._starts[rows.start], self._starts[rows.stop] + 1
         while (place := self._text.find(needle, place, end)) >= 0:
@@ -288,6 +313,19 @@ def alike(forms: list[Form], limit: int, within: str) -> Iterator[str]:
                 codes = shelf.codes(part[row] for _, _, row in hits)
                 scored += zip((-score for _, score, _ in hits), codes, strict=True)
     yield from (code for _, code in sorted(scored, key=lambda pair: pair[0]))
+
+
+def one_letter_wrong(forms: list[Form], within: str) -> Iterator[str]:
+    """Codes of the names that are the query but for one wrong letter, best first."""
+    from rapidfuzz.distance import Levenshtein
+
+    scored: dict[str, int] = {}
+    for text, shelves in forms:
+        for shelf in shelves if len(text) >= FUZZY_SHORTEST else ():
+            for name, code in shelf.near(text, within):
+                if (distance := Levenshtein.distance(text, name, score_cutoff=1)) <= 1:
+                    scored.setdefault(code, distance)
+    yield from sorted(scored, key=scored.__getitem__)
 
 
 def fold(text: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from rembuk.areas import Area, Areas, areas
+from rembuk.areas import FUZZY_SHORTEST, Area, Areas, areas, fold
 from rembuk.areas_compile import COUNTS, TARGET, BadSource, compile_areas, main
 
 ALL = list(areas())
@@ -258,3 +258,16 @@ def test_a_source_that_is_no_archive_fails_with_one_clear_line(
     assert main([str(tmp_path)]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 5
     assert main([]) == 2
+
+
+@given(codes, st.integers(0, 40), st.sampled_from("aeiknrst "), st.sampled_from(["other", "more", "less"]))
+def test_a_name_with_one_wrong_letter_is_found(code: str, place: int, letter: str, how: str) -> None:
+    name = fold(areas()[code].name)
+    place %= len(name)
+    typed = {
+        "other": name[:place] + letter + name[place + 1 :],
+        "more": name[:place] + letter + name[place:],
+        "less": name[:place] + name[place + 1 :],
+    }[how]
+    if len(typed.strip()) >= FUZZY_SHORTEST and typed == fold(typed) and typed.strip("0123456789"):
+        assert code in found(typed, 100, within=code)
