@@ -10,7 +10,7 @@ from litestar import Response, get
 
 from rembuk.contracts import bundle
 from rembuk.contracts.asyncapi import document
-from rembuk.contracts.schemas import formatted, released, released_versions
+from rembuk.contracts.schemas import released, released_versions
 from rembuk.decider import Refused
 from rembuk.web.problem_details import documented
 
@@ -48,7 +48,7 @@ async def schema_index() -> SchemaIndex:
     media_type=_TYPE,
     sync_to_thread=True,
 )
-def schema_bundle() -> Response[bytes]:
+def schema_bundle() -> Response[dict[str, Any]]:
     return Response(_bundle(), media_type=_TYPE, headers=_CACHED)
 
 
@@ -86,9 +86,5 @@ def _index() -> SchemaIndex:
     return SchemaIndex(bundle.PATH, links)
 
 
-@cache
-def _bundle() -> bytes:
-    return formatted(bundle.bundle())
-
-
+_bundle = cache(bundle.bundle)
 _document = cache(document)
