@@ -155,7 +155,7 @@ def a_problems_life(ask: Ingress) -> str:
 
 def subscribers(ask: Ingress, mailbox: Mailbox, sink: Sink) -> None:
     """By e-mail and by webhook, confirmed and told; a mail is refused, webhooks fail, a name does not resolve."""
-    mailbox.answers.append(f"550 no such user {SECRET}.mail@example.org")
+    mailbox.answers.append(f"451 no room for {SECRET}.mail@example.org")
     webhook = f"{sink.url}/{SECRET}-webhook"
     sink.status[f"/{SECRET}-fails"] = 500
     wishes = {
