@@ -28,9 +28,8 @@ def running(start_region: Callable[..., RunningRegion]) -> RunningRegion:
     return region
 
 
-def report(region: RunningRegion, area: str = REPORT["area"], title: str = REPORT["title"]) -> int:
-    problem = REPORT | {"area": area, "title": title}
-    answer = httpx.post(f"{region.url('reports')}/v1/problems", json=problem)
+def report(region: RunningRegion, area: str = REPORT["area"]) -> int:
+    answer = httpx.post(f"{region.url('reports')}/v1/problems", json=REPORT | {"area": area})
     position: int = answer.raise_for_status().json()["position"]
     return position
 
@@ -74,10 +73,13 @@ def test_a_reader_goes_on_from_the_last_it_has(running: RunningRegion) -> None:
 
 def test_no_text_ends_a_line(running: RunningRegion) -> None:
     """httpx, whose lines end where Python's do, would cut the event in two."""
-    title = "Lampu\u2028padam\u2029dan\x85jalan\n\nevent: rusak\r"
-    position = report(running, title=title)
+    reason = "Lampu\u2028padam\u2029dan\x85jalan\n\nevent: rusak\r"
+    problems = f"{running.url('reports')}/v1/problems"
+    problem = httpx.post(problems, json=REPORT).raise_for_status().json()["id"]
+    rejection = {"code": "not_a_problem", "reason": reason}
+    position = httpx.post(f"{problems}/{problem}/reject", json=rejection).raise_for_status().json()["position"]
     [event] = source(running).until(position, after=position - 1)
-    assert event["data"]["title"] == title
+    assert event["data"]["reason"] == reason
 
 
 def test_what_is_accepted_is_told_within_a_moment(running: RunningRegion) -> None:
