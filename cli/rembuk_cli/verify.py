@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rembuk.hub_regions import DOMAIN
 from rembuk.provisioning import SERVICES
@@ -57,6 +58,8 @@ def verify(
     home = region_or_hub(DOMAIN, data) if service == DOMAIN else home_of(region, data)
     seen = home.running_region(require_running(home))
     region = seen.name
+    if home.region_key.exists():  # else it is only seen whether there is a key of each person
+        seen = msgspec.structs.replace(seen, region_key=str(home.region_key.absolute()))
     wrong, unseen = 0, False
     for one in [service] if service else SERVICES:
         verifiers = [] if service == DOMAIN else _verifiers(keys, home, region, one)

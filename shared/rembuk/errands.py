@@ -19,7 +19,8 @@ import nats
 import nats.errors
 
 from rembuk.cloud_events import cloud_event
-from rembuk.database import UNREACHABLE, connect
+from rembuk.codec import Codec
+from rembuk.database import UNREACHABLE, Unavailable, connect
 from rembuk.event_log import EventLog
 from rembuk.log_key import signers
 from rembuk.settings import CannotRun, Settings
@@ -39,7 +40,7 @@ USAGE = {
     "reconcile": "[sound | anew]",
 }
 
-_INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error, Exhausted)
+_INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable, nats.errors.Error, Exhausted)
 
 
 def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
@@ -135,20 +136,42 @@ async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> A
 async def _verify(settings: Settings, keys: Sequence[str]) -> AsyncIterator[Any]:
     """Each step of a verification of the log, by our own keys unless others are given; read models are verified by a
     rebuild that compares."""
-    from rembuk.verifying import verify
-
     try:
         if own := _of_its_own(settings, "verify"):
             steps = own(settings)
         else:
             verifiers = [Verifier.of(key) for key in keys] or [signer.verifier for signer in signers(settings)]
-            steps = verify(settings.database_url, settings.nats_url, settings.region, settings.service, verifiers)
+            steps = _verified(settings, verifiers)
         async for step in steps:
             yield step
     except BadVerifierKey as error:
         raise CannotRun(str(error)) from error
     except _INTERRUPTED as error:
         raise CannotRun(f"{str(error) or repr(error)}; mend that and run this again") from error
+
+
+async def _verified(settings: Settings, verifiers: Sequence[Verifier]) -> AsyncIterator[Any]:
+    """Without a region's key it is only seen whether there is a key of each person."""
+    from rembuk.against_vault import AgainstVault
+    from rembuk.key_setting import BadKey
+    from rembuk.region_key import RegionKeys
+    from rembuk.vault import Vault
+    from rembuk.verifying import verify
+
+    try:
+        keys = RegionKeys.load(settings.region_key) if settings.region_key else RegionKeys(())
+    except BadKey as error:
+        raise CannotRun(str(error)) from error
+    vault = Vault(settings.database_url, keys, f"{settings.name} verify")
+    await vault.start()
+    try:
+        against_vault = AgainstVault(vault, _codec(settings), opens=bool(keys.ids))
+        async for step in verify(
+            settings.database_url, settings.nats_url, settings.region, settings.service, verifiers, against_vault
+        ):
+            yield step
+    finally:
+        await vault.stop()
 
 
 @asynccontextmanager
@@ -178,8 +201,12 @@ def _of_its_own(settings: Settings, name: str) -> Any:
 
 
 def _log(settings: Settings) -> EventLog:
-    codec = import_module(f"rembuk.contracts.{settings.service}").CODEC
-    return EventLog(settings.database_url, codec, f"{settings.name} errand")
+    return EventLog(settings.database_url, _codec(settings), f"{settings.name} errand")
+
+
+def _codec(settings: Settings) -> Codec:
+    codec: Codec = import_module(f"rembuk.contracts.{settings.service}").CODEC
+    return codec
 
 
 def _handlers(settings: Settings, log: EventLog) -> list[Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-from rembuk.region_key import Tampered, WrappedKey
+from rembuk.region_key import Unopened, WrappedKey
 from rembuk.vault import Vault
 
 KEPT = 5_000
@@ -26,15 +26,15 @@ class OpenedTexts:
         self._old: dict[UUID, _Text] = {}
         self._turning: asyncio.TimerHandle | None = None
 
-    def text(self, sealed: str, event_id: UUID, key: WrappedKey | None) -> str | Tampered | None:
-        """The text of `sealed`; None without a key. Raises WrongRegionKey."""
+    def text(self, sealed: str, event_id: UUID, key: WrappedKey | None) -> str | Unopened | None:
+        """The text of `sealed`; None without a key."""
         if key is None:
             self._young.pop(event_id, None)
             self._old.pop(event_id, None)
             return None
         kept = self._young.get(event_id) or self._old.get(event_id)
         if kept is not None and kept[0] == sealed and kept[1] == key:
-            text: str | Tampered = kept[2]
+            text: str | Unopened = kept[2]
         else:
             text = self._vault.open_by(key, sealed, event_id)
         if isinstance(text, str):

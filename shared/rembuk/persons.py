@@ -14,7 +14,7 @@ from rembuk.event import Metadata, Recorded
 from rembuk.event_log import EventLog
 from rembuk.handling import Outcome, handle
 from rembuk.ids import derive_id
-from rembuk.vault import Vault
+from rembuk.vault import Vault, stream_of
 
 
 class ErasePerson(NamedTuple):
@@ -66,7 +66,7 @@ async def erase(log: EventLog, vault: Vault, command: ErasePerson, key: str, met
     """Record that a person is erased, then destroy the key; what a crash leaves undone does `rembuk.erasing`.
 
     Raises what `handle` does, and Unavailable (then ask again)."""
-    outcome = await handle(log, PERSON, derive_id("person", command.person), command, key, metadata)
+    outcome = await handle(log, PERSON, stream_of(command.person), command, key, metadata)
     await vault.erase(command.person)
     return outcome
 

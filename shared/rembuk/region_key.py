@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -18,12 +18,31 @@ from rembuk.key_setting import KEY, BadKey, path_of, read_keys
 _NONCE = 12  # bytes
 
 
-class WrongRegionKey(Exception):
+Fault = Literal["key-missing", "key-damaged", "text-damaged", "region-key-missing"]
+
+
+class Unopened(Exception):
+    """What nobody has erased cannot be opened; `fault` says why."""
+
+    fault: Fault
+
+
+class WrongRegionKey(Unopened):
     """A person's key is wrapped by another region key than those at hand."""
 
+    fault = "region-key-missing"
 
-class Tampered(Exception):
+
+class Tampered(Unopened):
     """Not what was sealed for this person and this event, or their stored key was changed."""
+
+    fault: Fault = "text-damaged"
+
+
+class SpoiltKey(Tampered):
+    """A person's stored key is not what was wrapped for them."""
+
+    fault = "key-damaged"
 
 
 class WrappedKey(NamedTuple):
@@ -53,11 +72,11 @@ class RegionKey:
         return nonce + self._cipher.encrypt(nonce, key, person.bytes + b"vault-key")
 
     def unwrap(self, person: UUID, wrapped: bytes) -> bytes:
-        """Raises Tampered."""
+        """Raises SpoiltKey."""
         try:
             return self._cipher.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], person.bytes + b"vault-key")
         except InvalidTag:
-            raise Tampered(f"the stored key of person {person} does not authenticate") from None
+            raise SpoiltKey(f"the stored key of person {person} does not authenticate") from None
 
 
 class RegionKeys:

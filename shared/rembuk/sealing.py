@@ -15,7 +15,7 @@ import msgspec
 from rembuk.codec import Unreadable
 from rembuk.event import Recorded
 from rembuk.ids import derive_id
-from rembuk.region_key import WrappedKey
+from rembuk.region_key import Unopened, WrappedKey
 from rembuk.texts import sealed_fields
 from rembuk.vault import NotSealed, Vault, is_sealed, person_of
 
@@ -79,4 +79,10 @@ def _field(fact: Recorded[Any], name: str, text: str) -> SealedField:
 async def opened(vault: Vault, fields: Sequence[SealedField]) -> list[str | None]:
     """The text of each; None for what was erased. Raises Tampered, WrongRegionKey, Unavailable."""
     closed = iter(await vault.open_many((one.text, one.fact.id) for one in fields if not one.clear))
+    return [one.text if one.clear else next(closed) for one in fields]
+
+
+async def opened_each(vault: Vault, fields: Sequence[SealedField]) -> list[str | Unopened | None]:
+    """As `opened`, but what cannot be opened hides nothing else: its error stands in its place."""
+    closed = iter(await vault.open_each((one.text, one.fact.id) for one in fields if not one.clear))
     return [one.text if one.clear else next(closed) for one in fields]

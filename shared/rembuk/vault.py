@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rembuk import randomness
 from rembuk.database import UNREACHABLE, Unavailable, borrowed, close_pool, open_pool
-from rembuk.region_key import RegionKey, RegionKeys, Tampered, WrappedKey
+from rembuk.ids import derive_id
+from rembuk.region_key import RegionKey, RegionKeys, Tampered, Unopened, WrappedKey
 
 SCHEMA = files("rembuk").joinpath("vault.sql").read_text()
 
@@ -36,6 +37,8 @@ _SEALED = re.compile(  # 38 characters: the nonce and the tag of an empty text
 
 _READ = "select person, wrapped, key_id from vault_key where person = any($1)"
 _ADD = "insert into vault_key (person, wrapped, key_id) values ($1, $2, $3) on conflict do nothing"
+_ERASED = """select (data->>'person')::uuid as person from log.event
+             where stream_id = any($1) and type = 'PersonErased'"""
 _ERASE = "delete from vault_key where person = $1 returning true"
 _WRAPPED_BY_OTHERS = "select person, wrapped, key_id from vault_key where key_id <> $1 limit $2 for update"
 _REWRAP = "update vault_key set wrapped = $2, key_id = $3 where person = $1"
@@ -46,7 +49,18 @@ class NotSealed(ValueError):
 
 
 class Erased(Exception):
-    """The person's key is gone, and with it the data."""
+    """The person's key is gone, and with it the data, as the log says."""
+
+
+class KeyMissing(Tampered):
+    """The person's key is gone, and the log tells of no erasure: a backup of it was not restored, or it was deleted."""
+
+    fault = "key-missing"
+
+
+def stream_of(person: UUID) -> UUID:
+    """Where the log tells that a person is erased."""
+    return derive_id("person", person)
 
 
 def is_sealed(text: str) -> bool:
@@ -142,24 +156,24 @@ class Vault:
         return NewKey(person, self._region_keys.current)
 
     async def open(self, sealed: str, event_id: UUID) -> str:
-        """The text `seal` was given. Raises NotSealed, Erased, Tampered, WrongRegionKey, Unavailable."""
+        """The text `seal` was given. Raises NotSealed, Erased, Unopened, Unavailable."""
         person, data = _parts(sealed)
         if cipher := self._remembered(person):
             with suppress(InvalidTag):  # erased elsewhere and given a new key since: ask before crying wolf
                 return _opened(cipher, data, event_id)
-        opened = self._opened(await self._fetch(person), person, data, event_id)
-        if opened is None:
-            raise Erased(f"the key of person {person} is gone")
+        opened = self._opened((await self._asked([person]))[person], person, data, event_id)
+        if not isinstance(opened, str):
+            raise opened
         return opened
 
-    def open_by(self, key: WrappedKey, sealed: str, event_id: UUID) -> str | Tampered:
-        """The text, by the key that stands in the table, as its reader has just read it. Raises WrongRegionKey."""
+    def open_by(self, key: WrappedKey, sealed: str, event_id: UUID) -> str | Unopened:
+        """The text, by the key that stands in the table, as its reader has just read it."""
         try:
             person, data = _parts(sealed)
             if person != key.person:
                 return Tampered(f"the data of event {event_id} are sealed under another key than they say")
             return _opened(AESGCM(self._region_keys[key.key_id].unwrap(person, key.wrapped)), data, event_id)
-        except Tampered as error:
+        except Unopened as error:
             return error
         except InvalidTag:
             return Tampered(f"the data of person {key.person} in event {event_id} does not authenticate")
@@ -167,27 +181,22 @@ class Vault:
     async def open_many(self, sealed: Iterable[tuple[str, UUID]]) -> list[str | None]:
         """The texts of (sealed, event id) pairs, with one question to the database at most; None for who was erased.
 
-        Raises NotSealed, Tampered, WrongRegionKey, Unavailable."""
+        Raises NotSealed, Unopened, Unavailable."""
+        opened = await self.open_each(sealed)
+        for one in opened:
+            if isinstance(one, Unopened):
+                raise one
+        return opened  # type: ignore[return-value]
+
+    async def open_each(self, sealed: Iterable[tuple[str, UUID]]) -> list[str | Unopened | None]:
+        """As `open_many`, but what cannot be opened takes nothing else with it: its error stands in its place."""
         parts = [(*_parts(text), event_id) for text, event_id in sealed]
-        ciphers = {person: self._remembered(person) for person, *_ in parts}
-        if missing := [person for person, cipher in ciphers.items() if cipher is None]:
-            ciphers |= await self._fetch_many(missing)
-        return [self._opened(ciphers[person], person, data, event_id) for person, data, event_id in parts]
-
-    async def open_each(self, sealed: Sequence[tuple[str, UUID]]) -> list[str | Tampered | None]:
-        """As `open_many`, but what does not authenticate takes nothing else with it: its error stands in its place."""
-        try:
-            return [*await self.open_many(sealed)]
-        except Tampered:
-            return [await self._open_one(*pair) for pair in sealed]
-
-    async def _open_one(self, sealed: str, event_id: UUID) -> str | Tampered | None:
-        try:
-            return await self.open(sealed, event_id)
-        except Erased:
-            return None
-        except Tampered as error:
-            return error
+        known = {person: self._remembered(person) for person, *_ in parts}
+        keys: dict[UUID, AESGCM | Erased | Unopened] = {person: key for person, key in known.items() if key is not None}
+        if unknown := known.keys() - keys.keys():
+            keys |= await self._asked([*unknown])
+        opened = [self._opened(keys[person], person, data, event_id) for person, data, event_id in parts]
+        return [None if isinstance(one, Erased) else one for one in opened]
 
     async def knows(self, person: UUID) -> bool:
         """Whether there is a key of theirs. Raises Unavailable."""
@@ -224,29 +233,54 @@ class Vault:
         return kept.cipher
 
     @staticmethod
-    def _opened(cipher: AESGCM | None, person: UUID, data: bytes, event_id: UUID) -> str | None:
-        """None without a key; raises Tampered."""
+    def _opened(key: AESGCM | Erased | Unopened, person: UUID, data: bytes, event_id: UUID) -> str | Erased | Unopened:
+        """The text, or why there is none."""
         try:
-            return None if cipher is None else _opened(cipher, data, event_id)
+            return _opened(key, data, event_id) if isinstance(key, AESGCM) else key
         except InvalidTag:
-            raise Tampered(f"the data of person {person} in event {event_id} does not authenticate") from None
+            return Tampered(f"the data of person {person} in event {event_id} does not authenticate")
+
+    async def _asked(self, persons: Sequence[UUID]) -> dict[UUID, AESGCM | Erased | Unopened]:
+        """Persons' keys as they stand in the table now, or why each is of no use. What is erased is in the log before
+        its key is destroyed, so the log is asked last."""
+        keys = await self._fetch_many(persons)
+        gone = await self.why_gone([person for person, key in keys.items() if key is None])
+        return {person: key or gone[person] for person, key in keys.items()}
+
+    async def why_gone(self, persons: Sequence[UUID]) -> dict[UUID, Erased | KeyMissing]:
+        """Why there is no key of some persons, as the log says. Raises Unavailable."""
+        if not persons:
+            return {}
+        places = [*map(stream_of, persons), *persons]  # a subscription's own stream tells of its person by that id
+        told = {row["person"] for row in await self._ask(_ERASED, places)}
+        return {
+            person: Erased(f"person {person} is erased") if person in told else _missing(person) for person in persons
+        }
 
     async def _fetch(self, person: UUID) -> AESGCM | None:
-        """The person's key as it stands in the table now."""
-        return (await self._fetch_many([person]))[person]
+        """The person's key as it stands in the table now. Raises Unopened."""
+        key = (await self._fetch_many([person]))[person]
+        if isinstance(key, Unopened):
+            raise key
+        return key
 
-    async def _fetch_many(self, persons: Sequence[UUID]) -> dict[UUID, AESGCM | None]:
-        """Persons' keys as they stand in the table now."""
+    async def _fetch_many(self, persons: Sequence[UUID]) -> dict[UUID, AESGCM | Unopened | None]:
+        """Persons' keys as they stand in the table now, None for those that are not there."""
         until, erasures = self._clock() + TRUSTED_SECONDS, self._erasures
         rows = {row["person"]: row for row in await self._ask(_READ, persons)}
-        ciphers: dict[UUID, AESGCM | None] = {}
+        ciphers: dict[UUID, AESGCM | Unopened | None] = {}
         for person in persons:
             row = rows.get(person)
             if row is None:
                 self._kept.pop(person, None)
                 ciphers[person] = None
                 continue
-            cipher = ciphers[person] = AESGCM(self._region_keys[row["key_id"]].unwrap(person, row["wrapped"]))
+            try:
+                cipher = ciphers[person] = AESGCM(self._region_keys[row["key_id"]].unwrap(person, row["wrapped"]))
+            except Unopened as error:
+                self._kept.pop(person, None)
+                ciphers[person] = error
+                continue
             if erasures == self._erasures:  # else what was read may be what was erased meanwhile
                 self._kept[person] = _Kept(cipher, until)
                 self._kept.move_to_end(person)
@@ -270,6 +304,10 @@ class Vault:
         except UNREACHABLE as error:
             raise Unavailable(f"the vault cannot be reached: {error}") from error
         return rows
+
+
+def _missing(person: UUID) -> KeyMissing:
+    return KeyMissing(f"the key of person {person} is missing, and no PersonErased is in the log")
 
 
 def _sealed(cipher: AESGCM, person: UUID, event_id: UUID, clear: str | bytes) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["log", "heads", "stream", "followers"]
+Kind = Literal["log", "heads", "stream", "followers", "keys"]
 
 
 class Verifying(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):

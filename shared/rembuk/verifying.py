@@ -14,6 +14,7 @@ import msgspec
 from rembuk import nats_wire, streams
 from rembuk.against_heads import AgainstHeads
 from rembuk.against_stream import AgainstStream
+from rembuk.against_vault import AgainstVault
 from rembuk.database import connect
 from rembuk.event_log import PAGE
 from rembuk.leaves import leaf_of, leaf_within
@@ -66,10 +67,16 @@ class _Page:
 
 
 async def verify(
-    log_url: str, nats_url: str, region: str, service: str, verifiers: Sequence[Verifier]
+    log_url: str,
+    nats_url: str,
+    region: str,
+    service: str,
+    verifiers: Sequence[Verifier],
+    against_vault: AgainstVault | None = None,
 ) -> AsyncIterator[Verifying | Wrong | Skipped | Verified]:
-    """Look at all that the log holds now; `verifiers` are its keys. Nothing is changed; what is recorded meanwhile is
-    not looked at. Raises what `rembuk.database.UNREACHABLE` lists, and nats.errors.Error."""
+    """Look at all that the log holds now; `verifiers` are its keys, and the vault holds those of persons. Nothing is
+    changed; what is recorded meanwhile is not looked at. Raises what
+    `rembuk.database.UNREACHABLE` lists, Unavailable, and nats.errors.Error."""
     found = Counter[str]()
     pages, beside = await connect(log_url, "verify"), await connect(log_url, "verify heads")
     stream = RawStream()
@@ -83,6 +90,8 @@ async def verify(
             if page.rows and page.rows[-1]["position"] == head and page.rows[-1]["recorded_at"] != clock:
                 wrong.append(Wrong("log", "log.head tells another time: no event would be recorded before that", head))
             wrong += await against_stream.take(page.rows, page.headers)
+            if against_vault is not None:
+                wrong += [Wrong("keys", said, position) for position, said in await against_vault.take(page.rows)]
             for one in _told(wrong, found):
                 yield one
             yield Verifying(page.last, head)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from rembuk.provisioning import SERVICES
 from rembuk.signed_note import Signer
 from rembuk.testing.services import eventually
+from rembuk.vault import TRUSTED_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -74,6 +77,43 @@ def test_an_altered_event_is_named_and_what_to_do(region: Command) -> None:
     assert "reports log, position 7: is not what was signed" in said.stdout
     assert "docs/runbook.md" in said.stderr
     assert said.returncode == 1
+    verified(region, "reports")
+
+
+def test_a_key_that_is_missing_or_spoilt_is_named_and_is_no_erasure(region: Command) -> None:
+    url = region.note()["urls"]["reports"] + "/v1/problems"
+    report = {"area": "35.78.08.1004", "category": "theft", "title": "Motor hilang", "description": "Di depan rumah."}
+    made = httpx.post(url, json=report | {"reporter": {"name": "Siti"}}).raise_for_status().json()
+    position, one = made["position"], f"{url}/{made['id']}"
+    texts, reporter = region.ask_all(
+        "reports",
+        f"select regexp_replace(value, 'sealed:v1:([^:]*):.*', '\\1') from log.event, json_each_text(data::json) "
+        f"where position = {position} and key in ('description', 'reporter') order by key",
+    )
+    region.ask_owner("reports", "create table kept_key as select * from vault_key")
+    region.ask_owner("reports", f"delete from vault_key where person = '{texts[0]}'")
+    region.ask_owner(
+        "reports", f"update vault_key set wrapped = decode(repeat('00', 60), 'hex') where person = '{reporter[0]}'"
+    )
+    try:
+        steps = verified(region, "reports", code=1)
+        time.sleep(TRUSTED_SECONDS)  # as long as a process trusts a key that it has in mind
+        shown = httpx.get(one, params={"at_least": position}).raise_for_status().json()
+        asked = {"fields": ["description", "reporter"], "reason": "penyelidikan", "by": "officer:4711"}
+        opened = httpx.post(f"{one}/open", json=asked).raise_for_status().json()["items"]
+        wrong = region.status()["wrong"]
+    finally:
+        region.ask_owner("reports", "delete from vault_key where person in (select person from kept_key)")
+        region.ask_owner("reports", "insert into vault_key select * from kept_key")
+        region.ask_owner("reports", "drop table kept_key")
+    found = {(step["what"], step["position"], step["said"].split()[0]) for step in steps if step["kind"] == "wrong"}
+    assert found == {("keys", position, "description"), ("keys", position, "reporter")}
+    assert (shown["description"], shown["erased"]) == (None, False)
+    assert {item["field"]: (item["value"], item["erased"], item["fault"]) for item in opened} == {
+        "description": (None, False, "key-missing"),
+        "reporter": (None, False, "key-damaged"),
+    }
+    assert [said for said in wrong if "of 1 persons the key is missing, and no erasure says so" in said], wrong
     verified(region, "reports")
 
 

@@ -19,9 +19,9 @@ from rembuk.event import Metadata
 from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
 from rembuk.handling import handle
 from rembuk.persons import OPENINGS, ErasePerson, OpenSealed, erase, openings_of
-from rembuk.region_key import RegionKey, RegionKeys, Tampered, WrappedKey
+from rembuk.region_key import RegionKey, RegionKeys, SpoiltKey, Tampered, WrappedKey
 from rembuk.testing.tallies import Counted, TallyOpened, TallyRegion
-from rembuk.vault import Erased, Vault
+from rembuk.vault import Erased, KeyMissing, Vault
 
 CODEC = Codec((TallyOpened, Counted, PersonErased, SealedDataOpened))
 KEYS = RegionKeys([RegionKey(bytes(32))])
@@ -54,6 +54,10 @@ async def kept(database: asyncpg.Connection) -> set[UUID]:
     return {row["person"] for row in await database.fetch("select person from vault_key")}
 
 
+async def erased(log: EventLog, vault: Vault, person: UUID) -> None:
+    await erase(log, vault, ErasePerson("35.78", person, "request"), str(uuid4()), Metadata())
+
+
 async def noted(log: EventLog, note: str, key: WrappedKey, event_id: UUID, stream_id: UUID, version: int = 0) -> None:
     await log.append(stream_id, version, [event_id], [Counted(1, note)], keys=[key])
 
@@ -62,7 +66,7 @@ async def test_a_key_is_there_with_its_event(log: EventLog, vault: Vault) -> Non
     person, event_id = uuid4(), uuid4()
     new = vault.new_key(person)
     sealed = new.seal(event_id, "Siti Rahayu")
-    with pytest.raises(Erased):
+    with pytest.raises(KeyMissing):
         await vault.open(sealed, event_id)
     await noted(log, sealed, new.wrapped, event_id, uuid4())
     assert await vault.open(sealed, event_id) == "Siti Rahayu"
@@ -113,8 +117,8 @@ async def forgetful(region: TallyRegion) -> AsyncIterator[Vault]:
     await vault.stop()
 
 
-async def test_a_page_is_opened_with_one_question_and_in_its_order(
-    vault: Vault, forgetful: Vault, monkeypatch: pytest.MonkeyPatch
+async def test_a_page_is_opened_with_one_question_and_one_for_those_without_a_key(
+    log: EventLog, vault: Vault, forgetful: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = [uuid4() for _ in range(5)]
     persons = [uuid4(), *(uuid4(),) * 2, uuid4(), uuid4()]
@@ -122,7 +126,7 @@ async def test_a_page_is_opened_with_one_question_and_in_its_order(
         (await vault.seal(person, event, str(number)), event)
         for number, (person, event) in enumerate(zip(persons, events, strict=True))
     ]
-    await vault.erase(persons[3])
+    await erased(log, vault, persons[3])
     questions = count()
 
     def counted(pool: asyncpg.Pool) -> AbstractAsyncContextManager[asyncpg.Connection]:
@@ -133,21 +137,22 @@ async def test_a_page_is_opened_with_one_question_and_in_its_order(
     assert await forgetful.open_many(texts) == ["0", "1", "2", None, "4"]
     assert await forgetful.open_many(texts[:3]) == ["0", "1", "2"]
     assert await forgetful.open_many([]) == []
-    assert next(questions) == 1
+    assert next(questions) == 2
 
 
 async def test_what_somebody_tampered_with_takes_nothing_else_of_a_page_with_it(
-    database: asyncpg.Connection, vault: Vault, forgetful: Vault
+    log: EventLog, database: asyncpg.Connection, vault: Vault, forgetful: Vault
 ) -> None:
-    events, persons = [uuid4() for _ in range(4)], [uuid4() for _ in range(4)]
+    events, persons = [uuid4() for _ in range(5)], [uuid4() for _ in range(5)]
     texts = [(await vault.seal(*pair, "sound"), pair[1]) for pair in zip(persons, events, strict=True)]
     texts[1] = (texts[1][0], uuid4())
-    await vault.erase(persons[2])
+    await erased(log, vault, persons[2])
     await database.execute("update vault_key set wrapped = $1 where person = $2", bytes(60), persons[3])
+    await database.execute("delete from vault_key where person = $1", persons[4])
     with pytest.raises(Tampered):
         await forgetful.open_many(texts)
-    first, elsewhere, erased, spoilt_key = await forgetful.open_each(texts)
-    assert (first, type(elsewhere), erased, type(spoilt_key)) == ("sound", Tampered, None, Tampered)
+    first, elsewhere, gone, *faults = await forgetful.open_each(texts)
+    assert (first, type(elsewhere), gone, *map(type, faults)) == ("sound", Tampered, None, SpoiltKey, KeyMissing)
 
 
 async def test_a_person_is_erased_once_and_the_log_tells(log: EventLog, vault: Vault) -> None:

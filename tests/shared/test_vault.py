@@ -26,6 +26,7 @@ from rembuk.vault import (
     NotSealed,
     Vault,
     person_of,
+    stream_of,
 )
 
 KEY = secrets.token_bytes(32)
@@ -52,6 +53,7 @@ async def database(postgres_url: str) -> AsyncIterator[str]:
     url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
     connection = await asyncpg.connect(url)
     await connection.execute(SCHEMA)
+    await connection.execute("create schema log; create table log.event (stream_id uuid, type text, data json)")
     await connection.close()
     yield url
     await server.execute(f"drop database if exists {name} with (force)")
@@ -71,9 +73,19 @@ async def new_url(postgres_url: str) -> AsyncIterator[str]:
         yield url
 
 
+class Region(Vault):
+    """A vault beside a log, which tells of each erasure before the key is destroyed."""
+
+    async def erase(self, person: UUID) -> bool:
+        await self._ask(
+            "insert into log.event values ($1, 'PersonErased', $2)", stream_of(person), f'{{"person": "{person}"}}'
+        )
+        return await super().erase(person)
+
+
 @asynccontextmanager
 async def opened(url: str, *region_keys: RegionKey, **options: Any) -> AsyncIterator[Vault]:
-    vault = Vault(url, RegionKeys(region_keys or (REGION,)), "test", **options)
+    vault = Region(url, RegionKeys(region_keys or (REGION,)), "test", **options)
     await vault.start()
     try:
         yield vault

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -17,8 +17,8 @@ from rembuk.contracts.reports import Level
 from rembuk.contracts.status import Status
 from rembuk.opened_texts import OpenedTexts
 from rembuk.reference import position_of, reference_of
-from rembuk.region_key import Tampered, WrappedKey
-from rembuk.vault import Vault, is_sealed
+from rembuk.region_key import Unopened, WrappedKey
+from rembuk.vault import Erased, Vault, is_sealed, person_of
 from rembuk.web.reading import ReadModel, Timestamp, encode_cursor, position_before
 from sqlalchemy import literal_column, select
 
@@ -31,7 +31,7 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 class Problem(msgspec.Struct, frozen=True):
     """A problem as it stands. `anonymous` tells whether the reporter is known, never who; `description` is null where
-    it is not for everybody, for good where it was `erased`, and where somebody has tampered with it; where it happened
+    it is not for everybody, for good where it was `erased`, and where its key is missing or spoilt; where it happened
     is told by the area alone. `referred_from` is the region that offered it to ours, and that knows the reporter;
     `referred_to` is the one that has it, or was asked and has not answered yet."""
 
@@ -68,13 +68,13 @@ class ProblemQueries:
 
     def __init__(self, read_model: ReadModel, region: str, vault: Vault) -> None:
         self._read_model, self._region = read_model, region
-        self._texts = OpenedTexts(vault)
+        self._vault, self._texts = vault, OpenedTexts(vault)
 
     async def one(self, problem_id: UUID, at_least: int | None = None) -> Problem | None:
         """The problem, None for an unknown one; raises Behind."""
         await self._read_model.reached(at_least)
         rows = await self._read_model.rows(listing.one, problem_id)
-        return self._problem(rows[0]) if rows else None
+        return (await self._problems(rows))[0] if rows else None
 
     async def page(
         self,
@@ -100,21 +100,24 @@ class ProblemQueries:
             filters.append(position_of(named, self._region) or 0)
         rows = await self._read_model.rows(query, limit + 1, since or _FIRST, *start, *filters)
         more = encode_cursor(rows[limit - 1]["position"]) if len(rows) > limit else None
-        return ProblemPage([self._problem(row) for row in rows[:limit]], more)
+        return ProblemPage(await self._problems(rows[:limit]), more)
 
     async def _start(self, position: int) -> tuple[datetime, int]:
         """Behind what a page goes on, of which the cursor names the position."""
         rows = await self._read_model.rows(listing.reported_at, position)
         return (rows[0]["reported_at"] if rows else _FIRST), position
 
-    def _problem(self, row: Record) -> Problem:
-        """A row as everybody may see it."""
-        for_all, text = _is_for_all(row), row["description"]
-        description = None
-        if for_all:
-            description = self._opened(row, text) if is_sealed(text) else text
-        if isinstance(description, Tampered):
-            _log.error("a description does not authenticate", position=row["position"], why=str(description))
+    async def _problems(self, rows: Sequence[Record]) -> list[Problem]:
+        """Rows as everybody may see them; where one has no key, the log is asked whether somebody erased it."""
+        texts = {row["id"]: self._description(row) for row in rows if _is_for_all(row)}
+        if keyless := {row["id"]: person_of(row["description"]) for row in rows if texts.get(row["id"], "") is None}:
+            why = await self._vault.why_gone([*keyless.values()])
+            texts |= {problem: why[person] for problem, person in keyless.items()}
+        return [self._problem(row, texts.get(row["id"])) for row in rows]
+
+    def _problem(self, row: Record, description: str | Erased | Unopened | None) -> Problem:
+        if isinstance(description, Unopened):
+            _log.error("a description cannot be opened", position=row["position"], why=str(description))
         return Problem(
             id=row["id"],
             reference=reference_of(self._region, row["position"]),
@@ -122,8 +125,8 @@ class ProblemQueries:
             area=row["area"],
             category=row["category"],
             title=row["title"],
-            description=None if isinstance(description, Tampered) else description,
-            erased=row["erased"] or (description is None and for_all),
+            description=description if isinstance(description, str) else None,
+            erased=row["erased"] or isinstance(description, Erased),
             disclosure=row["disclosure"],
             status=row["status"],
             priority=row["priority"],
@@ -137,7 +140,11 @@ class ProblemQueries:
             changed_at=row["changed_at"],
         )
 
-    def _opened(self, row: Record, text: str) -> str | Tampered | None:
+    def _description(self, row: Record) -> str | Unopened | None:
+        """The text of a row, None where no key of it is there."""
+        text: str = row["description"]
+        if not is_sealed(text):
+            return text
         key = None
         if row["wrapped"] is not None:
             key = WrappedKey(row["texts_of"], row["wrapped"], row["key_id"])

@@ -21,6 +21,7 @@ from rembuk.event_log import VersionConflict
 from rembuk.handling import Contended, KeyReused, VersionMismatch
 from rembuk.proofs import NotYet
 from rembuk.read_engine import is_unreachable
+from rembuk.region_key import Unopened
 from rembuk.signing import PAUSE_S
 from rembuk.state_file import Damaged
 from rembuk.wording import RULES
@@ -153,6 +154,13 @@ def _too_large(_: Request[Any, Any, Any], error: EventTooLarge) -> Response[Any]
     return response(413, "body-too-large", str(error), _TOO_LARGE)
 
 
+def _unopened(_: Request[Any, Any, Any], error: Unopened) -> Response[Any]:
+    """A person's key that is not as it was recorded: the operator has to mend it."""
+    _log.error("what is sealed cannot be opened", why=str(error))
+    headers = {"Retry-After": str(RETRY_AFTER_S)}
+    return response(503, error.fault, "what is sealed cannot be opened", headers=headers)
+
+
 _LATER: dict[type[Exception], str] = {Behind: "read-model-behind", Contended: "contended"}
 
 
@@ -193,6 +201,7 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     NotYet: _not_yet,
     EventTooLarge: _too_large,
     Unavailable: _unavailable,
+    Unopened: _unopened,
     Damaged: _damaged,
     Behind: _unavailable,
     Contended: _unavailable,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
+import structlog
 from litestar import Response, post
 from msgspec import Meta
 
@@ -18,7 +19,8 @@ from rembuk.event import Event, Recorded
 from rembuk.event_log import EventLog
 from rembuk.handling import KeyReused, handle
 from rembuk.persons import OPENINGS, ErasePerson, OpenSealed, erase, openings_of
-from rembuk.sealing import SealedField, opened, sealable, sealed_in
+from rembuk.region_key import Fault, Unopened
+from rembuk.sealing import SealedField, opened_each, sealable, sealed_in
 from rembuk.vault import Vault
 from rembuk.web.commands import Json
 from rembuk.web.problem_details import documented
@@ -30,6 +32,8 @@ ROLE_AND_ID = pattern(
 )
 FieldName = Annotated[str, Meta(max_length=40)]
 ERRORS = documented(400, 404, 409, 413, 415, 422, 503)
+
+_log = structlog.get_logger(__name__)
 
 Reader = Callable[[str], Any]
 """What is shown of an opened text."""
@@ -53,13 +57,15 @@ class Erasing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """One field of one event; its value is null where it was erased."""
+    """One field of one event; its value is null where it was `erased`, as the log says, and where it cannot be opened
+    though nobody erased it: `fault` says why."""
 
     event_id: UUID
     type: str
     field: str
     value: Any
     erased: bool
+    fault: Fault | None = None
 
 
 class ShownFields(msgspec.Struct, frozen=True):
@@ -97,10 +103,7 @@ async def show(
         if (recorded.by, recorded.reason) != (data.by, data.reason):
             raise KeyReused("this idempotency key was used before with another content")
         fields = [field for field in fields if Opened(field.fact.id, field.name) in recorded.opened]
-    items = [
-        Shown(field.fact.id, type_of(field.fact.event), field.name, _read(field, text, readers), text is None)
-        for field, text in zip(fields, await opened(vault, fields), strict=True)
-    ]
+    items = [_shown(field, text, readers) for field, text in zip(fields, await opened_each(vault, fields), strict=True)]
     return Response(ShownFields(outcome.position, items), headers={"Cache-Control": "no-store"})
 
 
@@ -165,5 +168,9 @@ def _named(history: Sequence[Recorded[Any]], names: Sequence[str]) -> list[Seale
     return [field for field in sealed_in(history) if not names or field.name in names]
 
 
-def _read(field: SealedField, text: str | None, readers: Mapping[str, Reader]) -> Any:
-    return None if text is None else readers.get(field.name, str)(text)
+def _shown(field: SealedField, text: str | Unopened | None, readers: Mapping[str, Reader]) -> Shown:
+    about = field.fact.id, type_of(field.fact.event), field.name
+    if isinstance(text, Unopened):
+        _log.error("what is sealed cannot be opened", position=field.fact.position, field=field.name, why=str(text))
+        return Shown(*about, None, erased=False, fault=text.fault)
+    return Shown(*about, None if text is None else readers.get(field.name, str)(text), erased=text is None)
