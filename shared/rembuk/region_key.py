@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
@@ -56,13 +57,14 @@ class WrappedKey(NamedTuple):
 class RegionKey:
     """One key of 32 bytes; shows only its `key_id`, the first 8 hex of its SHA-256."""
 
-    __slots__ = ("_cipher", "key_id")
+    __slots__ = ("_cipher", "_marking", "key_id")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY:
             raise BadKey(f"a region key has {KEY} bytes, not {len(key)}")
         self.key_id = sha256(key).hexdigest()[:8]
         self._cipher = AESGCM(key)
+        self._marking = hmac.digest(key, b"rembuk mark", "sha256")
 
     def __repr__(self) -> str:
         return f"RegionKey(key_id={self.key_id!r})"
@@ -70,6 +72,10 @@ class RegionKey:
     def wrap(self, person: UUID, key: bytes) -> bytes:
         nonce = randomness.take(_NONCE)
         return nonce + self._cipher.encrypt(nonce, key, person.bytes + b"vault-key")
+
+    def mark(self, text: str) -> bytes:
+        """16 bytes, equal for equal texts, by which nobody without the key can tell or guess the text."""
+        return hmac.digest(self._marking, text.encode(), "sha256")[:16]
 
     def unwrap(self, person: UUID, wrapped: bytes) -> bytes:
         """Raises SpoiltKey."""

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 from notifications.contacts import deliverable
-from rembuk.testing.receivers import Mailbox, Posted, Sink, only, sink, smtp
+from rembuk.testing.receivers import Mailbox, Posted, Sink, only, silent, sink, smtp
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 from standardwebhooks import Webhook
 
-__all__ = ["sink", "smtp"]
+__all__ = ["silent", "sink", "smtp"]
 
 AREA = "35.78.08.1004"
 
@@ -103,6 +103,7 @@ def start_house(
             "REMBUK_WEBHOOK_PRIVATE": "allow",
             "REMBUK_DELIVERY_ATTEMPTS": "4",
             "REMBUK_DELIVERY_BACKOFF_S": "0.05",
+            "REMBUK_CODE_PAUSE_S": "3600",
             **extra,
         }
         return House(start_region(*(services or ("reports", "notifications")), extra=told), mailbox, sink)

@@ -147,7 +147,7 @@ def test_a_worker_killed_while_it_sends_loses_nothing_and_repeats_only_under_the
         house.confirmed(f"{house.sink.url}{path}")
     house.sink.hold = Event()
     alert = house.alert_about(house.report())
-    eventually(lambda: _is(sum(len(house.sink.at(path)) for path in paths), 20))  # all it may send at a time
+    eventually(lambda: _is(sum(len(house.sink.at(path)) for path in paths), 4))  # all it may send to one host at a time
     house.region.kill("notifications", "worker")
     house.sink.hold.set()
     house.sink.hold = None

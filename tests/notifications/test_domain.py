@@ -16,7 +16,7 @@ from notifications.commands import (
     RequestSubscription,
     StopSubscription,
 )
-from notifications.delivery import LONGEST_PAUSE_S, Patience
+from notifications.delivery.patience import LONGEST_PAUSE_S, Patience
 from notifications.domain import (
     ALERT,
     DELIVERY,

@@ -163,8 +163,9 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
         opt={"any_body": True},
     )
     async def stop_by_mail(request: Json, id: UUID) -> str:
-        """One click in a mail program (RFC 8058) or on the page."""
-        await stop(request, id)
+        """One click in a mail program (RFC 8058) or on the page: ends whatever would send the same there."""
+        for same in (*await queries.telling_the_same(id), id):
+            await stop(request, same)
         return STOPPED_PAGE
 
     @get("/v1/subscriptions/{id:uuid}", summary="One subscription", responses=documented(400, 404, 422, 503))

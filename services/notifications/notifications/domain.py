@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import assert_never
 from uuid import UUID
@@ -277,6 +278,11 @@ DELIVERY: Decider[DeliveryCommand, Delivery, DeliveryEvent] = Decider(
 def reaches(categories: tuple[str, ...], category: str) -> bool:
     """Whether an alert of `category` ("": of none, for everybody) is for a subscription to these (none: all)."""
     return not category or not categories or category in categories
+
+
+def one_of_each_contact(subscriptions: Iterable[tuple[UUID, bytes]]) -> tuple[UUID, ...]:
+    """The first subscription of each contact, by its mark; a contact that has none yet is one of its own."""
+    return tuple({mark or id: id for id, mark in reversed(list(subscriptions))}.values())[::-1]
 
 
 def delivery_id(alert_id: UUID | None, subscription_id: UUID) -> UUID:

@@ -30,6 +30,7 @@ from rembuk.contracts.notifications import (
 from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpened
 from rembuk.event import Recorded
 from rembuk.persons import project_privacy
+from rembuk.side_model import KEPT
 
 from notifications.domain import RECIPIENTS, delivery_id
 from notifications.tables import alert, subscription
@@ -37,34 +38,41 @@ from notifications.tables import alert, subscription
 NAME = "projection"
 Ours = SubscriptionEvent | AlertEvent | DeliveryEvent | PrivacyEvent
 
-ADD_SUBSCRIPTION = insert_into(subscription, *subscription.columns.keys())
+ADD_SUBSCRIPTION = insert_into(subscription, *(column.name for column in subscription.columns if column.info != KEPT))
 REFUSED = update(subscription, "version", "changed_at")
 CONFIRMED = update(subscription, "version", "status", "confirmed_at", "changed_at")
-STOPPED = update(subscription, "version", "status", "changed_at")
+STOPPED = update(subscription, "version", "status", "contact", "changed_at")
 ADD_ALERT = insert_into(alert, *alert.columns.keys())
 RECIPIENTS_ADDED = update(alert, "version", "recipients")
+_LANE = "coalesce(channel, '') || case when new.alert_id is null then ' code' else ' alert' end"
 QUEUE = Statement(
     "queue_deliveries",
-    """insert into delivery
-           (id, alert_id, subscription_id, number, state, attempts, reason, queued_at, changed_at, due_at)
-       select (one->>0)::uuid, new.alert_id, (one->>1)::uuid, new.above + n, 'queued', 0, '', at, at, at
-       from unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::json[]) as new (alert_id, above, at, deliveries),
-            json_array_elements(new.deliveries) with ordinality as each (one, n)
-       on conflict (id) do update set number = excluded.number, queued_at = excluded.queued_at""",
+    f"""insert into delivery
+           (id, alert_id, subscription_id, lane, rank, number, state, attempts, reason, queued_at, changed_at, due_at)
+       select (one->>0)::uuid, new.alert_id, (one->>1)::uuid, {_LANE},
+              coalesce(array_position(array['minor', 'moderate', 'severe', 'extreme'], severity) - 1, 0),
+              new.above + n, 'queued', 0, '', at, at, at
+       from unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::json[]) as new (alert_id, above, at, deliveries)
+            cross join json_array_elements(new.deliveries) with ordinality as each (one, n)
+            left join alert on alert.id = new.alert_id left join subscription on subscription.id = (one->>1)::uuid
+       on conflict (id) do update set number = excluded.number, queued_at = excluded.queued_at,
+                                      lane = excluded.lane, rank = excluded.rank""",  # noqa: S608 - our own words
     ("alert_id", "above", "queued_at", "deliveries"),
 )
-"""`deliveries` is a JSON list of [delivery id, subscription id]: thousands of rows by one change."""
+"""`deliveries` is a JSON list of [delivery id, subscription id]: thousands of rows by one change. Its alert and its
+subscription are there: they are written by the first change of theirs, and this is never a first one."""
 SETTLE = Statement(
     "settle_deliveries",
-    """insert into delivery
-           (id, alert_id, subscription_id, number, state, attempts, reason, queued_at, changed_at, due_at)
-       select id, alert_id, subscription_id, 0, state, attempts, reason, at, at, at
+    f"""insert into delivery
+           (id, alert_id, subscription_id, lane, number, state, attempts, reason, queued_at, changed_at, due_at)
+       select new.id, alert_id, subscription_id, {_LANE}, 0, state, attempts, reason, at, at, at
        from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::timestamptz[])
             as new (id, alert_id, subscription_id, state, attempts, reason, at)
+            left join subscription on subscription.id = subscription_id
        on conflict (id) do update
        set state = excluded.state, attempts = excluded.attempts, reason = excluded.reason,
            changed_at = excluded.changed_at
-       where delivery.state in ('queued', 'failed')""",
+       where delivery.state in ('queued', 'failed')""",  # noqa: S608 - our own words
     ("id", "alert_id", "subscription_id", "state", "attempts", "reason", "at"),
 )
 
@@ -93,7 +101,7 @@ def project(fact: Recorded[Ours]) -> Sequence[Change]:
         case SubscriptionConfirmed():
             return (change(CONFIRMED, **row, status="confirmed", confirmed_at=fact.recorded_at),)
         case SubscriptionStopped():
-            return (change(STOPPED, **row, status="stopped"),)
+            return (change(STOPPED, **row, status="stopped", contact=b""),)
         case AlertRaised() as event:
             return (
                 change(

@@ -18,7 +18,7 @@ from rembuk.web.metrics import Gauge, Outcomes
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import Row, func, literal, or_, select
 
-from notifications.domain import area_and_above, delivery_id
+from notifications.domain import area_and_above, delivery_id, one_of_each_contact
 from notifications.tables import alert, delivery, subscription
 
 DeliveryState = Literal["queued", "failed", "sent", "given_up"]
@@ -119,8 +119,9 @@ class NotificationQueries:
     async def subscription(self, subscription_id: UUID, at_least: int | None = None) -> Subscription | None:
         """The subscription, None for an unknown one; raises Behind."""
         code = delivery_id(None, subscription_id)
+        shown = [column for column in subscription.columns if column.name != "contact"]
         query = (
-            select(subscription, delivery.c.state.label("code_delivery"), delivery.c.reason.label("code_failure"))
+            select(*shown, delivery.c.state.label("code_delivery"), delivery.c.reason.label("code_failure"))
             .join(delivery, delivery.c.id == code)
             .where(subscription.c.id == subscription_id)
         )
@@ -128,14 +129,25 @@ class NotificationQueries:
         return None if row is None else Subscription(**row._mapping)
 
     async def recipients(self, area: str, category: str) -> tuple[UUID, ...]:
-        """The confirmed subscriptions that an alert of now goes to."""
-        query = select(subscription.c.id).where(
+        """The confirmed subscriptions that an alert of now goes to: one of each contact, that of the smallest area."""
+        query = select(subscription.c.id, subscription.c.contact).where(
             subscription.c.status == "confirmed", subscription.c.area.in_(area_and_above(area))
         )
         if category:
             categories = subscription.c.categories
             query = query.where(or_(func.jsonb_array_length(categories) == 0, categories.has_key(category)))
-        return tuple(row.id for row in await self._read_model.all(query.order_by(subscription.c.id)))
+        by_size = func.length(subscription.c.area).desc()
+        rows = await self._read_model.all(query.order_by(by_size, subscription.c.id))
+        return one_of_each_contact((row.id, row.contact) for row in rows)
+
+    async def telling_the_same(self, subscription_id: UUID) -> tuple[UUID, ...]:
+        """The subscriptions of the same contact for the same area and those above it, which tell whatever it tells."""
+        this = subscription.alias("this")
+        above = subscription.c.area == func.left(this.c.area, func.length(subscription.c.area))
+        query = select(subscription.c.id).where(
+            this.c.id == subscription_id, this.c.contact != b"", subscription.c.contact == this.c.contact, above
+        )
+        return tuple(row.id for row in await self._read_model.all(query))
 
     async def alert(self, alert_id: UUID, at_least: int | None = None) -> Alert | None:
         """The alert, None for an unknown one; raises Behind."""

@@ -21,14 +21,14 @@ from rembuk.reactions import React, Wish
 
 from notifications import phrases, projection
 from notifications.commands import RaiseAlert
-from notifications.domain import ALERT, area_and_above, reaches
+from notifications.domain import ALERT, area_and_above, one_of_each_contact, reaches
 
 NAME = "alerts"
 
 _PATIENCE_S = 5.0
 _BEHIND = """select (select position from log.head) as head,
              (select position from checkpoint where follower = $1 and stream = $2) as projected"""
-_SUBSCRIBERS = """select id, area, categories, confirmed_at from subscription
+_SUBSCRIBERS = """select id, area, categories, contact, confirmed_at from subscription
                   where status = 'confirmed' and area = any($1) order by id"""
 _codes = msgspec.json.Decoder(tuple[str, ...]).decode
 
@@ -38,6 +38,7 @@ class Subscriber(NamedTuple):
 
     id: UUID
     categories: tuple[str, ...]
+    contact: bytes
     confirmed_at: datetime
 
 
@@ -53,7 +54,7 @@ def alerts(ours: str) -> React:
         await _caught_up(connection, ours)
         subscribers: dict[str, list[Subscriber]] = {}
         for row in await connection.fetch(_SUBSCRIBERS, list(wanted)):
-            subscriber = Subscriber(row["id"], _codes(row["categories"]), row["confirmed_at"])
+            subscriber = Subscriber(row["id"], _codes(row["categories"]), row["contact"], row["confirmed_at"])
             subscribers.setdefault(row["area"], []).append(subscriber)
         if not subscribers:
             return [[] for _ in facts]
@@ -113,12 +114,12 @@ def draft(fact: Recorded[Any]) -> RaiseAlert | None:
 
 
 def _wishes(fact: Recorded[Any], subscribers: dict[str, list[Subscriber]]) -> list[Wish]:
-    near = [subscriber for code in area_and_above(fact.area) for subscriber in subscribers.get(code, ())]
+    near = [subscriber for code in reversed(area_and_above(fact.area)) for subscriber in subscribers.get(code, ())]
     alert = draft(fact) if near else None
     if alert is None:
         return []
-    recipients = tuple(
-        subscriber.id
+    recipients = one_of_each_contact(
+        (subscriber.id, subscriber.contact)
         for subscriber in near
         if subscriber.confirmed_at <= fact.recorded_at and reaches(subscriber.categories, alert.category)
     )

@@ -3,7 +3,20 @@ them. What the log says is authoritative: the sender asks it before each message
 
 from rembuk.persons import erased_table
 from rembuk.side_model import KEPT
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -21,7 +34,10 @@ subscription = Table(
     Column("requested_at", DateTime(timezone=True), nullable=False),
     Column("confirmed_at", DateTime(timezone=True)),
     Column("changed_at", DateTime(timezone=True), nullable=False),
+    # the sender's: the vault's mark of where it leads, '' until something was sent there and when it is stopped
+    Column("contact", LargeBinary, nullable=False, server_default="", info=KEPT),
     Index("subscription_area", "area", postgresql_where=text("status = 'confirmed'")),
+    Index("subscription_contact", "contact", postgresql_where=text("contact <> ''")),
 )
 
 alert = Table(
@@ -42,6 +58,7 @@ alert = Table(
     Column("source_type", Text, nullable=False),
     Column("recipients", Integer, nullable=False),
     Column("raised_at", DateTime(timezone=True), nullable=False),
+    Index("alert_about", "about", postgresql_where=text("about is not null")),
     Index("alert_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
 )
 
@@ -51,6 +68,8 @@ delivery = Table(
     Column("id", Uuid, primary_key=True),
     Column("alert_id", Uuid),  # none: it delivers the code that confirms the subscription
     Column("subscription_id", Uuid, nullable=False),
+    Column("lane", Text, nullable=False, server_default=""),  # the channel, and whether it is an alert or a code
+    Column("rank", SmallInteger, nullable=False, server_default="0"),  # by severity: within a lane the highest first
     Column("number", Integer, nullable=False),  # among the deliveries of its alert, from 1
     Column("state", Text, nullable=False),  # queued, failed (to be tried again), sent, given_up
     Column("attempts", Integer, nullable=False),
@@ -58,7 +77,7 @@ delivery = Table(
     Column("queued_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("due_at", DateTime(timezone=True), nullable=False, info=KEPT),  # the sender's: when it may be taken (again)
-    Index("delivery_due", "due_at", postgresql_where=text("state in ('queued', 'failed')")),
+    Index("delivery_due", "lane", "rank", "due_at", postgresql_where=text("state in ('queued', 'failed')")),
     Index("delivery_of_alert", "alert_id", "number"),
 )
 

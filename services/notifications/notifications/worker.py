@@ -16,7 +16,8 @@ from rembuk.worker import Handler, Worker
 from notifications import projection, reactions
 from notifications.channels.email import EmailChannel
 from notifications.channels.webhook import WebhookChannel
-from notifications.delivery import Patience, Sender
+from notifications.delivery.patience import Patience
+from notifications.delivery.sender import Sender
 
 
 def build(settings: Settings) -> Worker:

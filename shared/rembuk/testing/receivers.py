@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import json
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -147,3 +148,10 @@ def sink() -> Iterator[Sink]:
     Thread(target=server.serve_forever, daemon=True).start()
     yield receiver
     server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def silent() -> Iterator[str]:
+    """The URL of a socket that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"

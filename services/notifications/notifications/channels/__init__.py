@@ -39,9 +39,17 @@ class Undelivered(Exception):
         self.gone, self.bounced, self.pause = gone, bounced, pause
 
 
+class Busy(Exception):
+    """There is no place for it now: to be sent `pause` seconds later, and no attempt was made."""
+
+    def __init__(self, pause: float) -> None:
+        super().__init__(f"no place for {pause:.1f} s")
+        self.pause = pause
+
+
 class Channel(Protocol):
     """One way to reach subscribers."""
 
     async def send(self, contact: Contact, message: Message) -> None:
-        """Hand the message over; raises Undelivered."""
+        """Hand the message over; raises Undelivered, Busy."""
         ...

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import msgspec
 import structlog
 from rembuk.posting import NotPosted, Poster
 
 from notifications.channels import Message, Undelivered
+from notifications.channels.places import Places
 from notifications.commands import Contact
 
 TRY_AGAIN = (408, 425, 429)
@@ -22,15 +25,20 @@ class WebhookChannel:
 
     def __init__(self, *, private: bool = False) -> None:
         self._poster = Poster(private=private)
+        self._places = Places()
 
     async def stop(self) -> None:
         await self._poster.stop()
 
     async def send(self, contact: Contact, message: Message) -> None:
-        """Raises Undelivered; finally so for a refusal by the receiver."""
+        """Raises Undelivered, finally so for a refusal by the receiver; Busy while too much is on its way there."""
         body = msgspec.json.encode({"type": message.type, "timestamp": message.at, "data": message.data})
+        url = urlsplit(contact.to)
         try:
-            answer = await self._poster.post(contact.to, contact.secret, str(message.id), "application/json", body)
+            with self._places.of_host(url.hostname or "", url.port or url.scheme):
+                answer = await self._poster.post(
+                    contact.to, contact.secret, str(message.id), "application/json", body, self._places.of_address
+                )
         except NotPosted as error:
             _log.info("webhook is not reached", delivery=str(message.id), why=error.detail)
             raise Undelivered(error.reason, final=error.final) from error

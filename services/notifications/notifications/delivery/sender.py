@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -28,11 +27,10 @@ from rembuk.event import Metadata, Recorded
 from rembuk.event_log import EventLog
 from rembuk.handling import handle
 from rembuk.region_key import Tampered, WrongRegionKey
-from rembuk.settings import MissingSetting
 from rembuk.vault import Erased, NotSealed, Vault
 
 from notifications import phrases
-from notifications.channels import Channel, Message, Undelivered
+from notifications.channels import Busy, Channel, Message, Undelivered
 from notifications.commands import (
     Contact,
     DeliveryCommand,
@@ -42,59 +40,22 @@ from notifications.commands import (
     Parcel,
     StopSubscription,
 )
+from notifications.contacts import BadContact, same
+from notifications.delivery.ledger import LANES, Ledger
+from notifications.delivery.patience import Patience
 from notifications.domain import DELIVERY, SUBSCRIPTION, Confirmed, Requested, Settled
 
-AT_ONCE = 20
-"""Messages on their way at a time."""
 SEND_S = 15.0
 """How long one attempt may take, all in all."""
 FINISH_S = 8.0
 """How long a stopping sender lets messages on their way arrive: less than what `rembuk.cancelling` allows."""
-LEASE = timedelta(seconds=60)
-"""How long what one sender took is left to it by the others; it knows itself what it has not done with."""
+FORGET_S = 3600.0
+"""How often what is remembered of contacts for no use any more is deleted."""
 POLL_S = 5.0
 """How often the ledger is looked at without a word from it: for what a crashed sender left behind."""
-LONGEST_PAUSE_S = 3600.0
-
-_TAKE = """
-with due as materialized (
-    select id from delivery where state in ('queued', 'failed') and due_at <= now() and id <> all($3)
-    order by due_at limit $1 for update skip locked),
-taken as (
-    update delivery set due_at = now() + $2 from due where delivery.id = due.id
-    returning delivery.id, alert_id, subscription_id, queued_at)
-select taken.*, alert.area, category, headline, text, severity, urgency, certainty, about, source_type,
-       coalesce(began.metadata->>'correlation_id', '') as correlation_id,
-       coalesce(began.metadata->>'traceparent', '') as traceparent
-from taken left join alert on alert.id = taken.alert_id
-     left join log.event as began on began.stream_id = coalesce(alert_id, subscription_id) and began.version = 1"""
-_POSTPONE = "update delivery set due_at = now() + $2 where id = $1"
-
 _log = structlog.get_logger(__name__)
 _contact = msgspec.json.Decoder(Contact).decode
 _bilingual = msgspec.json.Decoder(Bilingual).decode
-
-
-class Patience(msgspec.Struct, frozen=True):
-    """How often a failing channel is tried, and how long the first pause is; each further one is four times that."""
-
-    attempts: int
-    backoff_s: float
-
-    @classmethod
-    def load(cls, environment: Mapping[str, str]) -> Patience:
-        """Read REMBUK_DELIVERY_ATTEMPTS and REMBUK_DELIVERY_BACKOFF_S. Raises MissingSetting for what is no number."""
-        try:
-            return cls(
-                int(environment.get("REMBUK_DELIVERY_ATTEMPTS", "8")),
-                float(environment.get("REMBUK_DELIVERY_BACKOFF_S", "1")),
-            )
-        except ValueError as error:
-            raise MissingSetting(f"REMBUK_DELIVERY_ATTEMPTS and REMBUK_DELIVERY_BACKOFF_S: {error}") from error
-
-    def pause(self, attempt: int) -> float:
-        """Seconds until the attempt after the n-th: 1, 4, 16 ... up to an hour, so that eight span one and a half."""
-        return min(self.backoff_s * 4.0 ** min(attempt - 1, 20), LONGEST_PAUSE_S)
 
 
 class Sender:
@@ -111,17 +72,25 @@ class Sender:
         stop_url: str,
     ) -> None:
         self._log, self._vault = log, vault
+        self._ledger = Ledger(database_url, "notifications ledger")
         self._channels, self._patience, self._stop_url = channels, patience, stop_url
         self._news = asyncio.Event()
         self._connection = KeptConnection(database_url, "notifications sender", self._listen)
-        self._sending: dict[UUID, asyncio.Task[float | None]] = {}
+        self._sending: dict[str, dict[UUID, asyncio.Task[float | None]]] = {lane: {} for lane in LANES}
+        self._empty: set[str] = set()
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is finished and recorded."""
+        await self._ledger.start()
+        forget_at = 0.0
         try:
             while True:
                 try:
-                    await self._round(await self._connection.get())
+                    await self._connection.get()
+                    if time.monotonic() >= forget_at:
+                        await self._ledger.forget()
+                        forget_at = time.monotonic() + FORGET_S
+                    await self._round()
                 except UNREACHABLE as error:
                     _log.warning("sender waits for its ledger", error=repr(error))
                     self._connection.drop()
@@ -129,36 +98,51 @@ class Sender:
         finally:
             await self._finish()
             self._connection.drop()
+            await self._ledger.stop()
 
     async def _finish(self) -> None:
         """Let what is on its way arrive and be recorded, however often we are cancelled meanwhile; then no longer."""
         deadline = time.monotonic() + FINISH_S
-        while self._sending and (left := deadline - time.monotonic()) > 0:
+        sending = [task for lane in self._sending.values() for task in lane.values()]
+        while sending and (left := deadline - time.monotonic()) > 0:
             with suppress(asyncio.CancelledError):
-                await asyncio.wait(self._sending.values(), timeout=left)
+                await asyncio.wait(sending, timeout=left)
                 break
-        for task in self._sending.values():
+        for task in sending:
             task.cancel()
 
     async def _listen(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.add_listener("delivery_queued", lambda *_: self._news.set())
 
-    async def _round(self, connection: asyncpg.Connection[Any]) -> None:
-        """Take what there is room for, then wait until something ends or comes."""
-        self._news.clear()
-        if room := AT_ONCE - len(self._sending):
-            for row in await connection.fetch(_TAKE, room, LEASE, list(self._sending)):
-                self._sending[row["id"]] = asyncio.create_task(self._try(row), name=f"delivery {row['id']}")
+    async def _round(self) -> None:
+        """Take what each lane has room for, then wait until something ends or comes."""
+        if self._news.is_set():
+            self._empty.clear()
+            self._news.clear()
+        for lane, places in LANES.items():
+            await self._fill(lane, places - len(self._sending[lane]))
         news = asyncio.create_task(self._news.wait())
-        waiting: set[asyncio.Task[Any]] = {*self._sending.values(), news}
-        if len(self._sending) == AT_ONCE:
-            waiting.discard(news)
-        await asyncio.wait(waiting, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
+        sending = {task for lane in self._sending.values() for task in lane.values()}
+        done, _ = await asyncio.wait({*sending, news}, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
         news.cancel()
-        for delivery_id in [delivery_id for delivery_id, task in self._sending.items() if task.done()]:
-            if (pause := self._sending.pop(delivery_id).result()) is not None:
-                await connection.execute(_POSTPONE, delivery_id, timedelta(seconds=pause))
-                asyncio.get_running_loop().call_later(pause + 0.01, self._news.set)
+        if not done:
+            self._empty.clear()
+        for tasks in self._sending.values():
+            for delivery_id in [delivery_id for delivery_id, task in tasks.items() if task.done()]:
+                if (pause := tasks.pop(delivery_id).result()) is not None:
+                    await self._ledger.postpone(delivery_id, pause)
+                    asyncio.get_running_loop().call_later(pause + 0.01, self._news.set)
+
+    async def _fill(self, lane: str, room: int) -> None:
+        """Take so many of a lane as are due, unless it had none and nothing has come since."""
+        if room <= 0 or lane in self._empty:
+            return
+        sending = self._sending[lane]
+        rows = await self._ledger.take(lane, room, list(sending))
+        if len(rows) < room:
+            self._empty.add(lane)
+        for row in rows:
+            sending[row["id"]] = asyncio.create_task(self._try(row), name=f"delivery {row['id']}")
 
     async def _try(self, row: asyncpg.Record) -> float | None:
         """`_deliver`; where it fails its lease runs out, then it is tried again."""
@@ -166,6 +150,8 @@ class Sender:
         try:
             with tracing.under(row["traceparent"], "deliver", "CONSUMER") as span:
                 return await self._deliver(row, span)
+        except Busy as busy:
+            return busy.pause
         except Exception as error:
             say = _log.warning if is_unreachable(error) else _log.critical
             say("delivery fails", delivery=str(row["id"]), exc_info=error)
@@ -184,29 +170,37 @@ class Sender:
         wanted = Confirmed if row["alert_id"] else Requested
         command: DeliveryCommand
         subscribed = SUBSCRIPTION.fold(one.event for one in subscription)
+        pause = 0.0
         if not isinstance(subscribed, wanted):
             command = GiveUp(parcel, state.attempts, "no longer wanted")
+        elif row["bounced"] and row["alert_id"]:
+            command = GiveUp(parcel, state.attempts, "suspended: an earlier message was refused for good")
         else:
-            command = await self._attempt(row, requested, parcel, state.attempts + 1)
+            command, pause = await self._attempt(row, requested, parcel, state.attempts + 1)
         span.tell(area=area, channel=requested.event.channel, outcome=type(command).__name__)
         await self._record(row, command, state.attempts + 1, span.traceparent, new=not history)
         if isinstance(command, MarkFailed):
             span.fail("Undelivered")
-            return self._patience.pause(command.attempt)
+            return max(self._patience.pause(command.attempt), pause)
         return None
 
     async def _attempt(
         self, row: asyncpg.Record, requested: Recorded[SubscriptionRequested], parcel: Parcel, attempt: int
-    ) -> DeliveryCommand:
-        """Open the contact and send; what came of it."""
+    ) -> tuple[DeliveryCommand, float]:
+        """Open the contact and send; what came of it, and for how many seconds the receiver wants to be left alone.
+        Raises Busy where it is not to be sent yet."""
+        channel, mark = requested.event.channel, b""
         try:
             contact = _contact(await self._vault.open(requested.event.contact, requested.id))
+            with suppress(BadContact):  # taken when less was checked; its channel says so
+                mark = self._vault.mark(f"{channel} {same(channel, contact.to)}")
+            await self._admit(row, mark, code_for=str(row["id"]))
             message = self._message(row, requested, contact)
             async with asyncio.timeout(SEND_S):
-                await _send(self._channels[requested.event.channel], contact, message)
+                await _send(self._channels[channel], contact, message)
         except Erased:
             await self._stop(parcel.subscription_id, row["id"])
-            return GiveUp(parcel, attempt, "the contact was erased")
+            return GiveUp(parcel, attempt, "the contact was erased"), 0
         except (Tampered, NotSealed, WrongRegionKey) as error:
             failure = Undelivered(f"the contact cannot be opened: {type(error).__name__}")
         except TimeoutError:
@@ -214,12 +208,25 @@ class Sender:
         except Undelivered as undelivered:
             failure = undelivered
         else:
-            return MarkSent(parcel, attempt)
+            if row["bounced"] or row["alert_id"] is None:  # of a new subscription the ledger did not know its contact
+                await self._ledger.reached(mark)
+            return MarkSent(parcel, attempt), 0
         if failure.gone:
             await self._stop(parcel.subscription_id, row["id"])
+        if failure.bounced:
+            await self._ledger.bounced(mark)
         if failure.final or attempt >= self._patience.attempts:
-            return GiveUp(parcel, attempt, failure.reason)
-        return MarkFailed(parcel, attempt, failure.reason)
+            return GiveUp(parcel, attempt, failure.reason), 0
+        return MarkFailed(parcel, attempt, failure.reason), failure.pause
+
+    async def _admit(self, row: asyncpg.Record, mark: bytes, code_for: str) -> None:
+        """Remember where it goes; a code waits until its contact may be sent another. Raises Busy."""
+        if mark and mark != row["mark"]:
+            await self._ledger.mark(row["subscription_id"], mark)
+        if mark and row["alert_id"] is None:
+            pause = await self._ledger.code_pause(mark, code_for, self._patience.code_pause_s)
+            if pause:
+                raise Busy(pause)
 
     def _message(self, row: asyncpg.Record, requested: Recorded[SubscriptionRequested], contact: Contact) -> Message:
         """What the subscriber reads, and what his programs do."""
@@ -276,10 +283,11 @@ class Sender:
 
 
 async def _send(channel: Channel, contact: Contact, message: Message) -> None:
-    """Raises Undelivered, TimeoutError. What else goes wrong is logged without its message: it may name the contact."""
+    """Raises Undelivered, Busy, TimeoutError. What else goes wrong is logged without its message, which may name the
+    contact."""
     try:
         await channel.send(contact, message)
-    except (Undelivered, TimeoutError):
+    except (Undelivered, Busy, TimeoutError):
         raise
     except Exception as error:
         kind = type(error).__name__

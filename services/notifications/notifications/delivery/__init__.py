@@ -1,0 +1,1 @@
+"""What is due leaves: by lane and severity, at a pace that each contact bears, and until it is settled."""

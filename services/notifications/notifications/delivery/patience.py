@@ -1,0 +1,43 @@
+"""How often a failing channel is tried, and how soon a contact is sent another code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from rembuk.settings import MissingSetting
+
+LONGEST_PAUSE_S = 3600.0
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How often a failing channel is tried, and how long the first pause is; each further one is four times that.
+    Likewise the pause after the first code to a contact."""
+
+    attempts: int
+    backoff_s: float
+    code_pause_s: float = 60.0
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str]) -> Patience:
+        """Read REMBUK_DELIVERY_ATTEMPTS, REMBUK_DELIVERY_BACKOFF_S and REMBUK_CODE_PAUSE_S. Raises MissingSetting for
+        what is no number."""
+        name = ""
+
+        def told(setting: str, otherwise: str) -> str:
+            nonlocal name
+            name = setting
+            return environment.get(setting, otherwise)
+
+        try:
+            return cls(
+                int(told("REMBUK_DELIVERY_ATTEMPTS", "8")),
+                float(told("REMBUK_DELIVERY_BACKOFF_S", "1")),
+                float(told("REMBUK_CODE_PAUSE_S", "60")),
+            )
+        except ValueError as error:
+            raise MissingSetting(f"{name}: {error}") from error
+
+    def pause(self, attempt: int) -> float:
+        """Seconds until the attempt after the n-th: 1, 4, 16 ... up to an hour, so that eight span one and a half."""
+        return min(self.backoff_s * 4.0 ** min(attempt - 1, 20), LONGEST_PAUSE_S)
