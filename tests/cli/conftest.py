@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rembuk.embedded import is_free
 from rembuk.region import PORT_OFFSETS, Region
+from rembuk.testing import forking
 from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
 from rembuk_cli.home import Home
@@ -31,7 +32,11 @@ class Command:
         self.environment: dict[str, str] = {}
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(**self._how(arguments), capture_output=True, text=True, timeout=240, check=False)
+        """The command, come to its end; on an interpreter of its own where that is told something."""
+        how = self._how(arguments)
+        if any(name.startswith("PYTHON") for name in self.environment):
+            return subprocess.run(**how, capture_output=True, text=True, timeout=240, check=False)
+        return forking.run("rembuk_cli", how["args"][3:], how["env"], 240)
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """A command that goes on until it is interrupted."""

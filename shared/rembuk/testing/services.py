@@ -27,6 +27,7 @@ from rembuk.provisioning import SERVICES
 from rembuk.region import PROCESSES, Region
 from rembuk.settings import PARTNERS
 from rembuk.testing.asking import asked
+from rembuk.testing.forking import Forked
 from rembuk.testing.ports import free_ports
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class RunningRegion:
         )
         self.partners = Partners(Path(folder, "partners.json"))
         self.partner("everywhere", Scope(tuple(dict.fromkeys((*SERVICES, *services)))), TOKEN)
-        self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self.processes: dict[tuple[str, str], Forked] = {}
         self.output: IO[Any] | None = None  # where the logs of all go
 
     def partner(self, name: str, scope: Scope, token: str = "", webhook: Webhook | None = None) -> dict[str, str]:
@@ -84,7 +85,7 @@ class RunningRegion:
             upgrade(service, database.owner_url, database.role)
 
     def start(self, service: str, process: str) -> None:
-        self.processes[service, process] = self.region.spawn(service, process, self.output)
+        self.processes[service, process] = Forked(service, [process], self.region.environment(service), self.output)
 
     def start_all(self) -> None:
         """Every process of every service; returns when the APIs are ready."""
