@@ -183,9 +183,10 @@ async def test_a_page_of_large_events_is_short_and_none_is_lost(mixed: EventLog)
     assert seen == list(range(1, 61))
 
 
-async def test_a_log_may_be_as_long_as_it_likes(mixed: EventLog) -> None:
+async def test_a_position_that_no_log_reaches_is_told_the_head(mixed: EventLog) -> None:
     async with mixed.reader() as reader:
-        assert await scoped.page(reader, SEEN[0], 2**62, 500) == scoped.Page([], 2**62)
+        with pytest.raises(scoped.BeyondTheHead, match=f"last position is 60, which {2**62} is beyond"):
+            await scoped.page(reader, SEEN[0], 2**62, 500)
 
 
 async def test_a_page_of_which_nothing_is_seen_looks_at_so_much_and_no_more(log: EventLog, region: TallyRegion) -> None:
