@@ -68,7 +68,7 @@ class Areas:
 
     Every method but `in` and `search` raises KeyError for an unknown code.
 
-    Loading takes 9 ms and keeps 2.5 MB. The first search builds its index (some 250 ms, 4 MB more);
+    Loading takes 9 ms and keeps 2.5 MB. The first search builds its index (a second on a busy machine);
     the first that looks for names spelt alike loads rapidfuzz (40 ms, 3.5 MB); then a search takes
     up to 2 ms, with one wrong letter too; where there is no such name either, names spelt alike
     take 10 to 20 ms. `in` takes 0.2 to 0.6 us, 1.5 us in the largest district. Measured on CPython

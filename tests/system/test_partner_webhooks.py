@@ -145,13 +145,13 @@ def _at_least(receiver: Receiver, position: int) -> None:
 
 def test_a_cursor_beyond_the_log_stops_and_says_so(running: RunningRegion, sink: Sink) -> None:
     """As after a restore from an older backup: what comes next would be passed over in silence."""
-    receiver = Receiver(running, sink, "jember", only_there("35.09"))
-    position = report(running, "35.09.01")
+    receiver = Receiver(running, sink, "ngawi", only_there("35.21"))
+    position = report(running, "35.21.01")
     eventually(lambda: _at_least(receiver, position))
-    running.ask("reports", BACK.format(position=100_000, name="jember"))
+    running.ask("reports", BACK.format(position=100_000, name="ngawi"))
     eventually(lambda: _stopped(receiver))
     assert "which 100000 is beyond" in receiver.cursor["failure"]
-    running.ask("reports", BACK.format(position=position - 1, name="jember"))
+    running.ask("reports", BACK.format(position=position - 1, name="ngawi"))
     receiver.has(position, position)
 
 
