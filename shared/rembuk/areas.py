@@ -195,8 +195,9 @@ class Index:
         found = [code for s in self._shelves.values() for code in s.codes(s.rows(prefix)[:limit])]
         return [self._areas[code] for code in sorted(found, key=lambda code: (len(code), code))[:limit]]
 
-    def by_name(self, q: str, limit: int, within: str) -> list[Area]:
-        """Units by name, as Areas.search says; within is digits."""
+    def by_name(self, q: str, limit: int, within: str, is_mended: bool = False) -> list[Area]:
+        """Units by name, as Areas.search says; within is digits. What kind of unit it is may be spelt wrong as well,
+        and is mended once."""
         shelves = tuple(self._shelves.values())
         folded = fold(q)[:LONGEST_QUERY]
         if not folded:
@@ -215,7 +216,11 @@ class Index:
         )
         codes = list(islice(distinct(spelt), limit))
         if len(codes) < limit:
-            near = list(one_letter_wrong(forms[:2], within)) or (() if codes else alike(forms[:2], limit, within))
+            near = list(one_letter_wrong(forms[:2], within))
+            if not codes and not near:
+                if not is_mended and (right := kind_spelt_right(folded)):
+                    return self.by_name(right, limit, within, is_mended=True)
+                near = list(islice(alike(forms[:2], limit, within), limit))
             codes = list(islice(distinct(chain(codes, near)), limit))
         return [self._areas[code] for code in codes]
 
@@ -326,6 +331,18 @@ def one_letter_wrong(forms: list[Form], within: str) -> Iterator[str]:
                 if (distance := Levenshtein.distance(text, name, score_cutoff=1)) <= 1:
                     scored.setdefault(code, distance)
     yield from sorted(scored, key=scored.__getitem__)
+
+
+def kind_spelt_right(folded: str) -> str | None:
+    """A query whose first words are a kind of unit but for one wrong letter, with these words spelt right."""
+    from rapidfuzz.distance import Levenshtein
+
+    kinds = sorted("|".join(PREFIXES.values()).split("|"), key=len, reverse=True)
+    for kind in (f"{kind} " for kind in kinds if len(kind) >= FUZZY_SHORTEST):
+        for end in (len(kind), len(kind) - 1, len(kind) + 1):
+            if Levenshtein.distance(folded[:end], kind, score_cutoff=1) == 1:
+                return kind + folded[end:].lstrip()
+    return None
 
 
 def fold(text: str) -> str:

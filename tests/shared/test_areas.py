@@ -260,6 +260,9 @@ def test_a_source_that_is_no_archive_fails_with_one_clear_line(
     assert main([]) == 2
 
 
+@example("11.01", 0, "a", "other")  # kabupaten aceh selatan
+@example("32.71", 2, "g", "other")  # kota bogor
+@example("11.01", 9, " ", "less")
 @given(codes, st.integers(0, 40), st.sampled_from("aeiknrst "), st.sampled_from(["other", "more", "less"]))
 def test_a_name_with_one_wrong_letter_is_found(code: str, place: int, letter: str, how: str) -> None:
     name = fold(areas()[code].name)

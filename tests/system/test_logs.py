@@ -40,7 +40,10 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Logs:
 
 @pytest.fixture(scope="module")
 def region(postgres_url: str, nats_url: str, logs: Logs) -> Iterator[RunningRegion]:
-    extra = {"REMBUK_WEBHOOK_PRIVATE": "allow", "REMBUK_DELIVERY_ATTEMPTS": "1", "REMBUK_SMTP_URL": "smtp://mail:port"}
+    extra = {
+        "REMBUK_WEBHOOK_PRIVATE": "allow", "REMBUK_DELIVERY_ATTEMPTS": "1", "REMBUK_SMTP_URL": "smtp://mail:port",
+        "REMBUK_CODE_PAUSE_S": "0.05",
+    }  # fmt: skip
     region = RunningRegion(postgres_url, nats_url, ("reports", "notifications"), extra)
     with logs.path.open("ab") as region.output:
         region.prepare()

@@ -10,7 +10,7 @@ import asyncpg
 from nats.aio.client import Client
 from sqlalchemy import Table
 
-from rembuk import bulk, streams
+from rembuk import bulk, side_model, streams
 from rembuk.bulk import Change
 from rembuk.codec import Codec
 from rembuk.event import Recorded
@@ -80,7 +80,8 @@ async def rows_are_a_fresh_replays(owner: asyncpg.Connection[Any], rows: Rows, s
         await bulk.execute(owner, bulk.grouped((fact.stream_id, rows.project(fact)) for fact in batch))
     await owner.execute("reset search_path")
     for table in rows.tables:
-        columns = ", ".join(sorted(set(table.columns.keys()) - rows.own))
+        of_events = {column.name for column in table.columns if column.info != side_model.KEPT}
+        columns = ", ".join(sorted(of_events - rows.own))
         shown, replayed = [
             await owner.fetch(f"select {columns} from {schema}.{table.name} order by id")
             for schema in ("public", "replay")
