@@ -117,6 +117,10 @@ class OnCall:
     def persons_with_keys(self) -> set[str]:
         return {str(row["person"]) for row in self.ask("reports", "select person from vault_key")}
 
+    def lost_keys(self) -> set[str]:
+        """Whose keys were lost since: made after the backup that was restored."""
+        return self.had_keys - self.persons_with_keys() - {str(person) for person in self.erased}
+
     def logs(self) -> dict[str, Log]:
         """What each log says; from now on it is known whose keys there were."""
         self.had_keys |= self.persons_with_keys()
@@ -128,7 +132,7 @@ class OnCall:
         def well() -> None:
             standing = run(self.folder, ".venv/bin/rembuk status --json", self.base)
             wrong = json.loads(standing.stdout)["wrong"] if standing.stdout else None
-            if wrong and self.had_keys - self.persons_with_keys() - {str(person) for person in self.erased}:
+            if wrong and self.lost_keys():
                 assert [line for line in wrong if "the key is missing, and no erasure says so" not in line] == []
             else:
                 assert standing.returncode == 0, standing.stdout
@@ -320,7 +324,7 @@ def test_an_altered_event_is_found_and_comes_back_as_it_was(on_call: OnCall) -> 
     on_call.well()
     eventually(lambda: signed(on_call), 40)
     [told] = on_call.follow("Was anything altered?")
-    assert told.count("unaltered") == 3
+    assert told.count("unaltered") == (2 if on_call.lost_keys() else 3)
     on_call.ask("reports", "alter table log.event disable trigger append_only")
     on_call.ask("reports", "update log.event set data = '{}' where position = 5")
     [told] = on_call.follow("Was anything altered?")
@@ -330,7 +334,7 @@ def test_an_altered_event_is_found_and_comes_back_as_it_was(on_call: OnCall) -> 
     on_call.has_all_of(before)
     eventually(lambda: signed(on_call), 40)
     [told] = on_call.follow("Was anything altered?")
-    assert told.count("unaltered") == 3
+    assert told.count("unaltered") == (2 if on_call.lost_keys() else 3)
 
 
 def signed(on_call: OnCall) -> None:
