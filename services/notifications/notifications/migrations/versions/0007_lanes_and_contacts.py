@@ -24,7 +24,6 @@ def upgrade() -> None:
     op.add_column("subscription", sa.Column("contact", sa.LargeBinary, nullable=False, server_default=""))
     known = sa.text("contact <> ''")
     op.create_index("subscription_contact", "subscription", ["contact"], postgresql_where=known)
-    op.create_index("alert_about", "alert", ["about"], postgresql_where=sa.text("about is not null"))
     op.create_table(
         "contact",
         sa.Column("mark", sa.LargeBinary, primary_key=True),
