@@ -3,7 +3,8 @@
 Starts the servers, prepares the databases, starts an API and a worker for each service, starts again what
 dies, and on SIGTERM stops it all: services first, so that they finish what they accepted. It says how far it
 is in JSON lines on stdout until everything is ready, and keeps a log in logs/supervisor.log. It sleeps until
-a child ends or a signal comes. When it is killed, its children get a signal from the system (Linux).
+a child ends or a signal comes, but for a look at NATS, which may run and store nothing. When it is killed, its
+children get a signal from the system (Linux).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from rembuk.embedded import HOST, EmbeddedError, require_free_port
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.embedded_postgres import EmbeddedPostgres
+from rembuk.lines import Lines
 from rembuk.open_files import open_files
 from rembuk.region import PROCESSES, Region
 from rembuk.settings import CannotRun
@@ -37,6 +39,14 @@ BACK_OFF_S = (0.5, 1, 2, 4, 8, 16, 30)
 STEADY_S = 60.0
 """Whoever ran so long before it died is started again as if it were the first time."""
 TOLD_LINES = 8
+LOOK_S = 5.0
+"""How often NATS is asked whether it still stores."""
+NOTE_AGAIN_S = 1.0
+ROOM = 16 << 20
+"""Bytes that are to be free before a NATS that cannot store is started again: until then it can still be read."""
+
+
+_log = Lines(2)
 
 
 class Stopped(Exception):
@@ -99,6 +109,13 @@ class ServerChild(Child):
     def stop(self) -> None:
         self._server.stop()
 
+    def failure(self) -> str | None:
+        """Why it runs and is of no use until it is started again, where there is room for that."""
+        if not isinstance(self._server, EmbeddedNats) or (why := self._server.failure()) is None:
+            return None
+        disk = os.statvfs(self._server.data)
+        return why if disk.f_bavail * disk.f_frsize >= ROOM else None
+
 
 class ServiceChild(Child):
     """One process of a service; `told` is what the region was when it was started."""
@@ -133,6 +150,7 @@ class Supervisor:
         self._services: list[ServiceChild] = []
         self._stopping = False
         self._ready = False
+        self._unnoted = False
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -236,9 +254,13 @@ class Supervisor:
                 raise Stopped
 
     def _keep_running(self) -> None:
+        look = time.monotonic() + LOOK_S
         while not self._stopping:
             children: list[Child] = [*self._servers, *self._services]
-            changed = False
+            changed = self._unnoted
+            if look <= time.monotonic():
+                look = time.monotonic() + LOOK_S
+                self._end_what_failed()
             for child in children:
                 if child.died():
                     _say("process died", name=child.name, again_in_s=child.back_off())
@@ -248,9 +270,31 @@ class Supervisor:
                     self._start_again(child)
                     changed = True
             if changed:
-                self._note()
-            due = [child.due for child in children if child.due is not None]
-            self._sleep(max(0.0, min(due) - time.monotonic()) if due else None)
+                self._note_if_possible()
+            due = [look, *(child.due for child in children if child.due is not None)]
+            if self._unnoted:
+                due.append(time.monotonic() + NOTE_AGAIN_S)
+            self._sleep(max(0.0, min(due) - time.monotonic()))
+
+    def _end_what_failed(self) -> None:
+        """Such a server is then started again like one that died."""
+        for server in self._servers:
+            if not server.died() and (why := server.failure()) is not None:
+                _say("server stores nothing and is ended", name=server.name, why=why)
+                try:
+                    server.stop()
+                except EmbeddedError as error:
+                    _say("server did not stop", error=str(error))
+
+    def _note_if_possible(self) -> None:
+        """On a full disk, as soon as there is room."""
+        try:
+            self._note()
+            self._unnoted = False
+        except OSError as error:
+            if not self._unnoted:
+                _say("region.json cannot be written", error=str(error))
+            self._unnoted = True
 
     def _start_again(self, child: Child) -> None:
         try:
@@ -351,7 +395,7 @@ def _say(event: str, **fields: Any) -> None:
     """One line of the log, in the shape of the services' own."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     line = {"event": event, **fields, "process": "supervisor", "timestamp": now}
-    os.write(2, json.dumps(line).encode() + b"\n")
+    _log.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":

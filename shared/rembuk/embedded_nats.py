@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rembuk.embedded import HOST, LOG_BYTES, POLL_SECONDS, EmbeddedError, EmbeddedServer
+from rembuk.nats_health import NatsHealth
 from rembuk.spawning import RunAs
 
 RELOAD_SECONDS = 10.0
@@ -32,6 +33,7 @@ class EmbeddedNats(EmbeddedServer):
     def __init__(self, data: Path, port: int, settings: Callable[[], Mapping[str, Any]] = dict) -> None:
         super().__init__(data, port)
         self._settings = settings
+        self._health = NatsHealth(self.data)
 
     @property
     def url(self) -> str:
@@ -49,6 +51,10 @@ class EmbeddedNats(EmbeddedServer):
         self._claim_directory()
         with self._configuring():
             super().start(detached)
+
+    def failure(self) -> str | None:
+        """Why it stores nothing until it is started again, by its own word; None where it stores or does not say."""
+        return self._health.failure(pid) if (pid := self.pid) is not None else None
 
     def reload(self) -> None:
         """Have the running server take our settings: who is no longer known is cut off. Returns when it has; raises
@@ -92,6 +98,7 @@ class EmbeddedNats(EmbeddedServer):
         return self._settings()
 
     def _prepare(self, lock: int) -> tuple[list[str], dict[str, str], RunAs]:
+        self._health.forget()
         self._configure()
         binary = str(nats_binary())
         command = [binary, "-c", str(self._identifying_argument)]
@@ -105,7 +112,9 @@ class EmbeddedNats(EmbeddedServer):
             "logfile_size_limit": LOG_BYTES,
             "logfile_max_num": 2,
         }
-        told = nats_configuration(f"{HOST}:{self.port}", self.data, {**files, **self._own_settings()})
+        own = {**files, **self._health.settings(), **self._own_settings()}
+        self._own_by_directory_owner(self._health.secret)
+        told = nats_configuration(f"{HOST}:{self.port}", self.data, own)
         conf = self._identifying_argument
         fresh = conf.with_suffix(".new")
         fresh.touch(mode=0o600)

@@ -34,6 +34,7 @@ from rembuk.event import Event, Metadata, Recorded
 from rembuk.promises import Promising
 from rembuk.region_key import WrappedKey
 from rembuk.rows import COLUMNS, recorded
+from rembuk.vital import vital
 
 MAX_ITEMS = 256
 """Items of one grouped append: past this a larger group gained nothing."""
@@ -139,7 +140,7 @@ class EventLog:
 
     async def start(self) -> None:
         self._readers = await self._open_readers()
-        self._task = asyncio.create_task(self._write_groups(), name="event log writer")
+        self._task = vital(self._write_groups(), "event log writer", lambda: self._stopping)
 
     async def stop(self) -> None:
         """Record what is waiting, then close the connections."""

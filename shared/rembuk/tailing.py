@@ -16,6 +16,7 @@ from rembuk.cancelling import cancel
 from rembuk.database import AGAIN_S, UNREACHABLE, KeptConnection
 from rembuk.event_log import PAGE
 from rembuk.partners import Scope
+from rembuk.vital import vital
 
 BATCH = 200
 """Events of one page: none is so long that requests wait for it noticeably."""
@@ -63,7 +64,7 @@ class Tail:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="log tail")
+        self._task = vital(self._run(), "log tail")
 
     async def stop(self) -> None:
         if self._task is not None:

@@ -117,7 +117,8 @@ def follower_of(broker: NatsBroker, settings: Settings, handler: Handler, *besid
 
 
 class SideBySide:
-    """What is done at once until it is to stop, or until a part of it fails."""
+    """What is done at once until it is to stop, or until a part of it ends that was not to end: whoever runs it is then
+    started again, and all of it with it."""
 
     def __init__(self) -> None:
         self.failed = False
@@ -125,10 +126,12 @@ class SideBySide:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def keep(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Have it done beside the rest."""
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        """Have it done beside the rest for as long as they are."""
+        self._begin(work, name, self._ended)
+
+    def begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Have done beside the rest what ends by itself; the rest ends where it fails."""
+        self._begin(work, name, self._begun)
 
     def stop_by_signal(self) -> None:
         """SIGTERM and SIGINT say that it is to stop."""
@@ -138,11 +141,22 @@ class SideBySide:
     async def cancel(self) -> None:
         await cancel(self._tasks)
 
+    def _begin(self, work: Coroutine[Any, Any, None], name: str, ended: Callable[[asyncio.Task[None]], None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self._ended(task)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.critical("worker task failed", task=task.get_name(), exc_info=error)
-            self.failed = True
-            self.stopping.set()
+        error = None if task.cancelled() else task.exception()
+        if self.stopping.is_set() and error is None:
+            return
+        self.failed = True
+        self.stopping.set()
+        _log.critical("a part of the worker ended", task=task.get_name(), exc_info=error)
 
 
 class Worker:
@@ -190,14 +204,14 @@ class Worker:
             for handler in self._handlers:
                 follower = follower_of(faststream, settings, handler)
                 running.append(follower)
-                side_by_side.keep(follower.start(), follower.name)
+                side_by_side.begin(follower.start(), follower.name)
             for number, task in enumerate(self._tasks):
                 side_by_side.keep(task(), f"task {number}")
             _log.info("worker runs")
 
         faststream = broker(settings.nats_url, f"{settings.name} followers")
         running: list[Follower] = []
-        side_by_side.keep(work(), "start")
+        side_by_side.begin(work(), "start")
         await side_by_side.stopping.wait()
         _log.info("worker stops")
         await asyncio.gather(*(follower.stop() for follower in running), return_exceptions=True)

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
+import httpx
 import nats
+import nats.errors
+import nats.js.errors
 import psutil  # type: ignore[import-untyped]
 import pytest
 import stamina
@@ -22,6 +25,7 @@ from rembuk.embedded import AlreadyRunning, EmbeddedError, PortTaken
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.embedded_postgres import ClusterLost, EmbeddedPostgres
 from rembuk.testing.ports import free_ports
+from rembuk.testing.small_disk import fill, small_disk
 
 pytest_plugins = ["rembuk.testing.servers"]
 
@@ -98,12 +102,15 @@ async def ask(url: str, question: str) -> object:
 
 
 @BOTH
-def test_a_server_listens_on_the_loopback_address_and_its_port_only(kind: Kind, make: Callable[[Kind], Server]) -> None:
+def test_a_server_listens_on_the_loopback_address_only(kind: Kind, make: Callable[[Kind], Server]) -> None:
     server = make(kind)
     server.start()
     assert server.pid is not None
     listening = [c.laddr for c in psutil.Process(server.pid).net_connections("inet") if c.status == "LISTEN"]
-    assert [tuple(address) for address in listening] == [("127.0.0.1", server.port)]
+    own = [port for host, port in listening if host == "127.0.0.1"]
+    assert len(own) == len(listening)
+    assert server.port in own
+    assert len(own) == (2 if kind is EmbeddedNats else 1), "NATS tells its supervisor how it is, on another one"
 
 
 @BOTH
@@ -366,6 +373,45 @@ def test_a_change_of_what_nats_is_told_is_not_lost_while_it_starts(tmp_path: Pat
         assert "Reloaded: max_connections = 2" in server.log.read_text()
     finally:
         server.kill()
+
+
+async def test_a_nats_whose_disk_was_full_says_that_it_stores_nothing_until_it_is_started_again(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", "8m") as disk:
+        server = EmbeddedNats(disk / "nats", free_ports())
+        server.start()
+        try:
+            client = await nats.connect(server.url)
+            stream = client.jetstream()
+            await stream.add_stream(name="KEPT", subjects=["kept"], max_bytes=1 << 20)
+            await stream.publish("kept", b"before")
+            assert server.failure() is None
+            filler = fill(disk)
+            with pytest.raises((nats.errors.Error, nats.js.errors.Error)):
+                await stream.publish("kept", bytes(100_000), timeout=1)
+            filler.unlink()
+            assert "no space left on device" in (server.failure() or "")
+            with pytest.raises((nats.errors.Error, nats.js.errors.Error)):
+                await stream.publish("kept", b"there is room, but not for it", timeout=1)
+            await client.close()
+            server.stop()
+            assert server.failure() is None
+            server.start()
+            assert server.failure() is None
+            client = await nats.connect(server.url)
+            assert (await client.jetstream().publish("kept", b"after")).seq == 2
+            await client.close()
+        finally:
+            server.kill()
+
+
+def test_how_nats_is_nobody_is_told_who_does_not_know_where_to_ask(own_nats: Callable[[], EmbeddedNats]) -> None:
+    server = own_nats()
+    ports = json.loads((server.data / f"nats-server_{server.pid}.ports").read_text())
+    [url] = ports["monitoring"]
+    for path in ("", "healthz", "varz", "connz", "subsz", "accountz", "jsz", "//healthz", "x/healthz"):
+        assert httpx.get(f"{url}/{path}", follow_redirects=True).status_code == 404, path
+    assert (server.data / "monitoring").stat().st_mode & 0o077 == 0
+    assert (server.data / "nats.conf").stat().st_mode & 0o077 == 0
 
 
 def test_nats_takes_messages_up_to_one_megabyte(own_nats: Callable[[], EmbeddedNats]) -> None:

@@ -22,6 +22,7 @@ from rembuk.projector import Projector
 from rembuk.roster import BadRoster, Roster
 from rembuk.settings import MissingSetting, Settings
 from rembuk.streams import stream_name
+from rembuk.vital import vital
 from rembuk.worker import Handler, SideBySide, broker, connect, follower_of
 
 from hub import projection
@@ -77,7 +78,7 @@ class Regions:
 
     async def run(self) -> None:
         """Heed the list until cancelled, after `stop`."""
-        server = asyncio.create_task(self._listen(), name="the hub's nats-server")
+        server = vital(self._listen(), "the hub's nats-server")
         pool = await open_pool(self._settings.database_url, f"{self._settings.name} regions", 4)
         known: Sequence[Admitted] | None = None
         try:
@@ -131,7 +132,7 @@ class _Region:
         stalled_s = settings.environment.get(STALLED_SETTING)
         self._stalled_after = timedelta(seconds=float(stalled_s)) if stalled_s else STALLED_AFTER
         self._stopping = asyncio.Event()
-        self._task = asyncio.create_task(self._run(), name=f"region {name}")
+        self._task = vital(self._run(), f"region {name}", self._stopping.is_set)
 
     async def stop(self) -> None:
         self._stopping.set()
@@ -165,7 +166,7 @@ class _Region:
                 side_by_side.keep(watch.run(), f"watch of {projector.checkpoint.stream}")
             for together in made.values():
                 followers.append(follower_of(faststream, self._settings, *together))
-                side_by_side.keep(followers[-1].start(), followers[-1].name)
+                side_by_side.begin(followers[-1].start(), followers[-1].name)
             connected_at = time.monotonic()
             while time.monotonic() - connected_at < GONE_S:
                 if client.is_connected:

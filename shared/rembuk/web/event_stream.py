@@ -29,6 +29,7 @@ from rembuk.partners import Partner, Partners
 from rembuk.roster import BadRoster
 from rembuk.settings import Settings
 from rembuk.tailing import CHUNK_BYTES, Tail, Told
+from rembuk.vital import vital
 from rembuk.web.events_feed import After, none_beyond
 from rembuk.web.partner_access import REQUIRED
 from rembuk.web.problem_details import documented
@@ -75,7 +76,7 @@ class Streams:
 
     async def start(self) -> None:
         await self.tail.start()
-        self._watch = asyncio.create_task(self._keep_watch(), name="partners' watch")
+        self._watch = vital(self._keep_watch(), "partners' watch")
 
     async def stop(self) -> None:
         if self._watch is not None:
