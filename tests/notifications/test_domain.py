@@ -114,6 +114,11 @@ def test_an_alert_names_a_category_that_there_is() -> None:
     alert.given().when(RaiseAlert(AREA, WORDS, WORDS, (), category="sorcery")).refused("unknown-category", "category")
 
 
+def test_nobody_is_alerted_of_a_sensitive_category_by_hand_either() -> None:
+    wish = RaiseAlert(AREA, WORDS, WORDS, (), category="domestic_violence")
+    alert.given().when(wish).refused("sensitive-category", "category")
+
+
 def test_an_alert_for_many_is_still_one_alert_and_every_event_fits_the_log() -> None:
     many = tuple(UUID(int=2**127 + n) for n in range(10_001))
     events = ALERT.decide(RaiseAlert(AREA, WORDS, WORDS, many), ALERT.initial)
@@ -205,10 +210,13 @@ def test_an_alert_never_repeats_what_somebody_wrote_in_a_report() -> None:
         report("domestic_violence"),
         report("narcotics"),
         report("inter_group_conflict"),
+        report(disclosure="forum"),
         report(disclosure="officer"),
         report(disclosure="commander"),
         report("a_category_of_the_future"),
+        report(disclosure="a_disclosure_of_the_future"),
         solution("narcotics"),
+        solution(disclosure="forum"),
         solution(disclosure="officer"),
         solution("a_category_of_the_future"),
     ],

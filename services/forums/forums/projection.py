@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 from rembuk.bulk import Change, change, insert_into, update
-from rembuk.contracts.categories import CATEGORIES
+from rembuk.contracts.disclosure import may_see
 from rembuk.contracts.forums import (
     AttendanceRecorded,
     CommitmentEvent,
@@ -210,8 +210,7 @@ def project_open_problems(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
 
 
 def _for_forums(event: ProblemReported | ReferralOffered) -> bool:
-    """Whether a forum may see the problem: disclosed as far as that, and of no sensitive category."""
-    return event.disclosure in ("public", "forum") and not CATEGORIES[event.category].sensitive
+    return may_see("forum", event.category, event.disclosure)
 
 
 def _added(fact: Recorded[ReportsEvent], event: ProblemReported | ReferralOffered, **rest: Any) -> Change:

@@ -8,6 +8,7 @@ from typing import assert_never
 from uuid import UUID
 
 from rembuk.contracts.categories import CATEGORIES
+from rembuk.contracts.disclosure import may_see
 from rembuk.contracts.notifications import (
     AlertEvent,
     AlertRaised,
@@ -169,6 +170,8 @@ def raise_alert(command: RaiseAlert, state: Alert) -> list[AlertEvent]:
         raise Refused("already-raised")
     if command.category:
         _known_category(command.category, "category")
+        if not may_see("public", command.category, "public"):
+            raise Refused("sensitive-category", f"nobody is alerted of {command.category}", field="category")
     recipients = tuple(dict.fromkeys(command.recipients))
     return [
         AlertRaised(

@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from rembuk.contracts.categories import CATEGORIES
+from rembuk.contracts.disclosure import may_see
 from rembuk.contracts.forums import ForumHeld
 from rembuk.contracts.reports import ProblemReported, SolutionApplied
 from rembuk.database import Unavailable
@@ -63,16 +64,14 @@ def alerts(ours: str) -> React:
     return react
 
 
-def is_public(event: ProblemReported | SolutionApplied) -> bool:
-    """Whether anything at all may be said of the problem to whoever subscribes."""
-    category = CATEGORIES.get(event.category)
-    return category is not None and not category.sensitive and event.disclosure in ("public", "forum")
+def _is_public(event: ProblemReported | SolutionApplied) -> bool:
+    return may_see("public", event.category, event.disclosure)
 
 
 def draft(fact: Recorded[Any]) -> RaiseAlert | None:
     """The alert that one event gives rise to, its recipients still open; None where the public is not told."""
     match fact.event:
-        case ProblemReported() as event if is_public(event):
+        case ProblemReported() as event if _is_public(event):
             headline, text = phrases.problem_reported(event.area, event.category)
             urgent = CATEGORIES[event.category].deadlines == "urgent"
             return RaiseAlert(
@@ -86,7 +85,7 @@ def draft(fact: Recorded[Any]) -> RaiseAlert | None:
                 about=fact.stream_id,
                 recipients=(),
             )
-        case SolutionApplied() as event if is_public(event):
+        case SolutionApplied() as event if _is_public(event):
             headline, text = phrases.solution_applied(fact.area, event)
             return RaiseAlert(
                 area=fact.area,

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from asyncpg import Record
-from rembuk.contracts.categories import CATEGORIES
+from rembuk.contracts.disclosure import may_see
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
 from rembuk.contracts.status import Status
@@ -192,5 +192,4 @@ class ReferralQueries:
 
 def _is_for_all(row: Record) -> bool:
     """Whether everybody may read what happened."""
-    category = CATEGORIES.get(row["category"])
-    return not row["erased"] and row["disclosure"] == "public" and category is not None and not category.sensitive
+    return not row["erased"] and may_see("public", row["category"], row["disclosure"])

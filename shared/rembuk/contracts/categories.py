@@ -25,3 +25,9 @@ CATEGORIES: dict[str, Category] = {
         files("rembuk.contracts").joinpath("categories.json").read_bytes(), type=list[Category]
     )
 }
+
+
+def may_be_crime(category: str) -> bool:
+    """Whether a solution needs an officer; of a category that this release does not know it is taken to."""
+    known = CATEGORIES.get(category)
+    return known is None or known.crime

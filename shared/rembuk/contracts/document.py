@@ -108,11 +108,13 @@ def _variants(
 
 
 def _event(name: str, event: type[Event]) -> str:
-    rows = "".join(
-        f"| `{field}` | `{event.__annotations__[field].replace(' | None', ' or null')}` |\n"
-        for field in event.__struct_fields__
-    )
+    rows = "".join(f"| `{field}` | `{_named(event.__annotations__[field])}` |\n" for field in event.__struct_fields__)
     return f"\n### {name}\n\nVersion {event.schema_version}. {sentence(event)}\n\n| field | type |\n|---|---|\n{rows}"
+
+
+def _named(annotation: str) -> str:
+    """A type as the schemas name it."""
+    return annotation.replace(" | None", " or null").replace("Disclosed", "Disclosure")
 
 
 def sentence(documented: object) -> str:

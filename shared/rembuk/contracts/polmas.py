@@ -1,6 +1,10 @@
 """Words of the field that events of several services use."""
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
+
+from msgspec import Meta
+
+from rembuk.texts import CODE
 
 Strategy = Literal[
     "partnership",
@@ -35,3 +39,6 @@ Sex = Literal["female", "male"]
 
 Disclosure = Literal["public", "forum", "officer", "commander"]
 """Who may see a report, from everyone to the commander alone."""
+
+Disclosed = Annotated[str, CODE, Meta(extra_json_schema={"enum": sorted(get_args(Disclosure))})]
+"""The same as an event says it: a word of a newer release can be read, and is for nobody (`contracts.disclosure`)."""

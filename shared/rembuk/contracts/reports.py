@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from rembuk.codec import Codec
-from rembuk.contracts.polmas import Disclosure, Pillar, Strategy
+from rembuk.contracts.polmas import Disclosed, Pillar, Strategy
 from rembuk.contracts.privacy import PrivacyEvent
 from rembuk.event import Event, Recorded
 from rembuk.texts import Code, Enclosed, Public, Sealed
@@ -35,7 +35,7 @@ class ProblemReported(Event, frozen=True):
     category: Code
     title: Public
     description: Sealed
-    disclosure: Disclosure
+    disclosure: Disclosed
     location: Sealed = ""
     reporter: Sealed = ""
 
@@ -90,7 +90,7 @@ class SolutionApplied(Event, frozen=True):
     are the problem's: whoever tells others of it has to know whether it may be told."""
 
     category: Code
-    disclosure: Disclosure
+    disclosure: Disclosed
     done: Public
     strategies: tuple[Strategy, ...]
     partners: tuple[Partner, ...]
@@ -136,7 +136,7 @@ class ProblemReferred(Event, frozen=True):
     to: Code
     area: Code
     category: Code
-    disclosure: Disclosure
+    disclosure: Disclosed
     reported_at: datetime
     brief: Enclosed
     note: Sealed = ""
@@ -205,7 +205,7 @@ class ReferralOffered(Event, frozen=True):
     category: Code
     title: Public
     description: Sealed
-    disclosure: Disclosure
+    disclosure: Disclosed
     reported_at: datetime
     location: Sealed = ""
     note: Sealed = ""

@@ -76,8 +76,9 @@ def schema(service: str, event: type[Event]) -> dict[str, Any]:
     own: dict[str, Any] = components.pop(event.__name__)
     own["description"] = " ".join(own["description"].split())
     for name, hint in get_type_hints(event, include_extras=True).items():
-        for word in getattr(hint, "__metadata__", ()):
-            own["properties"][name]["description"] = _TOLD[word]
+        for word in _TOLD.keys() & {*getattr(hint, "__metadata__", ())}:
+            if "enum" not in own["properties"][name]:
+                own["properties"][name]["description"] = _TOLD[word]
     version = Released(service, event.__name__, event.schema_version)
     about = {"$schema": DIALECT, "$id": version.uri}
     return with_named_words(about | own | {"title": version.title} | ({"$defs": components} if components else {}))
@@ -91,6 +92,7 @@ def with_named_words(whole: dict[str, Any]) -> dict[str, Any]:
     def named(part: Any) -> Any:
         match part:
             case {"enum": words, **beside}:
+                beside.pop("type", None)
                 name = words_by_name()[frozenset(words)]
                 found[name] = {"title": name, "enum": words}
                 return {"$ref": f"#/$defs/{name}"} | beside

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import assert_never
 
 import msgspec
-from rembuk.contracts.categories import CATEGORIES
-from rembuk.contracts.polmas import Disclosure
+from rembuk.contracts.categories import may_be_crime
+from rembuk.contracts.polmas import Disclosed
 from rembuk.decider import Refused
 
 
@@ -20,13 +20,13 @@ class Problem(msgspec.Struct, frozen=True):
 
     area: str
     category: str
-    disclosure: Disclosure
+    disclosure: Disclosed
     origin: str = ""
     asked: str = ""
 
     @property
     def crime(self) -> bool:
-        return CATEGORIES[self.category].crime
+        return may_be_crime(self.category)
 
 
 class Reported(msgspec.Struct, frozen=True):
