@@ -25,6 +25,7 @@ COMMANDS = {
     "erase": "Erase the persons whose data are sealed in something.",
     "env": "Variables with which psql, pg_dump and pg_basebackup find the database.",
     "quarantine": "Events that a follower could not take.",
+    "deliveries": "Messages to subscribers that did not get through.",
     "vault": "The region's key, and the keys of persons.",
     "partner": "Other systems that may read what the region publishes.",
     "receipt": "The proof that a report is kept: fetch it, verify it offline.",

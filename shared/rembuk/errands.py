@@ -31,6 +31,7 @@ from rembuk.streams import stream_name
 USAGE = {
     "replay": "ID [AS-OF]",
     "retry": "FOLLOWER STREAM AGGREGATE",
+    "requeue": "DELIVERY | given-up REASON",
     "rebuild": "swap | compare | discard | as-of WHEN",
     "rewrap": "",
     "erase": "ID request | retention | other",
@@ -52,6 +53,10 @@ def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIter
             return _replay(settings, UUID(stream_id), _position_or_moment(as_of))
         case "retry", [follower, stream, aggregate]:
             return _retry(settings, follower, stream, aggregate)
+        case "requeue", ["given-up", reason]:
+            return _requeue(settings, None, reason)
+        case "requeue", [delivery_id]:
+            return _requeue(settings, UUID(delivery_id))
         case "rebuild", ["swap" | "compare" | "discard" as what]:
             return _rebuild(settings, what)
         case "rebuild", ["as-of" as what, when]:
@@ -100,6 +105,14 @@ async def _retry(settings: Settings, follower: str, stream: str, aggregate: str)
     finally:
         connection.terminate()
         await log.stop()
+
+
+async def _requeue(settings: Settings, delivery_id: UUID | None, reason: str = "") -> AsyncIterator[Any]:
+    """Each delivery that is tried again, as its service tells it."""
+    if (requeue := _of_its_own(settings, "requeue")) is None:
+        raise CannotRun(f"{settings.service} delivers nothing")
+    async for answer in requeue(settings, delivery_id, reason):
+        yield answer
 
 
 async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> AsyncIterator[Any]:
@@ -196,7 +209,7 @@ async def _sources(settings: Settings, streams: Sequence[str]) -> AsyncIterator[
 
 
 def _of_its_own(settings: Settings, name: str) -> Any:
-    """What a service without a log of its own does in the place of what all do; None for the others."""
+    """What a service does in the place of what all do, or beside it; None for the others."""
     return getattr(import_module(f"{settings.service}.worker"), name, None)
 
 

@@ -205,6 +205,7 @@ def test_a_dead_postgresql_is_told_with_what_to_do(running: Command, problem: st
     with without(running, "postgres"):
         for command in (
             ["events"], ["replay", problem], ["quarantine", "list"], ["quarantine", "retry"], ["vault", "status"],
+            ["deliveries", "list"], ["deliveries", "retry", "--all-given-up"],
             ["restore", "reports", "--from", "stream"], ["reconcile", "reports"],
         ):  # fmt: skip
             assert "connect" in refused(running(*command)).lower()

@@ -1,15 +1,20 @@
-"""`rembuk quarantine`: what a follower could not take is shown, tried again, or skipped with a reason that is kept."""
+"""What did not get through is shown and tried again: by `rembuk quarantine` what a follower could not take, which may
+be skipped with a reason that is kept, by `rembuk deliveries` what was sent to subscribers."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+import subprocess
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import asyncpg
 import httpx
 import pytest
 from rembuk import nats_wire, streams
+from rembuk.testing.receivers import only
 from rembuk.testing.services import eventually
 
 if TYPE_CHECKING:
@@ -101,3 +106,43 @@ async def _skipped(running: Command, problem: str) -> asyncpg.Record:
     [row] = await owner.fetch("select * from skipped where stream_id = $1", problem)
     await owner.close()
     return row
+
+
+def test_deliveries_that_were_given_up_are_listed_with_the_reason_and_tried_again(running: Command) -> None:
+    nowhere = {"area": "35", "channel": "webhook", "contact": "http://999.1.1.1/"}
+    url = running.note()["urls"]["notifications"]
+    subscription = httpx.post(f"{url}/v1/subscriptions", json=nowhere).raise_for_status().json()["id"]
+    path = f"{url}/v1/subscriptions/{subscription}"
+
+    def given_up() -> Any:
+        listed = json.loads(
+            (said := running("deliveries", "list", "--state", "given_up", "--json")).stdout or said.stderr
+        )
+        assert listed["in_all"] == 1
+        return listed["deliveries"][0]
+
+    delivery = eventually(given_up)
+    assert (delivery["headline"], delivery["attempts"], delivery["wanted"]) == ("confirmation code", 1, True)
+    assert f"given up after 1 attempts at {datetime.now():%Y-}" in (said := running("deliveries", "list").stdout)
+    assert subscription not in said
+    again = running("deliveries", "retry", delivery["id"])
+    assert (again.returncode, again.stdout) == (0, "1 deliveries are tried again\n"), again.stderr
+    eventually(lambda: only([one for one in [given_up()] if one["attempts"] == 2]))
+    compared = running("rebuild", "notifications", "--compare")
+    assert compared.returncode == 0, compared.stdout
+    httpx.delete(path).raise_for_status()
+    assert "999.1.1.1" not in running("deliveries", "list").stdout
+    eventually(lambda: only([one for one in [given_up()] if not one["wanted"]]))
+    assert "not wanted any more" in running("deliveries", "list").stdout
+    assert "not wanted any more" in _refused(running("deliveries", "retry", delivery["id"]))
+    assert "nothing was given up" in running("deliveries", "retry", "--all-given-up").stdout
+    assert "is not the id of a delivery" in _refused(running("deliveries", "retry", "x"))
+    assert "there is no delivery" in _refused(running("deliveries", "retry", str(UUID(int=1))))
+    for wrong in ((), (delivery["id"], "--all-given-up")):
+        assert "name one delivery, or say --all-given-up" in _refused(running("deliveries", "retry", *wrong))
+
+
+def _refused(said: subprocess.CompletedProcess[str]) -> str:
+    """What could not be done."""
+    assert said.returncode == 2, said
+    return said.stderr

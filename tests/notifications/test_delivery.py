@@ -115,7 +115,7 @@ def test_a_stop_counts_for_what_is_still_being_tried(house: House) -> None:
     house.http.delete(f"/v1/subscriptions/{subscriber.id}").raise_for_status()
     house.sink.hold.set()
     house.sink.hold = None
-    eventually(lambda: _is(only(house.deliveries(alert)["items"])["reason"], "no longer wanted"))
+    eventually(lambda: _is(only(house.deliveries(alert)["items"])["state"], "called_off"))
     assert len(house.sink.at("/stopping")) == 1
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
 from notifications.commands import (
+    CallOff,
     ConfirmSubscription,
     GiveUp,
     MarkFailed,
@@ -14,9 +15,10 @@ from notifications.commands import (
     Parcel,
     RaiseAlert,
     RequestSubscription,
+    SendAgain,
     StopSubscription,
 )
-from notifications.delivery.patience import LONGEST_PAUSE_S, Patience
+from notifications.delivery.patience import LONGEST_CODE_PAUSE_S, LONGEST_PAUSE_S, Patience
 from notifications.domain import (
     ALERT,
     DELIVERY,
@@ -32,8 +34,10 @@ from rembuk.contracts.notifications import (
     AlertRaised,
     Bilingual,
     ConfirmationRefused,
+    DeliveryCalledOff,
     DeliveryFailed,
     DeliveryGivenUp,
+    DeliveryRequeued,
     DeliverySent,
     RecipientsAdded,
     SubscriptionConfirmed,
@@ -56,6 +60,9 @@ alert = Scenario(ALERT)
 delivery = Scenario(DELIVERY)
 requested = SubscriptionRequested(AREA, "email", "sealed", ("theft",), "id")
 failed = DeliveryFailed(AREA, SUBSCRIPTION_ID, 1, "HTTP 503", ALERT_ID)
+sent = DeliverySent(AREA, SUBSCRIPTION_ID, 1, ALERT_ID)
+given_up = DeliveryGivenUp(AREA, SUBSCRIPTION_ID, 2, "HTTP 503", ALERT_ID)
+called_off = DeliveryCalledOff(AREA, SUBSCRIPTION_ID, 0, "stopped", ALERT_ID)
 
 
 def test_a_subscription_begins_by_being_requested() -> None:
@@ -131,14 +138,38 @@ def test_an_alert_for_many_is_still_one_alert_and_every_event_fits_the_log() -> 
 
 def test_a_delivery_fails_until_it_is_sent() -> None:
     delivery.given().when(MarkFailed(PARCEL, 1, "HTTP 503")).then(failed)
-    sent = DeliverySent(AREA, SUBSCRIPTION_ID, 2, ALERT_ID)
-    delivery.given(failed).when(MarkSent(PARCEL, 2)).then(sent)
+    delivery.given(failed).when(MarkSent(PARCEL, 2)).then(DeliverySent(AREA, SUBSCRIPTION_ID, 2, ALERT_ID))
 
 
 def test_what_was_sent_or_given_up_stays_so() -> None:
-    for last in (DeliverySent(AREA, SUBSCRIPTION_ID, 1, ALERT_ID), DeliveryGivenUp(AREA, SUBSCRIPTION_ID, 1, "x")):
-        for wish in (MarkSent(PARCEL, 2), MarkFailed(PARCEL, 2, "x"), GiveUp(PARCEL, 2, "x")):
+    for last in (sent, given_up, called_off):
+        for wish in (
+            MarkSent(PARCEL, 2),
+            MarkFailed(PARCEL, 2, "x"),
+            GiveUp(PARCEL, 2, "x"),
+            CallOff(PARCEL, "stopped"),
+        ):
             delivery.given(last).when(wish).refused("already-settled")
+
+
+def test_what_was_given_up_is_tried_again_when_an_operator_asks_and_attempts_go_on_being_counted() -> None:
+    again = SendAgain(PARCEL, "operator")
+    requeued = DeliveryRequeued(AREA, SUBSCRIPTION_ID, "operator", ALERT_ID)
+    delivery.given(failed, given_up).when(again).then(requeued)
+    delivery.given(failed, given_up, requeued).when(again).then()
+    third = DeliverySent(AREA, SUBSCRIPTION_ID, 3, ALERT_ID)
+    delivery.given(failed, given_up, requeued).when(MarkSent(PARCEL, 3)).then(third)
+    delivery.given(failed, given_up, requeued, third).when(again).refused("already-sent")
+    delivery.given(called_off).when(again).refused("no-longer-to-be-sent")
+
+
+def test_a_code_is_sent_again_to_who_asks_whatever_became_of_it() -> None:
+    again = SendAgain(PARCEL, "subscriber")
+    requeued = DeliveryRequeued(AREA, SUBSCRIPTION_ID, "subscriber", ALERT_ID)
+    for last in (sent, given_up):
+        delivery.given(last).when(again).then(requeued)
+        delivery.given(last, requeued).when(again).then()
+    delivery.given().when(again).then()
 
 
 def test_attempts_are_recorded_in_their_order() -> None:
@@ -159,6 +190,7 @@ def test_pauses_grow_and_are_capped() -> None:
     patience = Patience(8, 1.0)
     assert [patience.pause(n) for n in (1, 2, 3)] == [1, 4, 16]
     assert patience.pause(10_000) == LONGEST_PAUSE_S
+    assert [patience.code_pause(n) for n in (0, 1, 2, 10_000)] == [60, 240, 960, LONGEST_CODE_PAUSE_S]
 
 
 def test_patience_is_told_by_the_environment() -> None:

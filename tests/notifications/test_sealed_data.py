@@ -53,7 +53,7 @@ def test_a_contact_whose_key_is_gone_is_told_nothing_and_stopped(house: House) -
 
     def stopped() -> None:
         deliveries = house.http.get(f"/v1/alerts/{raised['id']}/deliveries").json().get("items", [])
-        assert [(one["state"], one["reason"]) for one in deliveries] == [("given_up", "the contact was erased")]
+        assert [(one["state"], one["reason"]) for one in deliveries] == [("called_off", "stopped")]
         assert house.http.get(f"/v1/subscriptions/{subscriber.id}").json()["status"] == "stopped"
 
     eventually(stopped)

@@ -5,7 +5,9 @@ was given it is its owner. No answer tells it to anybody else.
 """
 
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,11 +15,11 @@ import msgspec
 from litestar import MediaType, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import Parameter, SkipValidation
-from rembuk.contracts.notifications import SubscriptionRequested
+from rembuk.contracts.notifications import DeliveryRequeued, SubscriptionRequested
 from rembuk.decider import Refused
 from rembuk.event import Recorded as RecordedEvent
 from rembuk.event_log import EventLog
-from rembuk.handling import handle
+from rembuk.handling import VersionMismatch, handle
 from rembuk.ids import derive_id, event_id
 from rembuk.partners import new_secret
 from rembuk.region_key import Tampered
@@ -25,22 +27,26 @@ from rembuk.vault import Erased, Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, known_area, known_category, recorded
-from rembuk.web.problem_details import documented
+from rembuk.web.problem_details import TooSoon, documented
 from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, found
 from rembuk.web.requests import Intent
 
 from notifications.commands import (
+    AskForCode,
     Confirmation,
     ConfirmSubscription,
     Contact,
     Notice,
+    Parcel,
     RaiseAlert,
     RequestSubscription,
+    SendAgain,
     StopSubscription,
     SubscriptionRequest,
 )
 from notifications.contacts import BadContact, deliverable
-from notifications.domain import ALERT, SUBSCRIPTION
+from notifications.domain import ALERT, DELIVERY, SUBSCRIPTION, delivery_id
+from notifications.domain.subscription import Requested
 from notifications.queries import (
     Alert,
     AlertPage,
@@ -70,6 +76,12 @@ class Subscribed(msgspec.Struct, frozen=True, omit_defaults=True):
     secret: str | None = None
 
 
+class CodeAsked(msgspec.Struct, frozen=True):
+    """The code is sent once more, if the subscription waits for one, and as soon as its contact may be sent another."""
+
+    id: UUID
+
+
 class Raised(msgspec.Struct, frozen=True):
     """The alert is recorded at this position, for so many subscriptions as it then was known to have."""
 
@@ -77,8 +89,9 @@ class Raised(msgspec.Struct, frozen=True):
     position: int
 
 
-def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[Any]:
-    """Every route of the service but those that all services share."""
+def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause: Callable[[int], float]) -> list[Any]:
+    """Every route of the service but those that all services share. `code_pause` tells for how many seconds
+    a subscriber waits who has asked so often for his code."""
 
     async def contact_of(requested: RecordedEvent[SubscriptionRequested]) -> Contact | None:
         """The opened contact of a subscription; None once it was erased."""
@@ -135,6 +148,43 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
         if not right:
             raise Refused("wrong-code", field="code")
         return recorded(outcome)
+
+    @post(
+        "/v1/subscriptions/{id:uuid}/code",
+        status_code=202,
+        summary="Have the code sent once more",
+        opt={"any_body": True},
+        responses=documented(404, 422, 429, 503),
+    )
+    async def send_code_again(request: Json, id: UUID) -> Answer[CodeAsked]:
+        """The pause is counted from the subscription's own events, and the answer is the same for one that is confirmed
+        or stopped: what else is sent to that contact is told to nobody. The sender keeps the contact's own pause."""
+        intent = Intent(request, AskForCode(id), id)
+        code = delivery_id(None, id)
+        while True:
+            history = await log.read_stream(id)
+            if not history or not isinstance(requested := history[0].event, SubscriptionRequested):
+                raise Refused("unknown-subscription")
+            sendings = await log.read_stream(code)
+            if any(one.id == event_id(intent.key) for one in sendings):
+                break
+            state = DELIVERY.fold(one.event for one in sendings)
+            asked = [
+                one for one in sendings if isinstance(one.event, DeliveryRequeued) and one.event.by == "subscriber"
+            ]
+            last = (asked or history)[-1 if asked else 0].recorded_at
+            left = code_pause(state.past.asked) - (datetime.now(UTC) - last).total_seconds()
+            if left > 0:
+                raise TooSoon(left)
+            if not isinstance(SUBSCRIPTION.fold(one.event for one in history), Requested):
+                break
+            command = SendAgain(Parcel(requested.area, id), "subscriber")
+            try:
+                await handle(log, DELIVERY, code, command, intent.key, intent.metadata, expected_version=len(sendings))
+            except VersionMismatch:
+                continue  # asked for at the same time: whoever was first has his pause
+            break
+        return Answer(CodeAsked(id))
 
     async def stop(request: Json, id: UUID) -> None:
         command = StopSubscription(id)
@@ -226,6 +276,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries) -> list[An
     return [
         subscribe,
         confirm,
+        send_code_again,
         stop_subscription,
         ask_to_stop,
         stop_by_mail,

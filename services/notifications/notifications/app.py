@@ -16,6 +16,7 @@ from rembuk.web.reading import ReadModel
 
 from notifications import projection
 from notifications.api import routes
+from notifications.delivery.patience import Patience
 from notifications.queries import GAUGES, OUTCOMES, NotificationQueries
 
 
@@ -33,7 +34,7 @@ def build(settings: Settings) -> Litestar:
         settings,
         log,
         Proofs(settings),
-        routes(log, vault, queries(None)),
+        routes(log, vault, queries(None), Patience.load(settings.environment).code_pause),
         queries,
         title="Rembuk notifications: who is told what, and proof that they were",
         start=[vault.start],

@@ -9,9 +9,11 @@ import msgspec
 from msgspec import Meta
 from rembuk.contracts.notifications import (
     Bilingual,
+    CallOffReason,
     Certainty,
     Channel,
     Language,
+    RequeuedBy,
     Severity,
     StopReason,
     Urgency,
@@ -134,5 +136,25 @@ class GiveUp(msgspec.Struct, frozen=True):
     reason: str
 
 
+class CallOff(msgspec.Struct, frozen=True):
+    """It is not to be sent any more, and why."""
+
+    parcel: Parcel
+    reason: CallOffReason
+
+
+class SendAgain(msgspec.Struct, frozen=True):
+    """An operator wants it tried again, or a subscriber his code."""
+
+    parcel: Parcel
+    by: RequeuedBy
+
+
+class AskForCode(msgspec.Struct, frozen=True):
+    """Whoever waits for a code did not get it."""
+
+    subscription_id: UUID
+
+
 SubscriptionCommand = RequestSubscription | ConfirmSubscription | StopSubscription
-DeliveryCommand = MarkSent | MarkFailed | GiveUp
+DeliveryCommand = MarkSent | MarkFailed | GiveUp | CallOff | SendAgain

@@ -2,7 +2,7 @@
 
 A row of the ledger is spoken of by two aggregates, the alert that queues it and the delivery itself, whose events
 may come to the rows in either order within a batch. So both statements make the row where it is missing, and
-neither takes back what the other said: a delivery that was sent or given up stays so.
+neither takes back what the other said: a delivery that was settled stays so until it is asked for again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from rembuk.contracts.notifications import (
     AlertEvent,
     AlertRaised,
     ConfirmationRefused,
+    DeliveryCalledOff,
     DeliveryEvent,
     DeliveryFailed,
     DeliveryGivenUp,
+    DeliveryRequeued,
     DeliverySent,
     RecipientsAdded,
     SubscriptionConfirmed,
@@ -33,10 +35,11 @@ from rembuk.persons import project_privacy
 from rembuk.side_model import KEPT
 
 from notifications.domain import RECIPIENTS, delivery_id
-from notifications.tables import alert, subscription
+from notifications.tables import alert, delivery, subscription
 
 NAME = "projection"
 Ours = SubscriptionEvent | AlertEvent | DeliveryEvent | PrivacyEvent
+Settling = DeliverySent | DeliveryFailed | DeliveryGivenUp | DeliveryCalledOff
 
 ADD_SUBSCRIPTION = insert_into(subscription, *(column.name for column in subscription.columns if column.info != KEPT))
 REFUSED = update(subscription, "version", "changed_at")
@@ -75,6 +78,7 @@ SETTLE = Statement(
        where delivery.state in ('queued', 'failed')""",  # noqa: S608 - our own words
     ("id", "alert_id", "subscription_id", "state", "attempts", "reason", "at"),
 )
+REQUEUED = update(delivery, "state", "changed_at", "due_at")
 
 
 def project(fact: Recorded[Ours]) -> Sequence[Change]:
@@ -141,6 +145,11 @@ def project(fact: Recorded[Ours]) -> Sequence[Change]:
             return (_settled(fact, event, "failed", event.reason),)
         case DeliveryGivenUp() as event:
             return (_settled(fact, event, "given_up", event.reason),)
+        case DeliveryCalledOff() as event:
+            return (_settled(fact, event, "called_off", event.reason),)
+        case DeliveryRequeued():
+            at = fact.recorded_at
+            return (change(REQUEUED, id=fact.stream_id, state="queued", changed_at=at, due_at=at),)
         case PersonErased() | SealedDataOpened():
             return project_privacy(fact)
         case event:
@@ -152,7 +161,7 @@ def _queued(alert_id: UUID | None, above: int, fact: Recorded[Ours], recipients:
     return change(QUEUE, alert_id=alert_id, above=above, queued_at=fact.recorded_at, deliveries=_json(pairs))
 
 
-def _settled(fact: Recorded[Ours], event: DeliveryEvent, state: str, reason: str) -> Change:
+def _settled(fact: Recorded[Ours], event: Settling, state: str, reason: str) -> Change:
     return change(
         SETTLE,
         id=fact.stream_id,

@@ -21,12 +21,12 @@ from sqlalchemy import Row, func, literal, or_, select
 from notifications.domain import area_and_above, delivery_id, one_of_each_contact
 from notifications.tables import alert, delivery, subscription
 
-DeliveryState = Literal["queued", "failed", "sent", "given_up"]
+DeliveryState = Literal["queued", "failed", "sent", "given_up", "called_off"]
 
 GAUGES = (
     Gauge(
         "rembuk_deliveries_waiting",
-        "Deliveries neither sent nor given up",
+        "Deliveries that are still to be sent",
         "select count(*) from delivery where state in ('queued', 'failed')",
     ),
     Gauge(
@@ -39,7 +39,7 @@ GAUGES = (
 OUTCOMES = (
     Outcomes(
         "rembuk_deliveries",
-        "Attempts to deliver, by what came of them; what failed is tried again, what is given up is not",
+        "Attempts to deliver, by what came of them; what failed is tried again, what is given up when it is asked for",
         "outcome",
         {"DeliverySent": "sent", "DeliveryFailed": "failed", "DeliveryGivenUp": "given_up"},
     ),

@@ -70,7 +70,7 @@ delivery = Table(
     Column("lane", Text, nullable=False, server_default=""),  # the channel, and whether it is an alert or a code
     Column("rank", SmallInteger, nullable=False, server_default="0"),  # by severity: within a lane the highest first
     Column("number", Integer, nullable=False),  # among the deliveries of its alert, from 1
-    Column("state", Text, nullable=False),  # queued, failed (to be tried again), sent, given_up
+    Column("state", Text, nullable=False),  # queued, failed (to be tried again), sent, given_up, called_off
     Column("attempts", Integer, nullable=False),
     Column("reason", Text, nullable=False),  # why the last attempt failed
     Column("queued_at", DateTime(timezone=True), nullable=False),

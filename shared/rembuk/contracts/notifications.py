@@ -15,6 +15,8 @@ from rembuk.texts import Code, Public, Sealed
 Channel = Literal["email", "webhook"]
 Language = Literal["id", "en"]
 StopReason = Literal["asked", "gone"]
+CallOffReason = Literal["stopped", "withdrawn", "nothing_to_correct"]
+RequeuedBy = Literal["operator", "subscriber"]
 Severity = Literal["minor", "moderate", "severe", "extreme"]
 Urgency = Literal["past", "future", "expected", "immediate"]
 Certainty = Literal["possible", "likely", "observed"]
@@ -104,7 +106,8 @@ class DeliveryFailed(Event, frozen=True):
 
 
 class DeliveryGivenUp(Event, frozen=True):
-    """Tried often enough, or refused for good: parked for the operator, never dropped. `attempt` counts them."""
+    """Tried often enough, or refused for good: parked for the operator, never dropped. `attempt` counts them. Before
+    DeliveryCalledOff came to be, also what was not to be sent any more."""
 
     area: Code
     subscription_id: UUID
@@ -113,10 +116,31 @@ class DeliveryGivenUp(Event, frozen=True):
     alert_id: UUID | None = None
 
 
+class DeliveryCalledOff(Event, frozen=True):
+    """Not sent, for it is not to be any more: its subscription is stopped or waits for no code, its alert is withdrawn,
+    or it corrects what this recipient was never sent. `attempt` counts the attempts made."""
+
+    area: Code
+    subscription_id: UUID
+    attempt: int
+    reason: CallOffReason
+    alert_id: UUID | None = None
+
+
+class DeliveryRequeued(Event, frozen=True):
+    """What was given up is tried again because an operator asked, or the code is sent again because its subscriber
+    did. Attempts go on being counted."""
+
+    area: Code
+    subscription_id: UUID
+    by: RequeuedBy
+    alert_id: UUID | None = None
+
+
 SubscriptionEvent = (
     SubscriptionRequested | ConfirmationRefused | SubscriptionConfirmed | SubscriptionStopped | PersonErased
 )
 AlertEvent = AlertRaised | RecipientsAdded
-DeliveryEvent = DeliverySent | DeliveryFailed | DeliveryGivenUp
+DeliveryEvent = DeliverySent | DeliveryFailed | DeliveryGivenUp | DeliveryCalledOff | DeliveryRequeued
 
 CODEC = Codec((*SubscriptionEvent.__args__, *AlertEvent.__args__, *DeliveryEvent.__args__, *PrivacyEvent.__args__))

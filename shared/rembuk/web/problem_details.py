@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -53,6 +54,14 @@ class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int
     detail: str = ""
     errors: tuple[FieldError, ...] = ()
+
+
+class TooSoon(Exception):
+    """It was asked for a moment ago, and may be again after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"it was asked for a moment ago; ask again in {ceil(seconds)} s")
+        self.seconds = seconds
 
 
 class Behind(Exception):
@@ -150,6 +159,10 @@ def _not_yet(_: Request[Any, Any, Any], error: NotYet) -> Response[Any]:
     return response(409, "not-signed-yet", str(error), headers={"Retry-After": f"{PAUSE_S:.0f}"})
 
 
+def _too_soon(_: Request[Any, Any, Any], error: TooSoon) -> Response[Any]:
+    return response(429, "too-soon", str(error), headers={"Retry-After": str(ceil(error.seconds))})
+
+
 def _too_large(_: Request[Any, Any, Any], error: EventTooLarge) -> Response[Any]:
     return response(413, "body-too-large", str(error), _TOO_LARGE)
 
@@ -199,6 +212,7 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     VersionMismatch: _mismatch,
     VersionConflict: _conflict,
     NotYet: _not_yet,
+    TooSoon: _too_soon,
     EventTooLarge: _too_large,
     Unavailable: _unavailable,
     Unopened: _unopened,
@@ -231,6 +245,6 @@ _DESCRIPTIONS = {
     413: "The body is larger than 1 MiB",
     415: "The body is not application/json",
     422: "A field breaks a rule of the domain, or the idempotency key was used for something else",
-    429: "The partner has as many streams open as it may",
+    429: "Asked for too often, or the partner has as many streams open as it may; Retry-After says when to come back",
     503: "The service cannot answer now; Retry-After says when to come back",
 }

@@ -31,7 +31,7 @@ taken as (
     update delivery set due_at = now() + $3::interval from due where delivery.id = due.id
     returning delivery.id, alert_id, subscription_id, rank, queued_at)
 select taken.*, alert.area, category, headline, text, severity, urgency, certainty, about, source_type,
-       coalesce(subscription.contact, '') as mark, bounced_at is not null as bounced,
+       coalesce(subscription.contact, '') as mark, bounced_at,
        coalesce(began.metadata->>'correlation_id', '') as correlation_id,
        coalesce(began.metadata->>'traceparent', '') as traceparent
 from taken left join alert on alert.id = taken.alert_id

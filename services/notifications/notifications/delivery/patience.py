@@ -8,6 +8,7 @@ import msgspec
 from rembuk.settings import MissingSetting
 
 LONGEST_PAUSE_S = 3600.0
+LONGEST_CODE_PAUSE_S = 86_400.0
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -41,3 +42,7 @@ class Patience(msgspec.Struct, frozen=True):
     def pause(self, attempt: int) -> float:
         """Seconds until the attempt after the n-th: 1, 4, 16 ... up to an hour, so that eight span one and a half."""
         return min(self.backoff_s * 4.0 ** min(attempt - 1, 20), LONGEST_PAUSE_S)
+
+    def code_pause(self, asked: int) -> float:
+        """Seconds until who has asked n times for his code may ask again: 60, 240 ... up to a day."""
+        return min(self.code_pause_s * 4.0 ** min(asked, 20), LONGEST_CODE_PAUSE_S)

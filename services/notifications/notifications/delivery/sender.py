@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ import asyncpg
 import msgspec
 import structlog
 from rembuk import logs, tracing
-from rembuk.contracts.notifications import Bilingual, SubscriptionRequested
+from rembuk.contracts.notifications import SubscriptionRequested
 from rembuk.database import UNREACHABLE, KeptConnection, Unavailable, is_unreachable
 from rembuk.decider import Refused
 from rembuk.event import Metadata, Recorded
@@ -29,9 +29,9 @@ from rembuk.handling import handle
 from rembuk.region_key import Tampered, WrongRegionKey
 from rembuk.vault import Erased, NotSealed, Vault
 
-from notifications import phrases
 from notifications.channels import Busy, Channel, Message, Undelivered
 from notifications.commands import (
+    CallOff,
     Contact,
     DeliveryCommand,
     GiveUp,
@@ -41,9 +41,12 @@ from notifications.commands import (
     StopSubscription,
 )
 from notifications.contacts import BadContact, same
+from notifications.delivery.composing import compose, message_id, requeued_at
 from notifications.delivery.ledger import LANES, Ledger
 from notifications.delivery.patience import Patience
-from notifications.domain import DELIVERY, SUBSCRIPTION, Confirmed, Requested, Settled
+from notifications.domain import DELIVERY, SUBSCRIPTION
+from notifications.domain.delivery import Due
+from notifications.domain.subscription import Confirmed, Requested
 
 SEND_S = 15.0
 """How long one attempt may take, all in all."""
@@ -55,7 +58,6 @@ POLL_S = 5.0
 """How often the ledger is looked at without a word from it: for what a crashed sender left behind."""
 _log = structlog.get_logger(__name__)
 _contact = msgspec.json.Decoder(Contact).decode
-_bilingual = msgspec.json.Decoder(Bilingual).decode
 
 
 class Sender:
@@ -161,7 +163,7 @@ class Sender:
         """One attempt, if the log still wants it; the pause in seconds when it is to be tried again."""
         history = await self._log.read_stream(row["id"])
         state = DELIVERY.fold(one.event for one in history)
-        if isinstance(state, Settled):
+        if not isinstance(state, Due):
             return None  # the ledger is about to hear of it
         subscription = await self._log.read_stream(row["subscription_id"])
         requested: Recorded[SubscriptionRequested] = subscription[0]
@@ -172,35 +174,42 @@ class Sender:
         subscribed = SUBSCRIPTION.fold(one.event for one in subscription)
         pause = 0.0
         if not isinstance(subscribed, wanted):
-            command = GiveUp(parcel, state.attempts, "no longer wanted")
-        elif row["bounced"] and row["alert_id"]:
-            command = GiveUp(parcel, state.attempts, "suspended: an earlier message was refused for good")
+            command = CallOff(parcel, "stopped")
+        elif row["alert_id"] and _is_suspended(row, history):
+            command = GiveUp(parcel, state.past.attempts, "suspended: an earlier message was refused for good")
         else:
-            command, pause = await self._attempt(row, requested, parcel, state.attempts + 1)
+            command, pause = await self._attempt(row, requested, parcel, history, state)
         span.tell(area=area, channel=requested.event.channel, outcome=type(command).__name__)
-        await self._record(row, command, state.attempts + 1, span.traceparent, new=not history)
+        await self._record(row, command, len(history) + 1, span.traceparent, new=not history)
         if isinstance(command, MarkFailed):
             span.fail("Undelivered")
-            return max(self._patience.pause(command.attempt), pause)
+            return max(self._patience.pause(command.attempt - state.before), pause)
         return None
 
     async def _attempt(
-        self, row: asyncpg.Record, requested: Recorded[SubscriptionRequested], parcel: Parcel, attempt: int
+        self,
+        row: asyncpg.Record,
+        requested: Recorded[SubscriptionRequested],
+        parcel: Parcel,
+        history: Sequence[Recorded[Any]],
+        state: Due,
     ) -> tuple[DeliveryCommand, float]:
         """Open the contact and send; what came of it, and for how many seconds the receiver wants to be left alone.
         Raises Busy where it is not to be sent yet."""
-        channel, mark = requested.event.channel, b""
+        channel, mark, attempt = requested.event.channel, b"", state.past.attempts + 1
+        id = message_id(row["id"], state.past)
+        at = (requeued_at(history) if state.past.sendings else None) or row["queued_at"]
         try:
             contact = _contact(await self._vault.open(requested.event.contact, requested.id))
             with suppress(BadContact):  # taken when less was checked; its channel says so
                 mark = self._vault.mark(f"{channel} {same(channel, contact.to)}")
-            await self._admit(row, mark, code_for=str(row["id"]))
-            message = self._message(row, requested, contact)
+            await self._admit(row, mark, code_for=str(id))
+            message = compose(row, id, at, requested, contact, self._stop_url)
             async with asyncio.timeout(SEND_S):
                 await _send(self._channels[channel], contact, message)
         except Erased:
             await self._stop(parcel.subscription_id, row["id"])
-            return GiveUp(parcel, attempt, "the contact was erased"), 0
+            return CallOff(parcel, "stopped"), 0
         except (Tampered, NotSealed, WrongRegionKey) as error:
             failure = Undelivered(f"the contact cannot be opened: {type(error).__name__}")
         except TimeoutError:
@@ -208,14 +217,16 @@ class Sender:
         except Undelivered as undelivered:
             failure = undelivered
         else:
-            if row["bounced"] or row["alert_id"] is None:  # of a new subscription the ledger did not know its contact
+            if (
+                row["bounced_at"] or row["alert_id"] is None
+            ):  # of a new subscription the ledger did not know its contact
                 await self._ledger.reached(mark)
             return MarkSent(parcel, attempt), 0
         if failure.gone:
             await self._stop(parcel.subscription_id, row["id"])
         if failure.bounced:
             await self._ledger.bounced(mark)
-        if failure.final or attempt >= self._patience.attempts:
+        if failure.final or attempt - state.before >= self._patience.attempts:
             return GiveUp(parcel, attempt, failure.reason), 0
         return MarkFailed(parcel, attempt, failure.reason), failure.pause
 
@@ -228,32 +239,10 @@ class Sender:
             if pause:
                 raise Busy(pause)
 
-    def _message(self, row: asyncpg.Record, requested: Recorded[SubscriptionRequested], contact: Contact) -> Message:
-        """What the subscriber reads, and what his programs do."""
-        event, subscription_id = requested.event, requested.stream_id
-        stop_url = self._stop_url.format(id=subscription_id)
-        if row["alert_id"] is None:
-            headline, text = phrases.confirmation(event.language, event.area, contact.code)
-            confirm = {"subscription_id": subscription_id, "area": event.area, "code": contact.code}
-            return Message(row["id"], "subscription.confirm", row["queued_at"], headline, text, stop_url, confirm)
-        headline, text = (_bilingual(row[name]).in_language(event.language) for name in ("headline", "text"))
-        data = {
-            "alert_id": row["alert_id"],
-            "subscription_id": subscription_id,
-            "area": row["area"],
-            "place": phrases.place(row["area"]),
-            "headline": headline,
-            "text": text,
-            **{name: row[name] for name in ("category", "severity", "urgency", "certainty", "about", "source_type")},
-            "stop_url": stop_url,
-        }
-        text = f"{text}\n\n{phrases.stop_hint(event.language, stop_url)}"
-        return Message(row["id"], "alert.raised", row["queued_at"], headline, text, stop_url, data)
-
     async def _record(
-        self, row: asyncpg.Record, command: DeliveryCommand, attempt: int, traceparent: str, *, new: bool
+        self, row: asyncpg.Record, command: DeliveryCommand, version: int, traceparent: str, *, new: bool
     ) -> None:
-        """Record the outcome of the n-th attempt once, however long the log takes to come back."""
+        """Record the outcome as the n-th event of its delivery, once, however long the log takes to come back."""
         delivery_id: UUID = row["id"]
         metadata = Metadata(
             correlation_id=row["correlation_id"],
@@ -263,7 +252,7 @@ class Sender:
         )
         while True:
             try:
-                await handle(self._log, DELIVERY, delivery_id, command, f"{delivery_id}:{attempt}", metadata, new=new)
+                await handle(self._log, DELIVERY, delivery_id, command, f"{delivery_id}:{version}", metadata, new=new)
             except Unavailable as error:
                 _log.warning("an outcome waits to be recorded", delivery=str(delivery_id), error=repr(error))
                 await asyncio.sleep(0.5)
@@ -280,6 +269,12 @@ class Sender:
         command = StopSubscription(subscription_id, "gone")
         await handle(self._log, SUBSCRIPTION, subscription_id, command, f"{delivery_id}:gone", metadata)
         await self._vault.erase(subscription_id)
+
+
+def _is_suspended(row: asyncpg.Record, history: Sequence[Recorded[Any]]) -> bool:
+    """Whether its contact was refused for good, and an operator has asked for nothing there since."""
+    since = requeued_at(history)
+    return row["bounced_at"] is not None and (since is None or row["bounced_at"] > since)
 
 
 async def _send(channel: Channel, contact: Contact, message: Message) -> None:

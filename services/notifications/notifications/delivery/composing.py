@@ -1,0 +1,56 @@
+"""What a subscriber reads, and what his programs do: the message of one delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from rembuk.contracts.notifications import Bilingual, DeliveryRequeued, SubscriptionRequested
+from rembuk.event import Recorded
+from rembuk.ids import derive_id
+
+from notifications import phrases
+from notifications.channels import Message
+from notifications.commands import Contact
+from notifications.domain.delivery import Past
+
+_bilingual = msgspec.json.Decoder(Bilingual).decode
+
+
+def message_id(delivery_id: UUID, past: Past) -> UUID:
+    """By which a receiver knows a repetition: what was sent, and is asked for again, is another message."""
+    return derive_id("delivery", delivery_id, str(past.sendings)) if past.sendings else delivery_id
+
+
+def requeued_at(history: Sequence[Recorded[Any]]) -> datetime | None:
+    """When a delivery was last asked for again; None for never."""
+    return next((one.recorded_at for one in reversed(history) if isinstance(one.event, DeliveryRequeued)), None)
+
+
+def compose(
+    row: asyncpg.Record, id: UUID, at: datetime, requested: Recorded[SubscriptionRequested], contact: Contact, stop: str
+) -> Message:
+    """The message of a row that the ledger gave; `stop` is the URL that ends the subscription, with a `{id}`."""
+    event, subscription_id = requested.event, requested.stream_id
+    stop_url = stop.format(id=subscription_id)
+    if row["alert_id"] is None:
+        headline, text = phrases.confirmation(event.language, event.area, contact.code)
+        confirm = {"subscription_id": subscription_id, "area": event.area, "code": contact.code}
+        return Message(id, "subscription.confirm", at, headline, text, stop_url, confirm)
+    headline, text = (_bilingual(row[name]).in_language(event.language) for name in ("headline", "text"))
+    data = {
+        "alert_id": row["alert_id"],
+        "subscription_id": subscription_id,
+        "area": row["area"],
+        "place": phrases.place(row["area"]),
+        "headline": headline,
+        "text": text,
+        **{name: row[name] for name in ("category", "severity", "urgency", "certainty", "about", "source_type")},
+        "stop_url": stop_url,
+    }
+    text = f"{text}\n\n{phrases.stop_hint(event.language, stop_url)}"
+    return Message(id, "alert.raised", at, headline, text, stop_url, data)

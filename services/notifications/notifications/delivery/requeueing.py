@@ -1,0 +1,86 @@
+"""What an operator has tried again: one delivery that was given up, or all that are still to be sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from rembuk.contracts.notifications import CODEC
+from rembuk.database import UNREACHABLE, Unavailable, connect
+from rembuk.decider import Refused
+from rembuk.event import Metadata
+from rembuk.event_log import EventLog
+from rembuk.handling import handle
+from rembuk.settings import CannotRun, Settings
+from uuid_utils import uuid7
+
+from notifications.commands import Parcel, SendAgain
+from notifications.domain import DELIVERY
+
+BATCH = 100
+"""Deliveries asked for at once."""
+
+_GIVEN_UP = """
+    select delivery.id, alert_id, subscription_id, state, reason, coalesce(alert.area, subscription.area) as area,
+           subscription.status = case when alert_id is null then 'requested' else 'confirmed' end as wanted
+    from delivery join subscription on subscription.id = subscription_id left join alert on alert.id = alert_id"""
+_ONE = f"{_GIVEN_UP} where delivery.id = $1"
+_ALL = f"""select * from ({_GIVEN_UP} where state = 'given_up' and starts_with(delivery.reason, $1)) as given_up
+           where wanted order by id"""  # noqa: S608 - our own words
+_INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable)
+
+
+async def requeue(settings: Settings, delivery_id: UUID | None, reason: str = "") -> AsyncIterator[dict[str, Any]]:
+    """Have one delivery tried again, or without one all that were given up for reasons that begin so; each, as it is
+    recorded, or by which rule it was refused. Raises CannotRun."""
+    log = EventLog(settings.database_url, CODEC, f"{settings.name} errand")
+    await log.start()
+    try:
+        for batch in await _batches(settings, delivery_id, reason):
+            for answer in await asyncio.gather(*map(partial(_send_again, log), batch)):
+                yield answer
+    except _INTERRUPTED as error:
+        raise CannotRun(f"{str(error) or repr(error)}; run this again: what is asked for already stays so") from error
+    finally:
+        await log.stop()
+
+
+async def _batches(settings: Settings, delivery_id: UUID | None, reason: str) -> list[Sequence[asyncpg.Record]]:
+    connection = await connect(settings.database_url, f"{settings.name} errand")
+    try:
+        rows = await (connection.fetch(_ONE, delivery_id) if delivery_id else connection.fetch(_ALL, reason))
+    finally:
+        connection.terminate()
+    if delivery_id:
+        _require_given_up(delivery_id, rows)
+    return [rows[first : first + BATCH] for first in range(0, len(rows), BATCH)]
+
+
+def _require_given_up(delivery_id: UUID, rows: Sequence[asyncpg.Record]) -> None:
+    """Raises CannotRun where there is no such delivery, or it is not to be sent again."""
+    if not rows:
+        raise CannotRun(f"there is no delivery {delivery_id}")
+    [row] = rows
+    if row["state"] != "given_up":
+        raise CannotRun(
+            f"delivery {delivery_id} is {row['state'].replace('_', ' ')}, and only what is given up is retried"
+        )
+    if not row["wanted"]:
+        raise CannotRun(f"delivery {delivery_id} is not wanted any more: its subscription has changed")
+
+
+async def _send_again(log: EventLog, row: asyncpg.Record) -> dict[str, Any]:
+    command = SendAgain(Parcel(row["area"], row["subscription_id"], row["alert_id"]), "operator")
+    key = str(uuid7())
+    metadata = Metadata(
+        correlation_id=key, causation_id=str(row["alert_id"] or row["subscription_id"]), actor="operator"
+    )
+    try:
+        outcome = await handle(log, DELIVERY, row["id"], command, key, metadata)
+    except Refused as refusal:
+        return {"delivery": row["id"], "refused": refusal.rule}
+    return {"delivery": row["id"], "position": outcome.position}
