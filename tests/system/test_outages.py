@@ -42,8 +42,9 @@ HANGS_AT_MOST_S = 30.0
 
 
 def writes(town: Town, service: str) -> list[tuple[str, dict[str, Any]]]:
-    """Paths and bodies of what can be asked of a service; a webhook is told of nothing but its own code."""
-    contact = {"contact": f"{town.sink.url}/nobody"}
+    """Paths and bodies of what can be asked of a service; each webhook, one of its own, is told of nothing but its
+    code, which otherwise would wait for the codes before it."""
+    contact = {"contact": f"{town.sink.url}/{uuid4()}"}
     return [(path, {**body, **contact} if "contact" in body else body) for path, body in WRITES[service]]
 
 
@@ -59,7 +60,7 @@ async def ask_everything(town: Town, http: httpx.AsyncClient) -> list[tuple[http
     for service in SERVICES:
         url = town.region.url(service)
         asked += [one("GET", url + path) for path in ("/health/ready", *READS[service]) for _ in range(6)]
-        asked += [one("POST", url + path, body) for path, body in writes(town, service) for _ in range(20)]
+        asked += [one("POST", url + path, body) for _ in range(20) for path, body in writes(town, service)]
     return await asyncio.gather(*asked)
 
 
