@@ -21,7 +21,8 @@ _LISTED = """
            case when state in ('queued', 'failed') then due_at end as due_at, alert_id,
            coalesce(headline->>'id', 'confirmation code') as headline,
            state in ('queued', 'failed', 'given_up')
-               and subscription.status = case when alert_id is null then 'requested' else 'confirmed' end as wanted,
+               and subscription.status = case when alert_id is null then 'requested' else 'confirmed' end
+               and withdrawn_at is null as wanted,
            count(*) over () as in_all
     from delivery join subscription on subscription.id = subscription_id left join alert on alert.id = alert_id
     where state = any($1) and starts_with(delivery.reason, $2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable
 from threading import Event
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import httpx
 import pytest
+from rembuk.testing.forking import run
 from rembuk.testing.receivers import only
 from rembuk.testing.services import eventually
 
@@ -117,6 +119,62 @@ def test_a_stop_counts_for_what_is_still_being_tried(house: House) -> None:
     house.sink.hold = None
     eventually(lambda: _is(only(house.deliveries(alert)["items"])["state"], "called_off"))
     assert len(house.sink.at("/stopping")) == 1
+
+
+def test_what_is_not_so_any_more_is_not_sent_and_corrected_once_where_it_was(house: House) -> None:
+    told = house.confirmed(f"{house.sink.url}/told", area="35.17")
+    house.confirmed(f"{house.sink.url}/waits", area="35.17")
+    house.sink.status["/waits"], house.sink.headers["/waits"] = 503, {"retry-after": "3600"}
+    alert = house.alert_about(problem := house.report("35.17.01"))
+    eventually(lambda: _is(house.deliveries(alert)["states"], {"sent": 1, "failed": 1}))
+    _reject(house, problem)
+    del house.sink.status["/waits"]
+    eventually(lambda: _is(house.deliveries(alert)["states"], {"sent": 1, "called_off": 1}))
+    correction = eventually(lambda: only([one for one in _alerts(house) if one["corrects"] == alert["id"]]))
+    eventually(lambda: _is(house.deliveries(correction)["states"], {"sent": 1, "called_off": 1}))
+    first, second = (told.verified(one)["data"] for one in house.sink.at("/told"))
+    assert (first["corrects"], second["corrects"]) == (None, alert["id"])
+    assert second["headline"].startswith("Ralat: laporan Pencurian")
+    assert len(house.sink.at("/waits")) == 1
+    assert house.http.get(f"/v1/alerts/{alert['id']}").json()["withdrawn_at"]
+
+
+def test_who_is_being_told_as_it_is_withdrawn_is_sent_the_correction_after_it(house: House) -> None:
+    house.confirmed(f"{house.sink.url}/being-told", area="35.18")
+    house.sink.hold = Event()
+    try:
+        alert = house.alert_about(problem := house.report("35.18.01"))
+        eventually(lambda: _is(len(house.sink.at("/being-told")), 1))
+        _reject(house, problem)
+        eventually(lambda: only([one for one in _alerts(house) if one["corrects"] == alert["id"]]))
+    finally:
+        house.sink.hold.set()
+        house.sink.hold = None
+    posted = eventually(lambda: _so_many(house.sink.at("/being-told"), 2))
+    assert [one.json["data"]["corrects"] for one in posted] == [None, alert["id"]]
+
+
+def test_what_was_overtaken_before_anybody_was_told_is_told_to_nobody(house: House) -> None:
+    house.confirmed(f"{house.sink.url}/overtaken", area="35.19")
+    house.region.stop("notifications", "worker")
+    rejected, solved = house.report("35.19.01"), house.report("35.19.01")
+    _reject(house, rejected)
+    _solve(house, solved)
+    house.region.start("notifications", "worker")
+
+    def settled() -> None:
+        about = [one for one in _alerts(house) if one["about"] in (rejected, solved)]
+        states = {(one["about"], one["source_type"]): house.deliveries(one)["states"] for one in about}
+        assert states == {(solved, "SolutionApplied"): {"sent": 1}}
+
+    eventually(settled)
+    assert [one.json["data"]["source_type"] for one in house.sink.at("/overtaken")] == ["SolutionApplied"]
+    region = house.region.region
+    owner = {"REMBUK_NOTIFICATIONS_OWNER_URL": region.database("notifications").owner_url}
+    compared = run("notifications", ["rebuild", "compare"], region.environment("notifications") | owner, 60)
+    assert compared.returncode == 0, compared.stderr
+    rows = [json.loads(line) for line in compared.stdout.splitlines()]
+    assert [one for one in rows if one["kind"] == "difference"] == []
 
 
 def test_a_webhook_into_our_own_network_is_refused_as_one_that_leads_nowhere(
@@ -235,6 +293,21 @@ def _given_up(house: House, subscription_id: str) -> dict[str, Any]:
     seen: dict[str, Any] = house.http.get(f"/v1/subscriptions/{subscription_id}").json()
     assert seen.get("code_delivery") == "given_up"
     return seen
+
+
+def _alerts(house: House) -> list[dict[str, Any]]:
+    alerts: list[dict[str, Any]] = house.http.get("/v1/alerts").json()["items"]
+    return alerts
+
+
+def _so_many(things: list[Any], many: int) -> list[Any]:
+    assert len(things) == many
+    return things
+
+
+def _reject(house: House, problem: str) -> None:
+    why = {"code": "not_a_problem", "reason": "Bukan pencurian"}
+    httpx.post(f"{house.region.url('reports')}/v1/problems/{problem}/reject", json=why).raise_for_status()
 
 
 def _stop_both(house: House, hook: str) -> None:

@@ -17,6 +17,7 @@ from notifications.commands import (
     RequestSubscription,
     SendAgain,
     StopSubscription,
+    WithdrawAlert,
 )
 from notifications.delivery.patience import LONGEST_CODE_PAUSE_S, LONGEST_PAUSE_S, Patience
 from notifications.domain import (
@@ -32,6 +33,7 @@ from rembuk.contracts.forums import ForumHeld
 from rembuk.contracts.notifications import (
     CODEC,
     AlertRaised,
+    AlertWithdrawn,
     Bilingual,
     ConfirmationRefused,
     DeliveryCalledOff,
@@ -115,6 +117,13 @@ def test_an_alert_is_raised_once_and_each_recipient_named_once() -> None:
     raised = AlertRaised(AREA, WORDS, WORDS, (SUBSCRIPTION_ID,), category="theft")
     alert.given().when(wish).then(raised)
     alert.given(raised).when(wish).refused("already-raised")
+
+
+def test_an_alert_is_withdrawn_once() -> None:
+    raised, withdrawn = AlertRaised(AREA, WORDS, WORDS, (SUBSCRIPTION_ID,)), AlertWithdrawn("rejected")
+    alert.given(raised).when(WithdrawAlert("rejected")).then(withdrawn)
+    alert.given(raised, withdrawn).when(WithdrawAlert("superseded")).then()
+    alert.given().when(WithdrawAlert("rejected")).refused("unknown-alert")
 
 
 def test_an_alert_names_a_category_that_there_is() -> None:

@@ -17,6 +17,7 @@ from rembuk.contracts.notifications import (
     Severity,
     StopReason,
     Urgency,
+    WithdrawalReason,
 )
 from rembuk.wording import NO_NUL, ONE_LINE_OR_NOTHING, AreaCode, CategoryCode, Text, Title, pattern
 
@@ -109,6 +110,13 @@ class RaiseAlert(msgspec.Struct, frozen=True):
     about: UUID | None = None
     source_id: UUID | None = None
     source_type: str = ""
+    corrects: UUID | None = None
+
+
+class WithdrawAlert(msgspec.Struct, frozen=True):
+    """What it says is not so any more."""
+
+    reason: WithdrawalReason
 
 
 class Parcel(msgspec.Struct, frozen=True):
@@ -156,5 +164,6 @@ class AskForCode(msgspec.Struct, frozen=True):
     subscription_id: UUID
 
 
+AlertCommand = RaiseAlert | WithdrawAlert
 SubscriptionCommand = RequestSubscription | ConfirmSubscription | StopSubscription
 DeliveryCommand = MarkSent | MarkFailed | GiveUp | CallOff | SendAgain

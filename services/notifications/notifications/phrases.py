@@ -7,7 +7,15 @@ from rembuk.areas import areas
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.forums import ForumHeld
 from rembuk.contracts.notifications import Bilingual, Language
-from rembuk.contracts.reports import SolutionApplied
+from rembuk.contracts.reports import RejectionCode, SolutionApplied
+
+WHY_REJECTED: dict[RejectionCode, Bilingual] = {
+    "not_a_problem": Bilingual("bukan masalah keamanan", "it is no problem of public security"),
+    "outside_area": Bilingual("di luar wilayah ini", "it lies outside this region"),
+    "not_enough_information": Bilingual("keterangannya tidak cukup", "too little is known about it"),
+    "handled_elsewhere": Bilingual("ditangani pihak lain", "others take care of it"),
+    "emergency": Bilingual("ditangani sebagai keadaan darurat", "it is dealt with as an emergency"),
+}
 
 
 def place(area: str) -> str:
@@ -20,9 +28,24 @@ def problem_reported(area: str, category: str) -> tuple[Bilingual, Bilingual]:
     return (
         Bilingual(f"Laporan baru: {kind.id}, {where}", f"New report: {kind.en}, {where}"),
         Bilingual(
-            f"Sebuah masalah dilaporkan di {where}: {kind.id}. Laporan ini belum diperiksa. "
-            "Dalam keadaan darurat hubungi 110.",
-            f"A problem was reported in {where}: {kind.en}. It has not been verified yet. In an emergency call 110.",
+            f"Sebuah masalah dilaporkan di {where}: {kind.id}. Saat pemberitahuan ini ditulis, laporan itu belum "
+            "diperiksa. Dalam keadaan darurat hubungi 110.",
+            f"A problem was reported in {where}: {kind.en}. When this alert was written it had not been verified. "
+            "In an emergency call 110.",
+        ),
+    )
+
+
+def report_rejected(area: str, category: str, code: RejectionCode) -> tuple[Bilingual, Bilingual]:
+    """What is said to whoever was alerted of the report."""
+    kind, where, why = CATEGORIES[category], place(area), WHY_REJECTED[code]
+    return (
+        Bilingual(f"Ralat: laporan {kind.id}, {where}", f"Correction: report of {kind.en}, {where}"),
+        Bilingual(
+            f"Laporan tentang {kind.id} di {where} telah diperiksa dan tidak ditindaklanjuti di sini: {why.id}. "
+            "Pesan ini menggantikan pemberitahuan sebelumnya.",
+            f"The report of {kind.en} in {where} was looked at and is not taken up here: {why.en}. "
+            "This message replaces the earlier alert.",
         ),
     )
 
@@ -36,7 +59,7 @@ def solution_applied(area: str, solution: SolutionApplied) -> tuple[Bilingual, B
             f"Polisi dan masyarakat menangani masalah di {where}: {kind.id} ({since} sampai {until}). "
             "Hasilnya akan dinilai.",
             f"Police and community acted on a problem in {where}: {kind.en} ({since} to {until}). "
-            "Whether it worked is yet to be assessed.",
+            "Whether it worked will be assessed.",
         ),
     )
 

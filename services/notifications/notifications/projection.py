@@ -16,6 +16,7 @@ from rembuk.bulk import Change, Statement, change, insert_into, update
 from rembuk.contracts.notifications import (
     AlertEvent,
     AlertRaised,
+    AlertWithdrawn,
     ConfirmationRefused,
     DeliveryCalledOff,
     DeliveryEvent,
@@ -47,6 +48,7 @@ CONFIRMED = update(subscription, "version", "status", "confirmed_at", "changed_a
 STOPPED = update(subscription, "version", "status", "contact", "changed_at")
 ADD_ALERT = insert_into(alert, *alert.columns.keys())
 RECIPIENTS_ADDED = update(alert, "version", "recipients")
+WITHDRAWN = update(alert, "version", "withdrawn_at")
 _LANE = "coalesce(channel, '') || case when new.alert_id is null then ' code' else ' alert' end"
 QUEUE = Statement(
     "queue_deliveries",
@@ -125,6 +127,8 @@ def project(fact: Recorded[Ours]) -> Sequence[Change]:
                     source_type=event.source_type,
                     recipients=len(event.recipients),
                     raised_at=fact.recorded_at,
+                    corrects=event.corrects,
+                    withdrawn_at=None,
                 ),
                 _queued(fact.stream_id, 0, fact, event.recipients),
             )
@@ -139,6 +143,8 @@ def project(fact: Recorded[Ours]) -> Sequence[Change]:
                 ),
                 _queued(fact.stream_id, above, fact, event.recipients),
             )
+        case AlertWithdrawn():
+            return (change(WITHDRAWN, id=fact.stream_id, version=fact.version, withdrawn_at=fact.recorded_at),)
         case DeliverySent() as event:
             return (_settled(fact, event, "sent", ""),)
         case DeliveryFailed() as event:

@@ -64,7 +64,8 @@ class Subscription(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """An alert as it was raised; `recipients` counts the subscriptions it goes to."""
+    """An alert as it was raised; `recipients` counts the subscriptions it goes to. Once it is withdrawn it is sent to
+    nobody any more; one that `corrects` it is sent to whom it was sent."""
 
     id: UUID
     version: int
@@ -80,6 +81,8 @@ class Alert(msgspec.Struct, frozen=True):
     source_type: str
     recipients: int
     raised_at: Timestamp
+    corrects: UUID | None
+    withdrawn_at: Timestamp | None
 
 
 class AlertPage(msgspec.Struct, frozen=True):

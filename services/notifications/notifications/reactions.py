@@ -1,4 +1,5 @@
-"""What notifications does by itself when another service speaks: whoever subscribed to the place is alerted."""
+"""What notifications does by itself when another service speaks: whoever subscribed to the place is alerted, and an
+alert that is not so any more is withdrawn."""
 
 from __future__ import annotations
 
@@ -14,14 +15,22 @@ import msgspec
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.disclosure import may_see
 from rembuk.contracts.forums import ForumHeld
-from rembuk.contracts.reports import ProblemReported, SolutionApplied
+from rembuk.contracts.notifications import WithdrawalReason
+from rembuk.contracts.reports import (
+    ProblemClosed,
+    ProblemHandedOver,
+    ProblemRejected,
+    ProblemReopened,
+    ProblemReported,
+    SolutionApplied,
+)
 from rembuk.database import Unavailable
 from rembuk.event import Recorded
 from rembuk.ids import derive_id
 from rembuk.reactions import React, Wish
 
 from notifications import phrases, projection
-from notifications.commands import RaiseAlert
+from notifications.commands import RaiseAlert, WithdrawAlert
 from notifications.domain import ALERT, area_and_above, one_of_each_contact, reaches
 
 NAME = "alerts"
@@ -31,6 +40,21 @@ _BEHIND = """select (select position from log.head) as head,
              (select position from checkpoint where follower = $1 and stream = $2) as projected"""
 _SUBSCRIBERS = """select id, area, categories, contact, confirmed_at from subscription
                   where status = 'confirmed' and area = any($1) order by id"""
+_TOLD = """select id, about, source_type, area, category,
+                  array(select subscription_id from delivery
+                        where alert_id = alert.id and state in ('sent', 'queued', 'failed')
+                        order by number) as recipients,
+                  exists (select from delivery
+                          where alert_id = alert.id and state in ('queued', 'failed', 'given_up')) as unsent
+           from alert where about = any($1) and source_id is not null order by position"""
+_OUTDATED: dict[type[Any], tuple[str, ...]] = {
+    ProblemRejected: ("ProblemReported",),
+    SolutionApplied: ("ProblemReported", "ProblemRejected"),
+    ProblemClosed: ("ProblemReported", "SolutionApplied"),
+    ProblemReopened: ("ProblemRejected", "SolutionApplied"),
+    ProblemHandedOver: ("ProblemReported", "ProblemRejected", "SolutionApplied"),
+}
+"""What an event of a problem leaves untrue or late of what was said of it: alerts by the type of their source."""
 _codes = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -41,6 +65,17 @@ class Subscriber(NamedTuple):
     categories: tuple[str, ...]
     contact: bytes
     confirmed_at: datetime
+
+
+class Told(NamedTuple):
+    """An alert about a problem, to whom it went or may still go, and whether it may still go to somebody."""
+
+    id: UUID
+    source_type: str
+    area: str
+    category: str
+    recipients: Sequence[UUID]
+    unsent: bool
 
 
 def alerts(ours: str) -> React:
@@ -57,9 +92,15 @@ def alerts(ours: str) -> React:
         for row in await connection.fetch(_SUBSCRIBERS, list(wanted)):
             subscriber = Subscriber(row["id"], _codes(row["categories"]), row["contact"], row["confirmed_at"])
             subscribers.setdefault(row["area"], []).append(subscriber)
-        if not subscribers:
-            return [[] for _ in facts]
-        return [_wishes(fact, subscribers) for fact in facts]
+        told: dict[UUID, list[Told]] = {}
+        ended = {fact.stream_id for fact in facts if type(fact.event) in _OUTDATED}
+        for row in await connection.fetch(_TOLD, list(ended)) if ended else ():
+            told.setdefault(row["about"], []).append(Told(*(row[name] for name in Told._fields)))
+        raised = _but_for_outdated(facts, [_wishes(fact, subscribers) for fact in facts])
+        return [
+            [*wishes, *_withdrawals(fact, told.get(fact.stream_id, ()))]
+            for fact, wishes in zip(facts, raised, strict=True)
+        ]
 
     return react
 
@@ -128,6 +169,51 @@ def _wishes(fact: Recorded[Any], subscribers: dict[str, list[Subscriber]]) -> li
         alert, recipients=recipients, source_id=fact.id, source_type=type(fact.event).__name__
     )
     return [Wish(ALERT, derive_id("alert", fact.id), command, "raise", new=True)]
+
+
+def _but_for_outdated(facts: Sequence[Recorded[Any]], raised: Sequence[list[Wish]]) -> Sequence[list[Wish]]:
+    """What each fact raises an alert of, but for what a later one of them leaves untrue."""
+    outdated: set[tuple[UUID, str]] = set()
+    left = []
+    for fact, wishes in zip(reversed(facts), reversed(raised), strict=True):
+        left.append([wish for wish in wishes if (fact.stream_id, wish.command.source_type) not in outdated])
+        outdated |= {(fact.stream_id, source) for source in _OUTDATED.get(type(fact.event), ())}
+    return left[::-1]
+
+
+def _withdrawals(fact: Recorded[Any], told: Sequence[Told]) -> list[Wish]:
+    """What ends the alerts about a problem that an event of it leaves untrue, and tells so to whom they were sent."""
+    wishes = []
+    for alert in told:
+        if alert.source_type not in _OUTDATED.get(type(fact.event), ()):
+            continue
+        rejected = isinstance(fact.event, ProblemRejected)
+        reason: WithdrawalReason = "rejected" if rejected else "superseded"
+        if rejected or alert.unsent:
+            wishes.append(Wish(ALERT, alert.id, WithdrawAlert(reason), f"withdraw {alert.id}"))
+        if rejected and alert.recipients:
+            correction = _correction(fact, alert)
+            wishes.append(
+                Wish(ALERT, derive_id("alert", fact.id, alert.id), correction, f"correct {alert.id}", new=True)
+            )
+    return wishes
+
+
+def _correction(fact: Recorded[ProblemRejected], alert: Told) -> RaiseAlert:
+    headline, text = phrases.report_rejected(alert.area, alert.category, fact.event.code)
+    return RaiseAlert(
+        area=alert.area,
+        headline=headline,
+        text=text,
+        recipients=tuple(alert.recipients),
+        urgency="past",
+        certainty="observed",
+        category=alert.category,
+        about=fact.stream_id,
+        source_id=fact.id,
+        source_type="ProblemRejected",
+        corrects=alert.id,
+    )
 
 
 async def _caught_up(connection: asyncpg.Connection[Any], ours: str) -> None:

@@ -58,6 +58,9 @@ alert = Table(
     Column("source_type", Text, nullable=False),
     Column("recipients", Integer, nullable=False),
     Column("raised_at", DateTime(timezone=True), nullable=False),
+    Column("corrects", Uuid),
+    Column("withdrawn_at", DateTime(timezone=True)),
+    Index("alert_about", "about", postgresql_where=text("about is not null")),
     Index("alert_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
 )
 

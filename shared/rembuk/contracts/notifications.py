@@ -16,6 +16,7 @@ Channel = Literal["email", "webhook"]
 Language = Literal["id", "en"]
 StopReason = Literal["asked", "gone"]
 CallOffReason = Literal["stopped", "withdrawn", "nothing_to_correct"]
+WithdrawalReason = Literal["rejected", "superseded"]
 RequeuedBy = Literal["operator", "subscriber"]
 Severity = Literal["minor", "moderate", "severe", "extreme"]
 Urgency = Literal["past", "future", "expected", "immediate"]
@@ -65,7 +66,8 @@ class Bilingual(msgspec.Struct, frozen=True, omit_defaults=True):
 class AlertRaised(Event, frozen=True):
     """Something that people of an area are to know, from an officer or from an event of another service (`source_id`
     and `source_type` name it). Severity, urgency and certainty as in CAP 1.2. `recipients` are the subscriptions it
-    goes to, each by one delivery; what one event cannot hold follows in `RecipientsAdded`."""
+    goes to, each by one delivery; what one event cannot hold follows in `RecipientsAdded`. One that `corrects` another
+    alert, which is withdrawn, is sent to whom that was sent, and to nobody else."""
 
     area: Code
     headline: Bilingual
@@ -78,12 +80,20 @@ class AlertRaised(Event, frozen=True):
     about: UUID | None = None
     source_id: UUID | None = None
     source_type: Code = ""
+    corrects: UUID | None = None
 
 
 class RecipientsAdded(Event, frozen=True):
     """More recipients of the same alert, recorded together with it."""
 
     recipients: tuple[UUID, ...]
+
+
+class AlertWithdrawn(Event, frozen=True):
+    """What it says is not so any more, and is not sent any more: the problem was rejected, which another alert tells to
+    whom it was sent, or what was done since has superseded it."""
+
+    reason: WithdrawalReason
 
 
 class DeliverySent(Event, frozen=True):
@@ -140,7 +150,7 @@ class DeliveryRequeued(Event, frozen=True):
 SubscriptionEvent = (
     SubscriptionRequested | ConfirmationRefused | SubscriptionConfirmed | SubscriptionStopped | PersonErased
 )
-AlertEvent = AlertRaised | RecipientsAdded
+AlertEvent = AlertRaised | RecipientsAdded | AlertWithdrawn
 DeliveryEvent = DeliverySent | DeliveryFailed | DeliveryGivenUp | DeliveryCalledOff | DeliveryRequeued
 
 CODEC = Codec((*SubscriptionEvent.__args__, *AlertEvent.__args__, *DeliveryEvent.__args__, *PrivacyEvent.__args__))

@@ -49,7 +49,10 @@ def compose(
         "place": phrases.place(row["area"]),
         "headline": headline,
         "text": text,
-        **{name: row[name] for name in ("category", "severity", "urgency", "certainty", "about", "source_type")},
+        **{
+            name: row[name]
+            for name in ("category", "severity", "urgency", "certainty", "about", "source_type", "corrects")
+        },
         "stop_url": stop_url,
     }
     text = f"{text}\n\n{phrases.stop_hint(event.language, stop_url)}"

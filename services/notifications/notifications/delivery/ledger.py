@@ -30,7 +30,9 @@ with due as materialized (
 taken as (
     update delivery set due_at = now() + $3::interval from due where delivery.id = due.id
     returning delivery.id, alert_id, subscription_id, rank, queued_at)
-select taken.*, alert.area, category, headline, text, severity, urgency, certainty, about, source_type,
+select taken.*, alert.area, category, headline, text, severity, urgency, certainty, about, source_type, corrects,
+       exists (select from log.event as ended
+               where ended.stream_id = taken.alert_id and ended.type = 'AlertWithdrawn') as withdrawn,
        coalesce(subscription.contact, '') as mark, bounced_at,
        coalesce(began.metadata->>'correlation_id', '') as correlation_id,
        coalesce(began.metadata->>'traceparent', '') as traceparent
@@ -40,6 +42,7 @@ from taken left join alert on alert.id = taken.alert_id
      left join log.event as began on began.stream_id = coalesce(alert_id, subscription_id) and began.version = 1
 order by rank desc"""
 _POSTPONE = "update delivery set due_at = now() + $2::interval where id = $1"
+_HASTEN = "update delivery set due_at = now() where id = $1 and due_at > now() + $2::interval"
 _MARK = "update subscription set contact = $2 where id = $1 and contact <> $2 and status <> 'stopped'"
 _PACE = """
 insert into contact as known (mark, codes, code_at, code_for) values ($1, 1, now(), $2)
@@ -88,6 +91,10 @@ class Ledger:
 
     async def postpone(self, delivery_id: UUID, seconds: float) -> None:
         await self._ask(_POSTPONE, delivery_id, timedelta(seconds=seconds))
+
+    async def hasten(self, delivery_id: UUID) -> None:
+        """Have a delivery that waits for longer than a lease, so that nobody has it in hand, looked at now."""
+        await self._ask(_HASTEN, delivery_id, LEASE)
 
     async def mark(self, subscription_id: UUID, mark: bytes) -> None:
         """Remember where a subscription leads."""

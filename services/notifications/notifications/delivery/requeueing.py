@@ -26,7 +26,8 @@ BATCH = 100
 
 _GIVEN_UP = """
     select delivery.id, alert_id, subscription_id, state, reason, coalesce(alert.area, subscription.area) as area,
-           subscription.status = case when alert_id is null then 'requested' else 'confirmed' end as wanted
+           subscription.status = case when alert_id is null then 'requested' else 'confirmed' end
+               and withdrawn_at is null as wanted
     from delivery join subscription on subscription.id = subscription_id left join alert on alert.id = alert_id"""
 _ONE = f"{_GIVEN_UP} where delivery.id = $1"
 _ALL = f"""select * from ({_GIVEN_UP} where state = 'given_up' and starts_with(delivery.reason, $1)) as given_up
@@ -70,7 +71,9 @@ def _require_given_up(delivery_id: UUID, rows: Sequence[asyncpg.Record]) -> None
             f"delivery {delivery_id} is {row['state'].replace('_', ' ')}, and only what is given up is retried"
         )
     if not row["wanted"]:
-        raise CannotRun(f"delivery {delivery_id} is not wanted any more: its subscription has changed")
+        raise CannotRun(
+            f"delivery {delivery_id} is not wanted any more: its subscription is stopped or its alert withdrawn"
+        )
 
 
 async def _send_again(log: EventLog, row: asyncpg.Record) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from notifications.contacts import BadContact, same
 from notifications.delivery.composing import compose, message_id, requeued_at
 from notifications.delivery.ledger import LANES, Ledger
 from notifications.delivery.patience import Patience
-from notifications.domain import DELIVERY, SUBSCRIPTION
+from notifications.domain import DELIVERY, SUBSCRIPTION, delivery_id
 from notifications.domain.delivery import Due
 from notifications.domain.subscription import Confirmed, Requested
 
@@ -54,6 +54,8 @@ FINISH_S = 8.0
 """How long a stopping sender lets messages on their way arrive: less than what `rembuk.cancelling` allows."""
 FORGET_S = 3600.0
 """How often what is remembered of contacts for no use any more is deleted."""
+CORRECTION_S = 2.0
+"""How long a correction waits each time for what it corrects to be settled."""
 POLL_S = 5.0
 """How often the ledger is looked at without a word from it: for what a crashed sender left behind."""
 _log = structlog.get_logger(__name__)
@@ -130,9 +132,9 @@ class Sender:
         if not done:
             self._empty.clear()
         for tasks in self._sending.values():
-            for delivery_id in [delivery_id for delivery_id, task in tasks.items() if task.done()]:
-                if (pause := tasks.pop(delivery_id).result()) is not None:
-                    await self._ledger.postpone(delivery_id, pause)
+            for ended in [id for id, task in tasks.items() if task.done()]:
+                if (pause := tasks.pop(ended).result()) is not None:
+                    await self._ledger.postpone(ended, pause)
                     asyncio.get_running_loop().call_later(pause + 0.01, self._news.set)
 
     async def _fill(self, lane: str, room: int) -> None:
@@ -175,6 +177,10 @@ class Sender:
         pause = 0.0
         if not isinstance(subscribed, wanted):
             command = CallOff(parcel, "stopped")
+        elif row["withdrawn"]:
+            command = CallOff(parcel, "withdrawn")
+        elif row["corrects"] and not await self._was_sent(row["corrects"], row["subscription_id"]):
+            command = CallOff(parcel, "nothing_to_correct")
         elif row["alert_id"] and _is_suspended(row, history):
             command = GiveUp(parcel, state.past.attempts, "suspended: an earlier message was refused for good")
         else:
@@ -230,6 +236,15 @@ class Sender:
             return GiveUp(parcel, attempt, failure.reason), 0
         return MarkFailed(parcel, attempt, failure.reason), failure.pause
 
+    async def _was_sent(self, alert_id: UUID, subscription_id: UUID) -> bool:
+        """Whether a withdrawn alert has left for a recipient. Raises Busy while that is open."""
+        withdrawn = delivery_id(alert_id, subscription_id)
+        state = DELIVERY.fold(one.event for one in await self._log.read_stream(withdrawn))
+        if isinstance(state, Due):
+            await self._ledger.hasten(withdrawn)
+            raise Busy(CORRECTION_S)
+        return state.past.sendings > 0
+
     async def _admit(self, row: asyncpg.Record, mark: bytes, code_for: str) -> None:
         """Remember where it goes; a code waits until its contact may be sent another. Raises Busy."""
         if mark and mark != row["mark"]:
@@ -243,7 +258,7 @@ class Sender:
         self, row: asyncpg.Record, command: DeliveryCommand, version: int, traceparent: str, *, new: bool
     ) -> None:
         """Record the outcome as the n-th event of its delivery, once, however long the log takes to come back."""
-        delivery_id: UUID = row["id"]
+        id: UUID = row["id"]
         metadata = Metadata(
             correlation_id=row["correlation_id"],
             causation_id=str(row["alert_id"] or row["subscription_id"]),
@@ -252,22 +267,22 @@ class Sender:
         )
         while True:
             try:
-                await handle(self._log, DELIVERY, delivery_id, command, f"{delivery_id}:{version}", metadata, new=new)
+                await handle(self._log, DELIVERY, id, command, f"{id}:{version}", metadata, new=new)
             except Unavailable as error:
-                _log.warning("an outcome waits to be recorded", delivery=str(delivery_id), error=repr(error))
+                _log.warning("an outcome waits to be recorded", delivery=str(id), error=repr(error))
                 await asyncio.sleep(0.5)
                 new = False
             except Refused as refusal:
-                _log.warning("another sender was first", delivery=str(delivery_id), rule=refusal.rule)
+                _log.warning("another sender was first", delivery=str(id), rule=refusal.rule)
                 return
             else:
                 return
 
-    async def _stop(self, subscription_id: UUID, delivery_id: UUID) -> None:
+    async def _stop(self, subscription_id: UUID, because: UUID) -> None:
         """The receiver is gone for good, or was erased: nothing more is sent there, and its contact is forgotten."""
-        metadata = Metadata(causation_id=str(delivery_id), actor="sender")
+        metadata = Metadata(causation_id=str(because), actor="sender")
         command = StopSubscription(subscription_id, "gone")
-        await handle(self._log, SUBSCRIPTION, subscription_id, command, f"{delivery_id}:gone", metadata)
+        await handle(self._log, SUBSCRIPTION, subscription_id, command, f"{because}:gone", metadata)
         await self._vault.erase(subscription_id)
 
 

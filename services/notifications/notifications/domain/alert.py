@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from rembuk.contracts.disclosure import may_see
-from rembuk.contracts.notifications import AlertEvent, AlertRaised, RecipientsAdded
+from rembuk.contracts.notifications import AlertEvent, AlertRaised, AlertWithdrawn, RecipientsAdded
 from rembuk.decider import Decider, Refused
 
-from notifications.commands import RaiseAlert
+from notifications.commands import AlertCommand, RaiseAlert, WithdrawAlert
 from notifications.domain.words import known_category
 
 RECIPIENTS = 5_000
@@ -28,7 +28,25 @@ class Raised:
     area: str
 
 
-Alert = Unraised | Raised
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """What it says is not so any more: whoever has not been told is not told."""
+
+    area: str
+
+
+Alert = Unraised | Raised | Withdrawn
+
+
+def decide_alert(command: AlertCommand, state: Alert) -> list[AlertEvent]:
+    """The events a wish leads to in a state; raises Refused with the rule it breaks."""
+    match command:
+        case RaiseAlert():
+            return raise_alert(command, state)
+        case WithdrawAlert():
+            return withdraw_alert(command, state)
+        case _:
+            assert_never(command)
 
 
 def raise_alert(command: RaiseAlert, state: Alert) -> list[AlertEvent]:
@@ -53,12 +71,25 @@ def raise_alert(command: RaiseAlert, state: Alert) -> list[AlertEvent]:
             about=command.about,
             source_id=command.source_id,
             source_type=command.source_type,
+            corrects=command.corrects,
         ),
         *(
             RecipientsAdded(recipients[start : start + RECIPIENTS])
             for start in range(RECIPIENTS, len(recipients), RECIPIENTS)
         ),
     ]
+
+
+def withdraw_alert(command: WithdrawAlert, state: Alert) -> list[AlertEvent]:
+    match state:
+        case Unraised():
+            raise Refused("unknown-alert")
+        case Raised():
+            return [AlertWithdrawn(command.reason)]
+        case Withdrawn():
+            return []  # whoever asks twice has what he wants
+        case _:
+            assert_never(state)
 
 
 def evolve_alert(state: Alert, event: AlertEvent) -> Alert:
@@ -68,6 +99,9 @@ def evolve_alert(state: Alert, event: AlertEvent) -> Alert:
             return Raised(event.area)
         case RecipientsAdded():
             return state
+        case AlertWithdrawn():
+            assert not isinstance(state, Unraised), "an alert begins by being raised"
+            return Withdrawn(state.area)
         case _:
             assert_never(event)
 
@@ -76,6 +110,6 @@ def _area_of(state: Alert) -> str:
     return "" if isinstance(state, Unraised) else state.area
 
 
-ALERT: Decider[RaiseAlert, Alert, AlertEvent] = Decider(
-    Unraised(), raise_alert, evolve_alert, _area_of, AlertEvent.__args__
+ALERT: Decider[AlertCommand, Alert, AlertEvent] = Decider(
+    Unraised(), decide_alert, evolve_alert, _area_of, AlertEvent.__args__
 )
