@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "Start a region and play one story of Polmas in it.",
     "simulate": "Report problems as a city does, and work on some of them.",
     "status": "Whether everything is well, and what is not.",
+    "logs": "What all processes and servers have logged, merged by time.",
     "events": "Read the log, or follow the streams.",
     "replay": "The history of one aggregate, and its state after each event.",
     "rebuild": "Make a read model anew, compare it, swap it in.",

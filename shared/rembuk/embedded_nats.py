@@ -111,6 +111,7 @@ class EmbeddedNats(EmbeddedServer):
             "log_file": str(self.log),
             "logfile_size_limit": LOG_BYTES,
             "logfile_max_num": 2,
+            "logtime_utc": True,
         }
         own = {**files, **self._health.settings(), **self._own_settings()}
         self._own_by_directory_owner(self._health.secret)
