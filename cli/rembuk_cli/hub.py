@@ -18,13 +18,14 @@ from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
 from rembuk.signed_note import BadVerifierKey, Verifier
 from rich.table import Table
 
+from rembuk_cli.disk import full
 from rembuk_cli.down import stop
 from rembuk_cli.home import Plan, passed_on, usual_place
 from rembuk_cli.hub_home import Gate, HubHome
 from rembuk_cli.hub_leaves import FOR_NATS_S, cut_off
 from rembuk_cli.hub_nats import nats
 from rembuk_cli.options import WRONG, Data, Json, cannot_run, require_running, suggested
-from rembuk_cli.terminal import err, escape, out, write_json
+from rembuk_cli.terminal import err, escape, escape_lines, out, write_json
 from rembuk_cli.up import CannotStart, already, start, stay, tell
 
 app = typer.Typer(help="The hub: where the streams of all regions come together.", no_args_is_help=True)
@@ -183,10 +184,11 @@ def status(data: Data = None, as_json: Json = False) -> None:
 
     home = _home(data)
     running = require_running(home)
+    faults = full(home, running)
     try:
         told = httpx.get(f"{running.urls[DOMAIN]}/v1/regions", timeout=FOR_NATS_S).raise_for_status().json()
     except httpx.HTTPError as error:
-        cannot_run(f"the hub does not answer: {escape(str(error))}; see {home.logs}")
+        cannot_run(escape_lines("\n".join([f"the hub does not answer: {error}; see {home.logs}", *faults])))
     streams = [(region["name"], stream) for region in told if not region["revoked_at"] for stream in region["streams"]]
     if as_json:
         write_json(json.dumps(told))
@@ -203,7 +205,7 @@ def status(data: Data = None, as_json: Json = False) -> None:
         out.print(table, soft_wrap=False)
         for said in dict.fromkeys(f"{name}: {one['error']}" for name, one in streams if one["error"]):
             out.print(f"[red]{escape(said)}[/]")
-    for fault in (faults := home.faults()):
+    for fault in (faults := faults + home.faults()):
         err.print(f"[red]{escape(fault)}[/]")
     if faults or any(one["state"] not in WELL or one["error"] for _, one in streams):
         raise typer.Exit(WRONG)

@@ -11,7 +11,6 @@ import asyncpg
 import msgspec
 import nats.errors
 import nats.js.errors
-import psutil  # type: ignore[import-untyped]
 from nats.js import JetStreamContext
 from rembuk.database import UNREACHABLE
 from rembuk.key_setting import BadKey
@@ -20,9 +19,11 @@ from rembuk.region import Region
 from rembuk.region_key import RegionKeys
 from rembuk.streams import inbox_name, stream_name, tail_of
 
+from rembuk_cli.disk import full
 from rembuk_cli.home import Home, Running, without_credentials
 from rembuk_cli.hub_link import ask_hub, refusal
 from rembuk_cli.options import suggested
+from rembuk_cli.processes import ProcessStanding, missing_processes, running_processes
 from rembuk_cli.servers import CONNECT_S, Unable, broker
 from rembuk_cli.supervisor import answers_ready
 from rembuk_cli.vault import PERSONS
@@ -138,15 +139,6 @@ class Hub(msgspec.Struct, frozen=True):
     mirrored: list[Mirrored]
 
 
-class ProcessStanding(msgspec.Struct, frozen=True):
-    """A process of ours with its children; `memory_mb` is its share of memory (PSS), where the system tells."""
-
-    name: str
-    pid: int
-    restarts: int
-    memory_mb: float | None
-
-
 class Standing(msgspec.Struct):
     """The whole region; `wrong` says in words what is, and is empty when all is well."""
 
@@ -193,8 +185,8 @@ async def look(home: Home, running: Running) -> Standing:
     finally:
         for connection in databases.values():
             connection.terminate()
-    wrong += home.faults() + _missing(running)
-    return Standing(running.region, services, _processes(running), wrong, hub)
+    wrong = full(home, running) + wrong + home.faults() + missing_processes(running)
+    return Standing(running.region, services, running_processes(running), wrong, hub)
 
 
 async def _hub(
@@ -380,30 +372,3 @@ async def _age(database: asyncpg.Connection[Any], position: int) -> float:
         return 0.0
     age: timedelta = row["now"] - row["recorded_at"]
     return max(0.0, age.total_seconds())
-
-
-def _processes(running: Running) -> list[ProcessStanding]:
-    everything = {"supervisor": running.supervisor, **running.processes}
-    return [
-        ProcessStanding(name, process.pid, process.restarts, _memory(process.pid, children=name == "postgres"))
-        for name, process in everything.items()
-        if process.find() is not None
-    ]
-
-
-def _missing(running: Running) -> list[str]:
-    return [
-        f"{name} does not run; it is being started again, see its log"
-        for name, process in running.processes.items()
-        if process.find() is None
-    ]
-
-
-def _memory(pid: int, children: bool) -> float | None:
-    """Of a process, or with all its children: the supervisor's are told one by one."""
-    with suppress(psutil.Error, AttributeError):
-        process = psutil.Process(pid)
-        family = [process, *(process.children(recursive=True) if children else ())]
-        bytes_: int = sum(one.memory_full_info().pss for one in family)
-        return round(bytes_ / 1e6, 1)
-    return None

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from rembuk.embedded import HOST, EmbeddedError, require_free_port
@@ -28,6 +29,7 @@ from rembuk.open_files import open_files
 from rembuk.region import PROCESSES, Region
 from rembuk.settings import CannotRun
 
+from rembuk_cli.disk import lack
 from rembuk_cli.home import Home, Occupied, Plan, Process, Running, home_of, without_credentials
 from rembuk_cli.leftovers import end_leftovers
 
@@ -42,9 +44,6 @@ TOLD_LINES = 8
 LOOK_S = 5.0
 """How often NATS is asked whether it still stores."""
 NOTE_AGAIN_S = 1.0
-ROOM = 16 << 20
-"""Bytes that are to be free before a NATS that cannot store is started again: until then it can still be read."""
-
 
 _log = Lines(2)
 
@@ -109,12 +108,19 @@ class ServerChild(Child):
     def stop(self) -> None:
         self._server.stop()
 
+    def back_off(self) -> float:
+        """On a full disk not for long: whatever fails there starts as soon as there is room."""
+        wait = super().back_off()
+        if wait > LOOK_S and lack(self._server.data) is not None:
+            wait, self.due = LOOK_S, time.monotonic() + LOOK_S
+        return wait
+
     def failure(self) -> str | None:
-        """Why it runs and is of no use until it is started again, where there is room for that."""
+        """Why it runs and is of no use until it is started again; not while its disk is full: it would not start, and
+        until then it can still be read."""
         if not isinstance(self._server, EmbeddedNats) or (why := self._server.failure()) is None:
             return None
-        disk = os.statvfs(self._server.data)
-        return why if disk.f_bavail * disk.f_frsize >= ROOM else None
+        return why if lack(self._server.data) is None else None
 
 
 class ServiceChild(Child):
@@ -171,7 +177,7 @@ class Supervisor:
         except (CannotRun, EmbeddedError, Occupied, OSError) as error:
             _tell({"error": str(error)})
             if lock is not None:  # else our directory and its log are not ours
-                _say("cannot run", error=str(error))
+                _say("cannot run", "critical", error=str(error))
                 self._stop()
             return 2
         if not self._stopping:
@@ -182,7 +188,7 @@ class Supervisor:
     def _start(self) -> None:
         plan, home = self._plan, self._home
         if end_leftovers(home):
-            _say("ended what a killed supervisor had left")
+            _say("ended what a killed supervisor had left", "warning")
         own = [name for name in ("nats", "postgres") if not getattr(plan, f"{name}_url")]
         for name in (*own, *self._services_to_run):
             require_free_port(plan.ports[name])
@@ -263,7 +269,7 @@ class Supervisor:
                 self._end_what_failed()
             for child in children:
                 if child.died():
-                    _say("process died", name=child.name, again_in_s=child.back_off())
+                    _say("process died", "warning", name=child.name, again_in_s=child.back_off())
                     changed = True
             for child in children:
                 if child.due is not None and child.due <= time.monotonic() and not self._stopping:
@@ -280,11 +286,11 @@ class Supervisor:
         """Such a server is then started again like one that died."""
         for server in self._servers:
             if not server.died() and (why := server.failure()) is not None:
-                _say("server stores nothing and is ended", name=server.name, why=why)
+                _say("server stores nothing and is ended", "error", name=server.name, why=why)
                 try:
                     server.stop()
                 except EmbeddedError as error:
-                    _say("server did not stop", error=str(error))
+                    _say("server did not stop", "error", error=str(error))
 
     def _note_if_possible(self) -> None:
         """On a full disk, as soon as there is room."""
@@ -293,7 +299,7 @@ class Supervisor:
             self._unnoted = False
         except OSError as error:
             if not self._unnoted:
-                _say("region.json cannot be written", error=str(error))
+                _say("region.json cannot be written", "error", error=str(error))
             self._unnoted = True
 
     def _start_again(self, child: Child) -> None:
@@ -303,7 +309,7 @@ class Supervisor:
             if isinstance(child, ServerChild):
                 self._tell_services()
         except (CannotRun, EmbeddedError, OSError) as error:
-            _say("process cannot be started", name=child.name, error=str(error), again_in_s=child.back_off())
+            _say("process cannot be started", "error", name=child.name, error=str(error), again_in_s=child.back_off())
 
     def _tell_services(self) -> None:
         """End what was told otherwise of the servers than they are told now (the password of NATS, say): it is started
@@ -325,14 +331,14 @@ class Supervisor:
             try:
                 popen.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _say("process did not stop in time", pid=popen.pid)
+                _say("process did not stop in time", "warning", pid=popen.pid)
                 popen.kill()
                 popen.wait()
         for server in self._servers:
             try:
                 server.stop()
             except EmbeddedError as error:
-                _say("server did not stop", error=str(error))
+                _say("server did not stop", "error", error=str(error))
         self._home.forget()
         _say("region stopped")
 
@@ -391,10 +397,10 @@ def _tell(progress: dict[str, Any]) -> None:
         os.write(1, json.dumps(progress).encode() + b"\n")
 
 
-def _say(event: str, **fields: Any) -> None:
+def _say(event: str, level: str = "info", **fields: Any) -> None:
     """One line of the log, in the shape of the services' own."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    line = {"event": event, **fields, "process": "supervisor", "timestamp": now}
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    line = {"event": event, **fields, "process": "supervisor", "level": level, "timestamp": now}
     _log.write(json.dumps(line) + "\n")
 
 

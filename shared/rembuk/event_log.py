@@ -66,10 +66,10 @@ _group_size = Histogram(
 )
 _failed = Counter(
     "rembuk_appends_failed",
-    "Appends that were not recorded, by why: PostgreSQL is away, too many wait, or it refused them",
+    "Appends that were not recorded, by why: PostgreSQL is away, its disk is full, too many wait, or it refused them",
     ["why"],
 )
-_away, _full, _bad = (_failed.labels(why) for why in ("away", "full", "refused"))
+_away, _full, _busy, _bad = (_failed.labels(why) for why in ("away", "full", "busy", "refused"))
 
 
 class VersionConflict(Exception):
@@ -171,7 +171,7 @@ class EventLog:
         appended again).
         """
         if self._stopping or len(self._waiting) >= MAX_WAITING:
-            _full.inc()
+            _busy.inc()
             raise Unavailable("the log takes no more appends now")
         if not events or len(ids) != len(events):
             raise ValueError(f"{len(events)} events with {len(ids)} ids")
@@ -230,7 +230,8 @@ class EventLog:
         self._writer.drop()
         away = is_unreachable(error)
         reason = Unavailable(f"the log cannot be written: {error}") if away else error
-        (_away if away else _bad).inc(len(items))
+        full = isinstance(error, asyncpg.DiskFullError)
+        (_full if full else _away if away else _bad).inc(len(items))
         for item in items:
             if not item.outcome.done():
                 item.outcome.set_exception(reason)

@@ -1,0 +1,48 @@
+"""The processes of a region as the system knows them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import msgspec
+import psutil  # type: ignore[import-untyped]
+
+from rembuk_cli.home import Running
+from rembuk_cli.options import suggested
+
+
+class ProcessStanding(msgspec.Struct, frozen=True):
+    """A process of ours with its children; `memory_mb` is its share of memory (PSS), where the system tells."""
+
+    name: str
+    pid: int
+    restarts: int
+    memory_mb: float | None
+
+
+def running_processes(running: Running) -> list[ProcessStanding]:
+    everything = {"supervisor": running.supervisor, **running.processes}
+    return [
+        ProcessStanding(name, process.pid, process.restarts, _memory(process.pid, children=name == "postgres"))
+        for name, process in everything.items()
+        if process.find() is not None
+    ]
+
+
+def missing_processes(running: Running) -> list[str]:
+    """What is wrong of them, in words."""
+    return [
+        f"{name} does not run; it is being started again, see: {suggested(f'logs --service {name}')}"
+        for name, process in running.processes.items()
+        if process.find() is None
+    ]
+
+
+def _memory(pid: int, children: bool) -> float | None:
+    """Of a process, or with all its children: the supervisor's are told one by one."""
+    with suppress(psutil.Error, AttributeError):
+        process = psutil.Process(pid)
+        family = [process, *(process.children(recursive=True) if children else ())]
+        bytes_: int = sum(one.memory_full_info().pss for one in family)
+        return round(bytes_ / 1e6, 1)
+    return None
