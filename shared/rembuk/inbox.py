@@ -7,6 +7,7 @@ waits for the hub: while that is away the stream stands still, and goes on where
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +29,10 @@ from rembuk.worker import connect
 ASK_S = 1.0
 """How often the hub is asked: how long a letter may take besides the way."""
 ANSWER_S = 5.0
+
+_NAME = re.compile(r"(?!nats-)[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.IGNORECASE)
+"""What can be a header's name (a token of RFC 9110), and is none of the broker's own. One letter with another must not
+hold up all that follow: nats-py refuses it."""
 
 _decode = msgspec.msgpack.Decoder
 
@@ -132,7 +137,7 @@ class Inbox:
 
     async def _keep(self, jetstream: JetStreamContext, letter: Letter) -> None:
         """Raises nats.errors.Error where another letter has that place already."""
-        told = {name: value for name, value in letter.headers.items() if not name.startswith("Nats-")}  # of the relay
+        told = {name: value for name, value in letter.headers.items() if _NAME.fullmatch(name)}
         subject = ".".join(["inbox", self._region, told["ce-region"], told["ce-type"]])
         headers = told | {Header.EXPECTED_LAST_SEQUENCE: str(letter.position - 1)}
         await jetstream.publish(subject, letter.data, headers=headers, stream=self._config.name)

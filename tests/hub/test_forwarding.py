@@ -186,6 +186,21 @@ async def test_what_is_published_under_another_regions_name_is_forged(hub: Hub) 
     assert hub.stream(forger)["quarantined"] == 1
 
 
+async def test_an_event_that_no_log_would_take_holds_up_nobodys_inbox(hub: Hub) -> None:
+    """It would fit into a stream, and into no answer."""
+    origin, receiver = await hub.begun(2)
+    await told(hub, origin, referred(origin, receiver))
+    async with hub.federation.at_region(origin) as jetstream:
+        first = await jetstream.get_msg(stream_name(origin, "reports"), seq=1)
+        names = {name: value for name, value in (first.headers or {}).items() if name.startswith("ce-")}
+        headers = names | {"ce-id": str(uuid4()), "ce-subject": str(uuid4()), "ce-position": "2"}
+        room = (1 << 20) - len("NATS/1.0\r\n\r\n") - sum(len(f"{one}: {headers[one]}\r\n") for one in headers)
+        await jetstream.publish(first.subject or "", (first.data or b"").ljust(room), headers=headers)
+    await told(hub, origin, referred(origin, receiver))
+    assert [letter["ce-position"] for letter in await inbox(hub, receiver)] == ["1", "3"]
+    assert hub.stream(origin)["quarantined"] == 1
+
+
 async def test_what_is_for_a_region_that_is_not_admitted_waits_for_an_operator(hub: Hub) -> None:
     origin, receiver = await hub.begun(2)
     later = "r" + uuid4().hex[:8]

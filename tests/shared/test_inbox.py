@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
@@ -101,6 +103,31 @@ async def test_what_a_region_said_a_day_ago_is_reacted_to_after_what_another_say
     assert totals(await everything(log))[echo(fact)] == 2 * (7 + 3)  # it counts each twice
     checkpoint.connection.drop()
     await log.stop()
+
+
+@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+@given(
+    st.dictionaries(
+        st.text(max_size=8)
+        | st.sampled_from(
+            ["Nats-Rollup", "nats-msg-id", "a\nNats-Rollup", "a\rb", "é", "a b", "", "X-Kept", "ce-area"]
+        ),
+        st.text(max_size=8) | st.sampled_from(["all", "a\r\nNats-Rollup: all", "a\nNats-Expected-Last-Sequence: 0"]),
+        max_size=4,
+    )
+)
+async def test_no_header_of_another_regions_letter_is_more_than_that_or_holds_up_those_that_follow(
+    hub: Kept, broker: Client, nats_url: str, region: TallyRegion, evil: dict[str, str]
+) -> None:
+    hub.letters += [letter(len(hub.letters) + n, "jabar", n, uuid4()) for n in (1, 2)]
+    hub.letters[-2].headers.update(evil)
+    assert await Inbox(nats_url, region.name).fetch(broker)
+    found = await messages(broker, inbox_name(region.name))
+    assert len(found) == len(hub.letters)
+    names, ours = set(found[-2].headers or {}), {"Nats-Expected-Last-Sequence", "Nats-Expected-Stream"}
+    assert {name for name in names if name.lower().startswith("nats-")} == ours
+    assert names - ours <= set(hub.letters[-2].headers)
+    assert (found[-1].headers or {})["ce-id"] == hub.letters[-1].headers["ce-id"]
 
 
 async def test_without_the_hub_it_waits(broker: Client, nats_url: str, region: TallyRegion) -> None:

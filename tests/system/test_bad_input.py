@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import json
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import httpx
+import nats
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rembuk.provisioning import SERVICES
+from rembuk.streams import stream_name
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 from rembuk.testing.wire import Answer, asked, sent
 
@@ -580,6 +587,69 @@ def test_a_bad_trace_is_neither_told_on_nor_a_reason_to_refuse(
     assert event["correlationid"] in ("a", event["correlationid"].lower())
     assert len(event["correlationid"]) <= 36
     assert "traceparent" not in event
+
+
+ANSWERED = {
+    "date", "content-type", "content-length", "etag", "location", "connection", "allow", "vary", "cache-control",
+    "retry-after", "www-authenticate",
+}  # fmt: skip
+PUBLISHED = {
+    "Nats-Msg-Id", "Nats-Expected-Last-Sequence", "Nats-Batch-Id", "Nats-Batch-Sequence", "Nats-Batch-Commit", "ce-id",
+    "ce-specversion", "ce-type", "ce-source", "ce-subject", "ce-time", "ce-dataschema", "ce-datacontenttype",
+    "ce-region", "ce-position", "ce-version", "ce-area", "ce-correlationid", "ce-causationid", "ce-actor",
+    "ce-traceparent", "traceparent",
+}  # fmt: skip
+ASKED = [
+    "X-Correlation-Id", "traceparent", "tracestate", "Idempotency-Key", "If-Match", "Authorization", "Origin", "Accept",
+    "Last-Event-ID", "X-Request-Id",
+]  # fmt: skip
+BREAKS = [
+    b"\r\nX-Evil: 1", b"\nX-Evil: 1", b"\rX-Evil: 1", b"%0d%0aX-Evil: 1", "\u2028X-Evil: 1".encode(), b"\x85X-Evil: 1",
+    b"\x00", b"\r\n folded", b"a", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01", b'"1"', b"Bearer ", b": ",
+]  # fmt: skip
+
+
+def test_nothing_that_is_asked_forms_a_header_of_an_answer_or_of_an_event(running: RunningRegion) -> None:
+    """Whatever stands in headers, in a path, in a query and in texts of a report."""
+    url, target = running.url("reports"), TARGETS["reports"]
+    evil = st.lists(st.sampled_from(BREAKS) | st.binary(max_size=6), max_size=4).map(b"".join)
+    paths = st.sampled_from(["/v1/problems?reference={}", "/v1/problems/{}", "/v1/areas?q={}", "/v1/{}", "/v1/log/{}"])
+    accepted = []
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.dictionaries(st.sampled_from(ASKED), evil, max_size=4), paths, evil)
+    def ask(headers: dict[str, bytes], path: str, text: bytes) -> None:
+        lines = [f"{name}: ".encode() + value for name, value in headers.items()]
+        wish = target.good | {"title": f"Motor {text.decode(errors='replace')}"}
+        for request in (
+            posted(target, json.dumps(wish).encode(), *lines),
+            asked(f"GET {path.format(quote(text))}", *lines),
+        ):
+            with suppress(http.client.HTTPException):  # a connection that is ended without an answer
+                answer = sent(url, request)
+                assert {name.lower() for name in answer.headers} <= ANSWERED
+                if answer.status == 201:
+                    accepted.append(json.loads(answer.body)["position"])
+
+    ask()
+    assert len(accepted) > 10
+    names = eventually(lambda: asyncio.run(published(running, max(accepted))))
+    assert names <= PUBLISHED
+
+
+async def published(running: RunningRegion, position: int) -> set[str]:
+    """The names of the headers of all that the reports' stream holds, which is level up to there."""
+    client = await nats.connect(running.region.nats_url)
+    try:
+        stream, jetstream = stream_name(running.region.name, "reports"), client.jetstream()
+        assert (await jetstream.stream_info(stream)).state.last_seq >= position
+        return {
+            name
+            for number in range(1, position + 1)
+            for name in (await jetstream.get_msg(stream, number)).headers or {}
+        }
+    finally:
+        await client.close()
 
 
 @pytest.mark.parametrize("service", SERVICES)

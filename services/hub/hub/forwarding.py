@@ -12,7 +12,7 @@ import structlog
 from nats.aio.msg import Msg
 from rembuk import quarantine, streams, tracing
 from rembuk.checkpoints import Checkpoint
-from rembuk.codec import Undecodable
+from rembuk.codec import MAX_EVENT_BYTES, Undecodable
 from rembuk.contracts import reports
 from rembuk.contracts.reports import (
     ProblemEvent,
@@ -29,6 +29,9 @@ from rembuk.following import unseen
 NAME, SERVICE = "forwarding", "reports"
 SPOKEN = {kind.__name__ for kind in (*Spoken.__args__, RegionIntroduced)}
 """What is looked at whatever it is about; of all else only what is about a problem that came from another region."""
+
+HEADER_BYTES = 8192
+"""What an event's headers may have, which have 3 KiB at most."""
 
 _ADMITTED = "select true from region where name = $1 and revoked_at is null"
 _ORIGINS = "select problem_id, origin from referral where receiver = $1 and accepted and problem_id = any($2)"
@@ -142,11 +145,15 @@ class Forwarder:
             await connection.execute(_WRITE, hearer, msgspec.json.encode(message.headers).decode(), message.data)
 
     def _vouch(self, message: Msg, speaker: str) -> None:
-        """What goes to others is what the region itself says, under its own name. Raises Forged."""
+        """What goes to others is what the region itself says, under its own name, and no more than a log takes. Raises
+        Forged."""
         header = message.headers or {}
         named = speaker, header.get("ce-region"), header.get("ce-source")
         if named != (self._region, self._region, f"/polmas/{self._region}/{SERVICE}"):
             raise Forged(f"{self._region} speaks as {named}")
+        size = len(message.data) + sum(len(name) + len(value) for name, value in header.items())
+        if size > MAX_EVENT_BYTES + HEADER_BYTES:
+            raise Forged(f"{size} bytes are more than a log takes, and might be more than an answer takes")
 
     async def _introduce(
         self, connection: asyncpg.Connection[Any], event: RegionIntroduced, fact: Recorded[Any]
