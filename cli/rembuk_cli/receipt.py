@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -18,8 +18,9 @@ from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_o
 from rembuk_cli.terminal import err, escape, out, write, write_json
 
 if TYPE_CHECKING:
-    from rembuk.receipt import Proven
     from rembuk.signed_note import Verifier
+
+    from rembuk_cli.verdict import Judged
 
 PATIENCE_S = 30.0
 """How long a receipt is waited for: tree heads are signed every few seconds."""
@@ -33,15 +34,6 @@ JUST_MADE_S = 3.0
 app = typer.Typer(help="The proof that a report is kept: fetch it, verify it offline.", no_args_is_help=True)
 
 
-class Judged(msgspec.Struct, omit_defaults=True):
-    """A file, and what it proves; or why it proves nothing."""
-
-    file: str
-    proven: Any = None
-    data_checked: bool = False
-    why: str = ""
-
-
 @app.command()
 def verify(
     files: Annotated[list[Path], typer.Argument(help="Receipts and promises, or the text of a receipt's QR code.")],
@@ -52,29 +44,34 @@ def verify(
     data: Annotated[Path | None, typer.Option("--data", help="The event's data, or it as a CloudEvent.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Verify receipts and promises, offline: that the event is in a log, and who has signed that.
+    """Verify receipts and promises, offline: PROVEN, of which event and under which key, or NOT PROVEN, and why.
 
-    Without --key the key is the one that the file itself names, which anybody could have written there: then the exit
-    code is 1, as for a file that proves nothing, and for two that contradict each other (a broken promise).
+    The exit code is 0 where all are proven, else 1: also without --key (the key that a file names itself, anybody could
+    have written there), and for two files that contradict each other (a broken promise).
 
     Example: rembuk receipt verify JATIM-000123.tlog-proof --key 'polmas/jatim/reports+5e1c3f0a+AZx...'
     """
     from rembuk.receipt import contradictions
 
+    from rembuk_cli.verdict import in_words
+
     trusted = [one for text in key or () for one in _keys(text)]
     content = None if data is None else _read(data)
-    judged = [_judge(file, trusted, content) for file in files]
-    known = [one.proven for one in judged if one.proven is not None]
-    found = contradictions(known)
+    files_judged = [_judge(file, trusted, content) for file in files]
+    found = contradictions([one.proven for one in files_judged if one.proven is not None])
     if as_json:
-        answer = {"files": judged, "contradictions": found}
+        answer = {"files": files_judged, "contradictions": found}
         write_json(msgspec.json.format(msgspec.json.encode(answer)))
     else:
-        for one in judged:
-            _show(one)
+        for one in files_judged:
+            verdict, *rest = in_words(one)
+            colour = "green" if one.verdict == "PROVEN" else "red"
+            out.print(f"[bold {colour}]{one.verdict}[/] {escape(verdict)}")
+            for line in rest:
+                out.print(f"  {escape(line)}")
         for why in found:
             out.print(f"[bold red]CONTRADICTION:[/] {escape(why)}")
-    if found or len(known) < len(files) or not all(one.trusted for one in known):
+    if found or any(one.verdict == "NOT PROVEN" for one in files_judged):
         raise typer.Exit(WRONG)
 
 
@@ -143,42 +140,15 @@ def _read(path: Path) -> bytes:
 def _judge(file: Path, trusted: list[Verifier], data: bytes | None) -> Judged:
     from rembuk.receipt import BadReceipt, proven, require_data
 
+    from rembuk_cli.verdict import Judged, judged
+
     try:
         found = proven(_read(file).decode(), trusted)
         if data is not None:
             require_data(found.event, data)
     except (BadReceipt, UnicodeDecodeError) as error:
-        return Judged(str(file), why=str(error))
-    return Judged(str(file), found, data is not None)
-
-
-def _show(judged: Judged) -> None:
-    if judged.proven is None:
-        out.print(f"[bold red]{escape(judged.file)} proves nothing:[/] {escape(judged.why)}")
-        return
-    found: Proven = judged.proven
-    event = found.event
-    kind = "a promise" if found.promise else "a receipt"
-    out.print(f"[bold]{escape(judged.file)}[/]: {kind} of {escape(found.origin)}")
-    lines = [
-        f"region {event.region}, {event.service}, position {event.position:,}",
-        f"{event.type} {event.id}, version {event.version} of {event.aggregate}",
-        f"area {event.area or 'none'}, recorded {event.time}",
-        "promised to stand there, in every tree head from then on"
-        if found.promise
-        else f"in the tree of {found.size:,} events, root {found.root}",
-        f"signed by {found.key}",
-        *(f"cosigned {one.at.isoformat()} by {one.witness}" for one in found.cosigned if one.at),
-        *(f"cosigned by {one.witness}, whose key is not given: not checked" for one in found.cosigned if not one.at),
-        *(["its data are the ones given"] if judged.data_checked else []),
-    ]
-    for line in lines:
-        out.print(f"  {escape(line)}")
-    if not found.trusted:
-        out.print(
-            "  [bold yellow]The key itself was not checked:[/] the file names it. Compare it with the one that the "
-            "region publishes, or give that by --key"
-        )
+        return Judged(str(file), "NOT PROVEN", why=str(error))
+    return judged(str(file), found, data is not None)
 
 
 def _fetched(url: str) -> str:

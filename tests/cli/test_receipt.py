@@ -85,14 +85,20 @@ def test_what_is_proven_under_a_key_that_is_given_is_well(reporter: Reporter) ->
         assert said.returncode == 0, said.stdout + said.stderr
         assert f"position {reporter.body['position']}" in said.stdout
         assert reporter.body["id"] in said.stdout
-        assert said.stdout.count("its data are the ones given") == 2
+        assert said.stdout.count("the same as the data that you gave") == 2
+        kept, promised = (line for line in said.stdout.splitlines() if line.startswith("PROVEN "))
+        assert kept.endswith(f"the report {reporter.body['reference']} is kept")
+        assert promised.endswith(f"the region has promised to keep the report {reporter.body['reference']}")
+        assert said.stdout.count(f"signed by {reporter.key}, a key that you gave") == 2
+        assert said.stdout.count("it follows:") == 2
 
 
 def test_a_key_that_nobody_vouches_for_is_not_well(reporter: Reporter) -> None:
     said = verify(reporter.receipt)
     assert said.returncode == 1
-    assert "The key itself was not checked" in said.stdout
-    assert reporter.key in said.stdout
+    assert said.stdout.startswith("NOT PROVEN ")
+    assert f"{reporter.key}, a key that it names itself" in said.stdout
+    assert "\nPROVEN" not in said.stdout
 
 
 def test_programs_are_told_in_json(reporter: Reporter) -> None:
@@ -100,6 +106,7 @@ def test_programs_are_told_in_json(reporter: Reporter) -> None:
     told: dict[str, Any] = json.loads(said.stdout)
     [file] = told["files"]
     assert told["contradictions"] == []
+    assert (file["verdict"], file["reference"]) == ("PROVEN", reporter.body["reference"])
     assert (file["proven"]["trusted"], file["proven"]["event"]["aggregate"]) == (True, reporter.body["id"])
 
 
@@ -109,18 +116,19 @@ def test_what_proves_nothing_is_found_wrong_and_says_why(reporter: Reporter, tmp
     other.write_text(reporter.history.read_text().replace("Motor", "Mobil"))
     stranger = Signer(origin("jatim", "reports"), bytes(32)).verifier
     for arguments, why in (
-        ([bad, "--key", reporter.key], "proves nothing"),
+        ([bad, "--key", reporter.key], "the file was altered or cut short, or it is no receipt"),
         ([reporter.receipt, "--key", stranger], "not signed by a known key"),
         ([reporter.receipt, "--key", reporter.key, "--data", other], "the data are not those of the event"),
     ):
         said = verify(*arguments)
         assert said.returncode == 1, said.stdout + said.stderr
+        assert said.stdout.startswith("NOT PROVEN ")
         assert why in " ".join(said.stdout.split())
 
 
 def test_of_a_file_without_end_no_more_is_read_than_a_receipt_may_hold(reporter: Reporter) -> None:
     said = verify("/dev/zero", "--key", reporter.key)
-    assert (said.returncode, "/dev/zero proves nothing" in said.stdout) == (1, True)
+    assert (said.returncode, said.stdout.startswith("NOT PROVEN /dev/zero: ")) == (1, True)
 
 
 def test_what_cannot_be_read_is_no_verdict(reporter: Reporter, tmp_path: Path) -> None:
