@@ -109,6 +109,11 @@ def test_a_subscription_is_stopped_once_confirmed_or_not_and_its_contact_erased_
     confirmed = subscription.given(requested, SubscriptionConfirmed())
     confirmed.when(gone).then(PersonErased(requested.area, UUID(int=7), "other"), SubscriptionStopped("gone"))
     subscription.given(requested, SubscriptionStopped()).when(stop).then()
+    expire = StopSubscription(UUID(int=7), "expired")
+    subscription.given(requested).when(expire).then(
+        PersonErased(requested.area, UUID(int=7), "retention"), SubscriptionStopped("expired")
+    )
+    subscription.given(requested, SubscriptionConfirmed()).when(expire).refused("already-confirmed")
     subscription.given().when(stop).refused("unknown-subscription")
 
 

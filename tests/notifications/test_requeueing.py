@@ -3,16 +3,25 @@ code. Each once."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from notifications.delivery import expiry
+from notifications.delivery.expiry import SETTING, Expiry, unconfirmed_days
+from rembuk.contracts.notifications import CODEC
+from rembuk.event_log import EventLog
+from rembuk.region_key import RegionKeys
+from rembuk.settings import MissingSetting
 from rembuk.testing.forking import run
 from rembuk.testing.receivers import digits, only
 from rembuk.testing.services import eventually
+from rembuk.vault import Vault
 
 if TYPE_CHECKING:
     from conftest import House
@@ -121,6 +130,58 @@ def test_a_code_is_sent_again_once_a_pause_and_nothing_tells_what_else_its_conta
     assert house.http.post(f"{path}/code").status_code == 429  # as for one that waits
     assert house.http.post(f"/v1/subscriptions/{uuid4()}/code").status_code == 404
     assert len(house.mailbox.to(contact)) == 3
+
+
+def test_what_nobody_confirms_ends_after_some_days_in_small_batches_and_its_contact_is_erased(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "BATCH", 3)
+    kept = house.confirmed("confirmed-in-time@example.org", area="35.16")
+    eventually(lambda: _is(sweep(house, timedelta(days=8)), 0))  # what other tests have left
+    late = [house.subscribe(f"late-{n}@example.org", area="35.16")["id"] for n in range(5)]
+    eventually(lambda: _is(len(_unconfirmed(house)), 5))
+    assert sweep(house, timedelta(days=6)) == 0
+    assert sweep(house, timedelta(days=8)) == 3
+    eventually(lambda: _is(len(_unconfirmed(house)), 2))
+    assert sweep(house, timedelta(days=8)) == 2
+    eventually(lambda: _is(_unconfirmed(house), []))
+    shown = [house.http.get(f"/v1/subscriptions/{id}").json()["status"] for id in (*late, kept.id)]
+    assert shown == ["stopped"] * 5 + ["confirmed"]
+    [keys] = house.region.ask("notifications", "select count(*) from vault_key where person = any($1)", late)
+    assert keys["count"] == 0
+    [ended] = [
+        one["data"] for one in _events(house) if one["type"] == "SubscriptionStopped" and one["subject"] == late[0]
+    ]
+    assert ended == {"reason": "expired"}
+
+
+def sweep(house: House, later: timedelta) -> int:
+    """What the worker does each hour, as if so much time had passed; how many subscriptions were due."""
+
+    async def swept() -> int:
+        url = house.region.region.database("notifications").service_url
+        log, vault = EventLog(url, CODEC), Vault(url, RegionKeys(()))
+        await log.start()
+        await vault.start()
+        try:
+            return await Expiry(url, log, vault, 7, lambda: datetime.now(UTC) + later).sweep()
+        finally:
+            await vault.stop()
+            await log.stop()
+
+    return asyncio.run(swept())
+
+
+def _unconfirmed(house: House) -> list[Any]:
+    return house.region.ask("notifications", "select id from subscription where status = 'requested'")
+
+
+def test_the_days_until_an_unconfirmed_subscription_ends_are_told_by_the_environment() -> None:
+    assert unconfirmed_days({}) == unconfirmed_days({SETTING: ""}) == 7
+    assert unconfirmed_days({SETTING: "30"}) == 30
+    for nonsense in ("0", "-1", "soon", "1.5", "999999"):
+        with pytest.raises(MissingSetting, match=SETTING):
+            unconfirmed_days({SETTING: nonsense})
 
 
 def errand(house: House, *arguments: str) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from rembuk.contracts.notifications import (
     Language,
     RequeuedBy,
     Severity,
-    StopReason,
+    StoppedBecause,
     Urgency,
     WithdrawalReason,
 )
@@ -69,7 +69,7 @@ class StopSubscription(msgspec.Struct, frozen=True):
     """Send nothing more, and forget where it went: who subscribed is known, as an opaque person, by the id."""
 
     subscription_id: UUID
-    reason: StopReason = "asked"
+    reason: StoppedBecause = "asked"
 
 
 class Headline(Bilingual, frozen=True, forbid_unknown_fields=True):

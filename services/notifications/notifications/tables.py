@@ -37,6 +37,7 @@ subscription = Table(
     # the sender's: the vault's mark of where it leads, '' until something was sent there and when it is stopped
     Column("contact", LargeBinary, nullable=False, server_default="", info=KEPT),
     Index("subscription_area", "area", postgresql_where=text("status = 'confirmed'")),
+    Index("subscription_unconfirmed", "requested_at", postgresql_where=text("status = 'requested'")),
     Index("subscription_contact", "contact", postgresql_where=text("contact <> ''")),
 )
 

@@ -1,4 +1,4 @@
-"""The worker process of notifications, put together by hand: relay, projection, reactions, sender."""
+"""The worker process of notifications, put together by hand: relay, projection, reactions, sender, expiry."""
 
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec
@@ -16,6 +16,7 @@ from rembuk.worker import Handler, Worker
 from notifications import projection, reactions
 from notifications.channels.email import EmailChannel
 from notifications.channels.webhook import WebhookChannel
+from notifications.delivery.expiry import Expiry, unconfirmed_days
 from notifications.delivery.patience import Patience
 from notifications.delivery.requeueing import requeue
 from notifications.delivery.sender import Sender
@@ -41,11 +42,13 @@ def build(settings: Settings) -> Worker:
         f"{here}/v1/subscriptions/{{id}}/stop",
     )
 
+    expiry = Expiry(settings.database_url, log, vault, unconfirmed_days(settings.environment))
+
     return Worker(
         settings,
         handlers(settings, log),
         start=[log.start, vault.start],
-        tasks=[sender.run],
+        tasks=[sender.run, expiry.run],
         stop=[webhooks.stop, vault.stop, log.stop],
     )
 

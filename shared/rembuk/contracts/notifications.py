@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 from uuid import UUID
 
 import msgspec
@@ -14,7 +14,7 @@ from rembuk.texts import Code, Public, Sealed
 
 Channel = Literal["email", "webhook"]
 Language = Literal["id", "en"]
-StopReason = Literal["asked", "gone"]
+StoppedBecause = Literal["asked", "gone", "expired"]
 CallOffReason = Literal["stopped", "withdrawn", "nothing_to_correct"]
 WithdrawalReason = Literal["rejected", "superseded"]
 RequeuedBy = Literal["operator", "subscriber"]
@@ -48,9 +48,12 @@ class SubscriptionConfirmed(Event, frozen=True):
 
 
 class SubscriptionStopped(Event, frozen=True):
-    """No more is sent: its owner asked, or the webhook said that it is gone for good. With it the contact is erased."""
+    """No more is sent: its owner asked, the webhook said that it is gone for good, or nobody confirmed it in time. With
+    it the contact is erased. Before version 2 none expired."""
 
-    reason: StopReason = "asked"
+    schema_version: ClassVar[int] = 2
+
+    reason: StoppedBecause = "asked"
 
 
 class Bilingual(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -153,4 +156,7 @@ SubscriptionEvent = (
 AlertEvent = AlertRaised | RecipientsAdded | AlertWithdrawn
 DeliveryEvent = DeliverySent | DeliveryFailed | DeliveryGivenUp | DeliveryCalledOff | DeliveryRequeued
 
-CODEC = Codec((*SubscriptionEvent.__args__, *AlertEvent.__args__, *DeliveryEvent.__args__, *PrivacyEvent.__args__))
+CODEC = Codec(
+    (*SubscriptionEvent.__args__, *AlertEvent.__args__, *DeliveryEvent.__args__, *PrivacyEvent.__args__),
+    {("SubscriptionStopped", 1): dict},
+)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from rembuk.contracts.notifications import (
     ConfirmationRefused,
+    StoppedBecause,
     SubscriptionConfirmed,
     SubscriptionEvent,
     SubscriptionRequested,
@@ -20,6 +21,8 @@ from rembuk.decider import Decider, Refused
 from notifications.commands import ConfirmSubscription, RequestSubscription, StopSubscription, SubscriptionCommand
 from notifications.domain.words import known_category
 
+GROUNDS: dict[StoppedBecause, Ground] = {"asked": "request", "gone": "other", "expired": "retention"}
+"""On which ground a contact is erased."""
 WRONG_CODES = 5
 """How many wrong codes are taken: of 100,000,000 possible ones."""
 
@@ -95,10 +98,11 @@ def stop_subscription(command: StopSubscription, state: Subscription) -> list[Su
     match state:
         case Unrequested():
             raise Refused("unknown-subscription")
+        case Confirmed() if command.reason == "expired":
+            raise Refused("already-confirmed")
         case Requested() | Confirmed():
-            ground: Ground = "request" if command.reason == "asked" else "other"
             return [
-                PersonErased(state.area, command.subscription_id, ground),
+                PersonErased(state.area, command.subscription_id, GROUNDS[command.reason]),
                 SubscriptionStopped(command.reason),
             ]
         case Stopped():
