@@ -104,6 +104,7 @@ def start_house(
             "REMBUK_DELIVERY_ATTEMPTS": "4",
             "REMBUK_DELIVERY_BACKOFF_S": "0.05",
             "REMBUK_CODE_PAUSE_S": "3600",
+            "REMBUK_DELIVERY_COME_AGAIN_S": "0.05",
             **extra,
         }
         return House(start_region(*(services or ("reports", "notifications")), extra=told), mailbox, sink)

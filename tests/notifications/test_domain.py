@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ from notifications.domain import (
     area_and_above,
     reaches,
 )
-from notifications.reactions import draft
+from notifications.reactions import but_for_outdated, draft
 from rembuk.codec import MAX_EVENT_BYTES
 from rembuk.contracts.forums import ForumHeld
 from rembuk.contracts.notifications import (
@@ -47,8 +48,9 @@ from rembuk.contracts.notifications import (
     SubscriptionStopped,
 )
 from rembuk.contracts.privacy import PersonErased
-from rembuk.contracts.reports import ProblemReported, SolutionApplied
+from rembuk.contracts.reports import ProblemRejected, ProblemReported, SolutionApplied
 from rembuk.event import Event, Metadata, Recorded
+from rembuk.reactions import Wish
 from rembuk.settings import MissingSetting
 from rembuk.testing.scenario import Scenario
 
@@ -248,6 +250,15 @@ def test_an_alert_never_repeats_what_somebody_wrote_in_a_report() -> None:
         assert "Gubeng" in said
         assert "Budi" not in said
         assert raised.about == UUID(int=8)
+
+
+def test_nothing_is_raised_of_what_a_later_event_of_the_same_problem_leaves_untrue() -> None:
+    rejected = ProblemRejected("not_a_problem", "Bukan pencurian")
+    facts = [recorded(event) for event in (report(), rejected, report())]
+    facts.append(msgspec.structs.replace(recorded(rejected), stream_id=UUID(int=9)))
+    wishes = [[Wish(ALERT, UUID(int=n), RaiseAlert(AREA, WORDS, WORDS, (), source_type="ProblemReported"), "raise")]
+              for n in range(3)]  # fmt: skip
+    assert but_for_outdated(facts, [*wishes, []]) == [[], wishes[1], wishes[2], []]
 
 
 @pytest.mark.parametrize(

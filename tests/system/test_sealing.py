@@ -339,6 +339,7 @@ def test_what_is_sealed_is_in_clear_nowhere(
         "REMBUK_WEBHOOK_PRIVATE": "allow",
         "REMBUK_DELIVERY_ATTEMPTS": "3",
         "REMBUK_DELIVERY_BACKOFF_S": "0.05",
+        "REMBUK_DELIVERY_COME_AGAIN_S": "0.05",
         **collector.environment,
     }
     region = RunningRegion(postgres.url, nats.url, SERVICES, told)

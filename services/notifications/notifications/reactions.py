@@ -96,7 +96,7 @@ def alerts(ours: str) -> React:
         ended = {fact.stream_id for fact in facts if type(fact.event) in _OUTDATED}
         for row in await connection.fetch(_TOLD, list(ended)) if ended else ():
             told.setdefault(row["about"], []).append(Told(*(row[name] for name in Told._fields)))
-        raised = _but_for_outdated(facts, [_wishes(fact, subscribers) for fact in facts])
+        raised = but_for_outdated(facts, [_wishes(fact, subscribers) for fact in facts])
         return [
             [*wishes, *_withdrawals(fact, told.get(fact.stream_id, ()))]
             for fact, wishes in zip(facts, raised, strict=True)
@@ -171,7 +171,7 @@ def _wishes(fact: Recorded[Any], subscribers: dict[str, list[Subscriber]]) -> li
     return [Wish(ALERT, derive_id("alert", fact.id), command, "raise", new=True)]
 
 
-def _but_for_outdated(facts: Sequence[Recorded[Any]], raised: Sequence[list[Wish]]) -> Sequence[list[Wish]]:
+def but_for_outdated(facts: Sequence[Recorded[Any]], raised: Sequence[list[Wish]]) -> Sequence[list[Wish]]:
     """What each fact raises an alert of, but for what a later one of them leaves untrue."""
     outdated: set[tuple[UUID, str]] = set()
     left = []

@@ -30,15 +30,19 @@ def build(settings: Settings) -> Worker:
     told = settings.environment.get
     here = told("REMBUK_NOTIFICATIONS_PUBLIC_URL") or f"http://{settings.host}:{settings.port}"
     webhooks = WebhookChannel(private=told("REMBUK_WEBHOOK_PRIVATE") == "allow")
+    patience = Patience.load(settings.environment)
     email = EmailChannel(
-        told("REMBUK_SMTP_URL", ""), told("REMBUK_SMTP_FROM", f"rembuk@{settings.region}.invalid"), settings.region
+        told("REMBUK_SMTP_URL", ""),
+        told("REMBUK_SMTP_FROM", f"rembuk@{settings.region}.invalid"),
+        settings.region,
+        patience.come_again_s,
     )
     sender = Sender(
         settings.database_url,
         log,
         vault,
         {"email": email, "webhook": webhooks},
-        Patience.load(settings.environment),
+        patience,
         f"{here}/v1/subscriptions/{{id}}/stop",
     )
 

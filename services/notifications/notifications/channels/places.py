@@ -7,7 +7,7 @@ lies in, and by the address that it turned out to have.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, IPv6Network, ip_address
@@ -35,7 +35,8 @@ class _Receiver:
 class Places:
     """Counts what is on its way, by receiver."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._receivers: dict[str, _Receiver] = {}
 
     @contextmanager
@@ -59,7 +60,7 @@ class Places:
     @contextmanager
     def _take(self, name: str, limit: int) -> Iterator[None]:
         receiver = self._receivers.setdefault(name, _Receiver())
-        now = time.monotonic()
+        now = self._clock()
         if len(receiver.since) >= limit:
             raise Busy(_pause(receiver, limit, now))
         me = object()
@@ -68,11 +69,11 @@ class Places:
             yield
         finally:
             del receiver.since[me]
-            receiver.takes_s = (3 * receiver.takes_s + time.monotonic() - now) / 4
+            receiver.takes_s = (3 * receiver.takes_s + self._clock() - now) / 4
             self._forget_idle()
 
     def _forget_idle(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if len(self._receivers) > REMEMBERED:
             idle = [name for name, one in self._receivers.items() if not one.since and one.next_at < now]
             for name in idle:

@@ -7,22 +7,26 @@ from collections.abc import Mapping
 import msgspec
 from rembuk.settings import MissingSetting
 
+from notifications.channels.email import COME_AGAIN_S
+
 LONGEST_PAUSE_S = 3600.0
 LONGEST_CODE_PAUSE_S = 86_400.0
 
 
 class Patience(msgspec.Struct, frozen=True):
     """How often a failing channel is tried, and how long the first pause is; each further one is four times that.
-    Likewise the pause after the first code to a contact."""
+    Likewise the pause after the first code to a contact. `come_again_s`: until a mail comes again that was refused for
+    now."""
 
     attempts: int
     backoff_s: float
     code_pause_s: float = 60.0
+    come_again_s: float = COME_AGAIN_S
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Patience:
-        """Read REMBUK_DELIVERY_ATTEMPTS, REMBUK_DELIVERY_BACKOFF_S and REMBUK_CODE_PAUSE_S. Raises MissingSetting for
-        what is no number."""
+        """Read REMBUK_DELIVERY_ATTEMPTS, REMBUK_DELIVERY_BACKOFF_S, REMBUK_CODE_PAUSE_S and
+        REMBUK_DELIVERY_COME_AGAIN_S. Raises MissingSetting for what is no number."""
         name = ""
 
         def told(setting: str, otherwise: str) -> str:
@@ -35,6 +39,7 @@ class Patience(msgspec.Struct, frozen=True):
                 int(told("REMBUK_DELIVERY_ATTEMPTS", "8")),
                 float(told("REMBUK_DELIVERY_BACKOFF_S", "1")),
                 float(told("REMBUK_CODE_PAUSE_S", "60")),
+                float(told("REMBUK_DELIVERY_COME_AGAIN_S", str(COME_AGAIN_S))),
             )
         except ValueError as error:
             raise MissingSetting(f"{name}: {error}") from error
