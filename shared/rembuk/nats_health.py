@@ -7,13 +7,19 @@ import json
 import re
 import secrets
 import socket
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil  # type: ignore[import-untyped]
 
 from rembuk import state_file
 from rembuk.embedded import HOST
 
 PATIENCE_S = 2.0
+TOLD_WITHIN_S = 10.0
+"""How long after its start a server has its file of ports; one that started on a full disk never has."""
 _FAILED = re.compile(r"write error|JetStream not enabled")
 """Of what /healthz calls unavailable, what a start mends: a stream that cannot be read is another matter."""
 
@@ -40,11 +46,15 @@ class NatsHealth:
             ports.unlink()
 
     def failure(self, pid: int) -> str | None:
-        """Why the server of this pid stores nothing any more, by its own word; None where it does, or does not say."""
+        """Why the server of this pid stores nothing any more, by its own word; None where it does, or does not say. One
+        that had no room to write where it is asked may say nothing ever: it, too, has to be started again."""
         try:
             [url, *_] = json.loads((self._data / f"nats-server_{pid}.ports").read_text())["monitoring"]
+        except (OSError, ValueError, LookupError):
+            return "it had no room for its file of ports" if _runs_for_s(pid) > TOLD_WITHIN_S else None
+        try:
             said = json.loads(self._ask(int(url.rpartition(":")[2]))).get("error", "")
-        except (OSError, ValueError, LookupError, AttributeError, state_file.Damaged):
+        except (OSError, ValueError, AttributeError, state_file.Damaged):
             return None
         return said if _FAILED.search(said) else None
 
@@ -57,3 +67,9 @@ class NatsHealth:
     def _secret(self) -> str:
         state_file.write_once(self._path, secrets.token_urlsafe(24).encode())
         return state_file.read_password(self._path, "delete it, and start again")
+
+
+def _runs_for_s(pid: int) -> float:
+    with suppress(psutil.Error):
+        return float(time.time() - psutil.Process(pid).create_time())
+    return 0.0

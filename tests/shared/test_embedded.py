@@ -20,7 +20,7 @@ import nats.js.errors
 import psutil  # type: ignore[import-untyped]
 import pytest
 import stamina
-from rembuk import embedded_postgres
+from rembuk import embedded_postgres, nats_health
 from rembuk.embedded import AlreadyRunning, EmbeddedError, PortTaken
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.embedded_postgres import ClusterLost, EmbeddedPostgres
@@ -402,6 +402,16 @@ async def test_a_nats_whose_disk_was_full_says_that_it_stores_nothing_until_it_i
             await client.close()
         finally:
             server.kill()
+
+
+def test_a_nats_that_had_no_room_to_write_where_it_is_asked_is_to_be_started_again(
+    own_nats: Callable[[], EmbeddedNats], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = own_nats()
+    (server.data / f"nats-server_{server.pid}.ports").unlink()
+    assert server.failure() is None, "it has just been started, and may be about to"
+    monkeypatch.setattr(nats_health, "TOLD_WITHIN_S", 0)
+    assert "no room" in (server.failure() or "")
 
 
 def test_how_nats_is_nobody_is_told_who_does_not_know_where_to_ask(own_nats: Callable[[], EmbeddedNats]) -> None:
