@@ -18,6 +18,9 @@ from rembuk.spawning import RunAs
 
 RELOAD_SECONDS = 10.0
 _PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\')
+MOST_STORED = 1 << 50
+"""Bytes: the disk is the limit. Untold, a server takes three quarters of what is free when it starts for its limit, and
+keeps to that when the disk has got more room."""
 NATS_GARBAGE = {"GOGC": "75"}
 """In percent of what nats-server holds. Without a limit to both: near it, it would do little else than collect."""
 
@@ -139,6 +142,7 @@ def nats_configuration(listen: str, store: Path, settings: Mapping[str, Any]) ->
         "store_dir": str(store),  # the server adds /jetstream
         "sync_interval": "always",  # an acknowledged message is on the disk
         "max_memory_store": 16 << 20,
+        "max_file_store": MOST_STORED,
         **settings.get("jetstream", {}),
     }
     return {

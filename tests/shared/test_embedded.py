@@ -404,6 +404,23 @@ async def test_a_nats_whose_disk_was_full_says_that_it_stores_nothing_until_it_i
             server.kill()
 
 
+async def test_a_nats_that_was_started_on_a_nearly_full_disk_takes_what_fits_once_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", "32m") as disk:
+        filler = fill(disk)
+        os.truncate(filler, filler.stat().st_size - (2 << 20))
+        server = EmbeddedNats(disk / "nats", free_ports())
+        server.start()
+        try:
+            filler.unlink()
+            client = await nats.connect(server.url)
+            await client.jetstream().add_stream(name="KEPT", subjects=["kept"])
+            kept = [await client.jetstream().publish("kept", bytes(900_000)) for _ in range(6)]
+            assert [one.seq for one in kept] == [1, 2, 3, 4, 5, 6]
+            await client.close()
+        finally:
+            server.kill()
+
+
 def test_a_nats_that_had_no_room_to_write_where_it_is_asked_is_to_be_started_again(
     own_nats: Callable[[], EmbeddedNats], monkeypatch: pytest.MonkeyPatch
 ) -> None:
