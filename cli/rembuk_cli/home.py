@@ -127,7 +127,8 @@ class Process(msgspec.Struct, frozen=True):
 
 class Running(msgspec.Struct, frozen=True):
     """What region.json tells: no secrets in it. `ready` once everything was that is to run; `processes` by name
-    (`reports-api`, `nats`, `postgres`); `smtp_url` is where its e-mails go. URLs are without credentials."""
+    (`reports-api`, `nats`, `postgres`); `smtp_url` is where its e-mails go, `public_url` where the
+    links in them lead. URLs are without credentials."""
 
     region: str
     supervisor: Process
@@ -138,6 +139,7 @@ class Running(msgspec.Struct, frozen=True):
     ports: dict[str, int]
     processes: dict[str, Process] = {}
     smtp_url: str = ""
+    public_url: str = ""
     servers_only: bool = False
 
 

@@ -25,6 +25,7 @@ from rembuk_cli.hub_link import ask_hub, refusal
 from rembuk_cli.options import suggested
 from rembuk_cli.processes import ProcessStanding, missing_processes, running_processes
 from rembuk_cli.servers import CONNECT_S, Unable, broker
+from rembuk_cli.stop_links import stop_links
 from rembuk_cli.supervisor import answers_ready
 from rembuk_cli.vault import PERSONS
 
@@ -140,13 +141,15 @@ class Hub(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct):
-    """The whole region; `wrong` says in words what is, and is empty when all is well."""
+    """The whole region; `wrong` says in words what is, and is empty when all is well; `warnings` what is not as it
+    should be though everything works."""
 
     region: str
     services: list[Service]
     processes: list[ProcessStanding]
     wrong: list[str]
     hub: Hub | None = None
+    warnings: list[str] = []
 
 
 async def look(home: Home, running: Running) -> Standing:
@@ -186,7 +189,8 @@ async def look(home: Home, running: Running) -> Standing:
         for connection in databases.values():
             connection.terminate()
     wrong = full(home, running) + wrong + home.faults() + missing_processes(running)
-    return Standing(running.region, services, running_processes(running), wrong, hub)
+    warnings = [why for why in [stop_links(running)] if why]
+    return Standing(running.region, services, running_processes(running), wrong, hub, warnings)
 
 
 async def _hub(

@@ -73,6 +73,8 @@ def show(running: Running, standing: Standing) -> None:
         memory = "" if process.memory_mb is None else f"{process.memory_mb:.0f}"
         processes.add_row(process.name, str(process.pid), str(process.restarts), memory)
     out.print(processes, soft_wrap=False)
+    for why in standing.warnings:
+        out.print(f"[yellow]{escape(why)}[/]")
     for why in standing.wrong:
         out.print(f"[red]{escape(why)}[/]")
     if not standing.wrong:

@@ -373,6 +373,7 @@ class Supervisor:
                 nats_url=without_credentials(nats_url),
                 ports=plan.ports,
                 smtp_url=without_credentials(plan.extra.get("REMBUK_SMTP_URL", "")),
+                public_url=without_credentials(plan.extra.get("REMBUK_NOTIFICATIONS_PUBLIC_URL", "")),
                 servers_only=plan.servers_only,
                 processes={child.name: Process.of(child.pid, child.restarts) for child in children},
             )

@@ -21,6 +21,7 @@ from rembuk_cli.down import stop
 from rembuk_cli.home import USUAL, Home, Plan, Running, choose_ports, passed_on
 from rembuk_cli.key_files import COPIES
 from rembuk_cli.options import WRONG, Data, PortBase, RegionName, cannot_run, home_of, suggested
+from rembuk_cli.stop_links import stop_links
 from rembuk_cli.supervisor import answers_ready
 from rembuk_cli.terminal import err, escape, out
 
@@ -60,8 +61,9 @@ def up(
     """Run a region: PostgreSQL, NATS, and an API and a worker of reports, forums and notifications.
 
     REMBUK_POSTGRES_URL and REMBUK_NATS_URL name servers to use instead of embedded ones; REMBUK_SMTP_URL,
-    REMBUK_SMTP_FROM, REMBUK_WEBHOOK_PRIVATE, REMBUK_DELIVERY_*, REMBUK_REPORTS_RETENTION_DAYS, REMBUK_WITNESSES and
-    REMBUK_WITNESSED_LOGS are handed to the services.
+    REMBUK_SMTP_FROM, REMBUK_NOTIFICATIONS_PUBLIC_URL, REMBUK_WEBHOOK_PRIVATE, REMBUK_DELIVERY_*, REMBUK_CODE_PAUSE_S,
+    REMBUK_UNCONFIRMED_DAYS, REMBUK_REPORTS_RETENTION_DAYS, REMBUK_WITNESSES and REMBUK_WITNESSED_LOGS are handed to the
+    services; the runbook says what each does.
 
     Example: rembuk up --region jatim --detach
     """
@@ -190,6 +192,8 @@ def tell(home: Home, running: Running) -> None:
     out.print(f"{'nats':14} {running.nats_url}")
     out.print(f"{'postgres':14} {running.postgres_url}")
     out.print(f"{'data and logs':14} {home.data}")
+    if not running.servers_only and (why := stop_links(running)):
+        err.print(f"[yellow]{escape(why)}[/]")
 
 
 def stay(home: Home, running: Running, supervisor: subprocess.Popen[bytes]) -> None:

@@ -24,7 +24,8 @@ from rembuk.region import PORT_OFFSETS
 from rembuk.testing.services import eventually
 from rembuk.worker import connect
 from rembuk_cli.__main__ import app
-from rembuk_cli.home import AnothersDirectory, Home, without_credentials
+from rembuk_cli.home import AnothersDirectory, Home, Process, Running, without_credentials
+from rembuk_cli.stop_links import stop_links
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:
@@ -244,6 +245,30 @@ async def _answer(postgres_url: str, nats_url: str) -> None:
     await (await connect(nats_url, "test")).close()
 
 
+@pytest.mark.parametrize(
+    ("smtp", "public", "warned"),
+    [
+        ("", "", ""),
+        ("smtp://127.0.0.1:25", "", ""),
+        ("smtp://[::1]:25", "", ""),
+        ("smtp://localhost", "", ""),
+        ("smtps://mail.polri.invalid:465", "", "leads to http://127.0.0.1:8003"),
+        ("smtp://10.0.0.5", "http://localhost:8003/", "leads to http://localhost:8003/"),
+        ("smtp://10.0.0.5", "https://0.0.0.0", "leads to https://0.0.0.0"),
+        ("smtp://10.0.0.5", "rembuk.polri.example", "is no http(s) URL"),
+        ("smtp://10.0.0.5", "https://rembuk.polri.example", ""),
+    ],
+)
+def test_a_link_that_stops_mails_leads_to_more_than_this_machine_where_mails_leave_it(
+    smtp: str, public: str, warned: str
+) -> None:
+    urls = {"notifications": "http://127.0.0.1:8003"}
+    running = Running("jatim", Process(1, 0.0), True, urls, "", "", {}, smtp_url=smtp, public_url=public)
+    said = stop_links(running)
+    assert warned in said
+    assert bool(said) == bool(warned)
+
+
 def test_a_name_that_cannot_be_a_regions_is_refused(rembuk: Command) -> None:
     assert rembuk("up", "--detach", "--region", "Jawa Timur").returncode == 2
 
@@ -273,7 +298,12 @@ def test_a_killed_supervisor_takes_all_with_it_and_up_starts_anew_with_the_same_
             assert not [pid for pid in pids if lives(pid)]
 
         eventually(gone, 60)
-    assert rembuk.up().returncode == 0
+    rembuk.environment = {"REMBUK_SMTP_URL": "smtp://mail.polri.invalid:25"}
+    warned = [rembuk.up(), rembuk("status")]
+    for said in warned:
+        assert said.returncode == 0
+        assert "that stops them leads to http://127.0.0.1:" in said.stdout + said.stderr
+    assert "all is well" in warned[1].stdout
     assert rembuk("events", "--json", "reports").stdout == recorded
     supervisor, noted = rembuk.note()["supervisor"]["pid"], rembuk.data / "region.json"
     noted.write_bytes(noted.read_bytes()[:100])

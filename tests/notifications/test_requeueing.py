@@ -33,8 +33,9 @@ AWAY = ["451 4.3.0 away"] * 4
 
 @pytest.fixture(scope="module")
 def house(start_house: Callable[..., House]) -> House:
-    """One that lets a code be asked for again after a second."""
-    return start_house("notifications", REMBUK_CODE_PAUSE_S="1")
+    """One that lets a code be asked for again after a second, and is known by another name outside."""
+    public = "https://rembuk.example/"
+    return start_house("notifications", REMBUK_CODE_PAUSE_S="1", REMBUK_NOTIFICATIONS_PUBLIC_URL=public)
 
 
 def test_what_was_given_up_is_sent_once_when_an_operator_asks(house: House) -> None:
@@ -99,6 +100,8 @@ def test_a_code_that_was_given_up_can_be_had(house: House) -> None:
     eventually(lambda: _is(house.http.get(path).json().get("code_delivery"), "given_up"))
     eventually(lambda: _is(house.http.post(f"{path}/code").status_code, 202))
     code = house.mailbox.code_for("no-code@example.org")
+    [mail] = house.mailbox.to("no-code@example.org")
+    assert mail["List-Unsubscribe"] == f"<https://rembuk.example{path}/stop>"
     assert house.http.post(f"{path}/confirm", json={"code": code}).status_code == 200
 
 

@@ -28,7 +28,7 @@ def build(settings: Settings) -> Worker:
     log = EventLog(settings.database_url, CODEC, f"{settings.name} reactions")
     vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), f"{settings.name} sender")
     told = settings.environment.get
-    here = told("REMBUK_NOTIFICATIONS_PUBLIC_URL") or f"http://{settings.host}:{settings.port}"
+    here = told("REMBUK_NOTIFICATIONS_PUBLIC_URL", "").rstrip("/") or f"http://{settings.host}:{settings.port}"
     webhooks = WebhookChannel(private=told("REMBUK_WEBHOOK_PRIVATE") == "allow")
     patience = Patience.load(settings.environment)
     email = EmailChannel(
