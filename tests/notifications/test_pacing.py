@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, suppress
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pytest
-from notifications.channels import Busy, Message, Undelivered
-from notifications.channels.email import COME_AGAIN_S, EmailChannel
-from notifications.channels.later import LONGEST_S, MARGIN_S, PROBE_S, Later, asked_for
-from notifications.channels.places import LATEST_S, PER_ADDRESS, PER_DOMAIN, PER_HOST, Places, domain
-from notifications.commands import Contact
-from rembuk.testing.receivers import Mailbox, only
+from rembuk.testing.receivers import only
 from rembuk.testing.services import eventually
 
 if TYPE_CHECKING:
@@ -151,47 +147,6 @@ def test_a_receiver_that_says_when_to_come_again_is_obeyed(house: House) -> None
     assert time.monotonic() - asked >= 1.9
 
 
-def test_places_are_counted_by_host_domain_and_address() -> None:
-    places = Places()
-    for taken, count in (
-        (lambda n: places.of_host("a.evil.example", 80), PER_HOST),
-        (lambda n: places.of_host(f"{n}.evil.example", 80), PER_DOMAIN),
-        (lambda n: places.of_address("192.0.2.1", n), PER_ADDRESS),
-        (lambda n: places.of_address(f"2001:db8::{n}", n), PER_ADDRESS),
-    ):
-        assert _room(taken) == count  # type: ignore[arg-type]
-
-
-def _room(take: Callable[[int], AbstractContextManager[None]]) -> int:
-    """How many are given a place at a time."""
-    with ExitStack() as held:
-        given = 0
-        with suppress(Busy):
-            for given in range(1000):
-                held.enter_context(take(given))
-    return given
-
-
-def test_pauses_spread_those_who_wait_and_end() -> None:
-    places = Places(lambda: 0.0)
-    held = [places.of_host("slow.example", 80) for _ in range(PER_HOST)]
-    for one in held:
-        one.__enter__()
-    pauses = []
-    for _ in range(20_000):
-        with pytest.raises(Busy) as busy, places.of_host("slow.example", 80):
-            pass
-        pauses.append(busy.value.pause)
-    assert pauses[:100] == sorted(pauses[:100])
-    assert max(pauses) <= LATEST_S
-
-
-def test_what_somebody_registered_is_one_domain() -> None:
-    assert domain("a.b.evil.example") == "evil.example"
-    assert domain("hooks.jatim.polri.go.id") == "polri.go.id"
-    assert (domain("10.0.0.5"), domain("2001:db8::1"), domain("localhost")) == ("10.0.0.5", "2001:db8::1", "localhost")
-
-
 def _states(house: House, alert_id: str) -> Any:
     return house.http.get(f"/v1/alerts/{alert_id}/deliveries").json().get("states")
 
@@ -210,76 +165,68 @@ def test_an_address_that_never_parsed_suspends_nobody_else(house: House) -> None
     eventually(lambda: only(house.sink.at("/without-a-mark")))
 
 
-@pytest.mark.parametrize(
-    ("answer", "seconds"),
-    [
-        ("4.7.1 Greylisting in action, please come back in 00:05:00", 300),
-        ("4.2.0 <a@b.example>: Recipient address rejected: Greylisted for 300 seconds", 300),
-        ("4.7.1 try again in 5 minutes", 300),
-        ("4.7.0 Temporary rate limit, retry after 2 hours", 7200),
-        ("4.7.1 wait 90s", 90),
-        ("4.7.1 come back in 99999 hours", LONGEST_S - MARGIN_S),
-        ("4.3.2 try again later", -MARGIN_S),
-    ],
-)
-def test_a_server_that_says_when_to_come_again_is_understood(answer: str, seconds: float) -> None:
-    assert asked_for(answer) - MARGIN_S == seconds
+def test_ten_receivers_that_hang_cost_others_a_second_at_most(house: House) -> None:
+    with ExitStack() as stack:
+        hooks = [stack.enter_context(hanging_later(f"127.0.0.{n}")) for n in range(2, 12)]
+        for hook in hooks:
+            for n in range(3):
+                hook.confirmed(house, f"/{n}", "35.20")
+        house.confirmed(f"{house.sink.url}/quick", area="35.21")
+
+        def quick_takes(path: str) -> float:
+            """Seconds until a confirmed webhook has its alert, and a new one its code."""
+            had, began = len(house.sink.at("/quick")), time.monotonic()
+            house.http.post("/v1/alerts", json=NOTICE | {"area": "35.21"}).raise_for_status()
+            house.subscribe(f"{house.sink.url}{path}")
+            eventually(lambda: _is(len(house.sink.at("/quick")), had + 1))
+            house.code_of(f"{house.sink.url}{path}")
+            return time.monotonic() - began
+
+        alone = quick_takes("/alone")
+        for hook in hooks:
+            hook.hangs.set()
+        for _ in range(3):
+            house.http.post("/v1/alerts", json=NOTICE | {"area": "35.20"}).raise_for_status()
+        for hook in hooks:
+            for n in range(10):
+                house.subscribe(f"{hook.url}/new-{n}")
+        taken = quick_takes("/beside-ten") - alone
+        assert taken <= 1.0
 
 
-def test_who_asked_to_be_left_alone_is_until_one_message_finds_out_that_it_is_over() -> None:
-    now = [0.0]
-    later = Later(lambda: now[0])
-    later.leave_alone("a", 300)
-    with later.turn("b"):
-        pass
-    assert _waits(later, "a") == 300
-    now[0] = 301
-    with later.turn("a"):
-        assert _waits(later, "a") == PROBE_S
-        later.leave_alone("a", 60)
-    assert _waits(later, "a") == 60
-    now[0] = 400
-    with suppress(Busy), later.turn("a"), later.turn("a"):  # who has no turn elsewhere has found out nothing
-        pass
-    with suppress(ValueError), later.turn("a"):
-        raise ValueError
-    assert _waits(later, "a") is None
+class HangingLater:
+    """A webhook's receiver that answers until it is told to hang."""
+
+    def __init__(self, url: str, posted: dict[str, str], hangs: Event) -> None:
+        self.url, self.codes, self.hangs = url, posted, hangs
+
+    def confirmed(self, house: House, path: str, area: str) -> None:
+        subscription = house.subscribe(f"{self.url}{path}", area)["id"]
+        code = eventually(lambda: self.codes[subscription] if subscription in self.codes else _is(subscription, "told"))
+        house.http.post(f"/v1/subscriptions/{subscription}/confirm", json={"code": code}).raise_for_status()
 
 
-def _waits(later: Later, receiver: str) -> float | None:
-    try:
-        with later.turn(receiver):
-            return None
-    except Busy as busy:
-        return busy.pause
+@contextmanager
+def hanging_later(address: str) -> Iterator[HangingLater]:
+    codes: dict[str, str] = {}
+    hangs, over = Event(), Event()
 
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            data = json.loads(self.rfile.read(int(self.headers["content-length"])))["data"]
+            if hangs.is_set():
+                over.wait(60)
+            if "code" in data:
+                codes[data["subscription_id"]] = data["code"]
+            self.send_response(200)
+            self.end_headers()
 
-async def test_a_recipient_or_a_server_that_refuses_for_now_is_not_asked_again_before_its_time(
-    smtp: tuple[str, Mailbox],
-) -> None:
-    url, mailbox = smtp
-    channel = EmailChannel(url, "rembuk@jatim.example", "jatim")
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
 
-    async def sent(to: str) -> float:
-        """0 when it is, else for how long it waits."""
-        message = Message(uuid4(), "alert.raised", datetime.now(UTC), "Awas", "Air naik.", "https://stop.example", {})
-        try:
-            await channel.send(Contact(to, ""), message)
-        except Undelivered as refused:
-            return 0.0 if refused.final else refused.pause
-        except Busy as busy:
-            return busy.pause
-        return 0.0
-
-    mailbox.refuses["grey@example.org"] = "450 4.2.0 Greylisted for 300 seconds"
-    assert await sent("grey@example.org") == 300 + MARGIN_S
-    asked = len(mailbox.asked)
-    assert 290 < await sent("Grey@example.org") <= 300 + MARGIN_S
-    assert len(mailbox.asked) == asked
-    assert await sent("white@example.org") == 0
-    mailbox.answers.append("421 4.3.2 closing")
-    assert await sent("white@example.org") == COME_AGAIN_S
-    asked = len(mailbox.asked)
-    for n in range(20):
-        assert COME_AGAIN_S - 20 < await sent(f"other-{n}@example.org") <= COME_AGAIN_S
-    assert len(mailbox.asked) == asked
+    server = ThreadingHTTPServer((address, 0), Handler)
+    server.daemon_threads = True
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield HangingLater(f"http://{address}:{server.server_port}", codes, hangs)
+    over.set()
+    server.shutdown()

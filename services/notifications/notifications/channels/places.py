@@ -1,7 +1,8 @@
 """How much may be on its way to one receiver at a time, so that a receiver that hangs keeps nobody else waiting.
 
-A stranger chooses the URL, and may own many: so the places are counted by host and port, by the domain that the host
-lies in, and by the address that it turned out to have.
+A host that answers has more places than one that is new or slow, and all slow ones share a few. A stranger chooses the
+URL, and may own many: so the places are counted by host and port, by the domain that the host lies in, and by the
+address that it turned out to have.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from notifications.channels import Busy
 PER_HOST = 4
 PER_DOMAIN = 8
 PER_ADDRESS = 8
+SLOW_S = 1.0
+"""A host that takes longer, or that nothing has been sent to yet, has one place."""
+SLOW = 10
+"""Places for all hosts that are known to take longer: however many there are, they take no others."""
 QUICK_S = 0.05
 """How long a request takes where none has been made yet."""
 REMEMBERED = 1_000
@@ -30,6 +35,11 @@ class _Receiver:
     since: dict[object, float] = field(default_factory=dict)
     takes_s: float = QUICK_S
     next_at: float = 0.0
+    known: bool = False
+
+    def is_slow(self, now: float) -> bool:
+        """As its last requests were, or one is that is still on its way."""
+        return self.takes_s > SLOW_S or any(now - since > SLOW_S for since in self.since.values())
 
 
 class Places:
@@ -42,9 +52,14 @@ class Places:
     @contextmanager
     def of_host(self, host: str, port: int | str) -> Iterator[None]:
         """A place for a request to a host. Raises Busy."""
+        name = f"{host}:{port}"
+        receiver = self._receivers.setdefault(name, _Receiver())
+        is_slow = receiver.is_slow(self._clock())
         with ExitStack() as places:
-            places.enter_context(self._take(f"{host}:{port}", PER_HOST))
+            places.enter_context(self._take(name, PER_HOST if receiver.known and not is_slow else 1))
             places.enter_context(self._take(f"*.{domain(host)}", PER_DOMAIN))
+            if is_slow:
+                places.enter_context(self._take("slow", SLOW))
             yield
 
     @contextmanager
@@ -67,10 +82,19 @@ class Places:
         receiver.since[me] = now
         try:
             yield
-        finally:
+        except Busy:  # elsewhere: nothing was sent
             del receiver.since[me]
-            receiver.takes_s = (3 * receiver.takes_s + self._clock() - now) / 4
-            self._forget_idle()
+            raise
+        except BaseException:
+            self._learn(receiver, me)
+            raise
+        self._learn(receiver, me)
+
+    def _learn(self, receiver: _Receiver, me: object) -> None:
+        """How long a request took that has come to its end."""
+        took = self._clock() - receiver.since.pop(me)
+        receiver.takes_s, receiver.known = (3 * receiver.takes_s + took) / 4, True
+        self._forget_idle()
 
     def _forget_idle(self) -> None:
         now = self._clock()

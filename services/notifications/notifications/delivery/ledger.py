@@ -13,8 +13,6 @@ from uuid import UUID
 import asyncpg
 from rembuk.database import borrowed, close_pool, open_pool
 
-LANES = {"email alert": 20, "email code": 5, "webhook alert": 20, "webhook code": 10}
-"""Messages of each lane on their way at a time. A code never waits behind alerts, nor a mail behind webhooks."""
 LEASE = timedelta(seconds=60)
 """How long what one sender took is left to it by the others; it knows itself what it has not done with."""
 CODES_FORGOTTEN = timedelta(days=7)

@@ -42,7 +42,8 @@ from notifications.commands import (
 )
 from notifications.contacts import BadContact, same
 from notifications.delivery.composing import compose, message_id, requeued_at
-from notifications.delivery.ledger import LANES, Ledger
+from notifications.delivery.lanes import Lane, lanes
+from notifications.delivery.ledger import Ledger
 from notifications.delivery.patience import Patience
 from notifications.domain import DELIVERY, SUBSCRIPTION, delivery_id
 from notifications.domain.delivery import Due
@@ -80,8 +81,7 @@ class Sender:
         self._channels, self._patience, self._stop_url = channels, patience, stop_url
         self._news = asyncio.Event()
         self._connection = KeptConnection(database_url, "notifications sender", self._listen)
-        self._sending: dict[str, dict[UUID, asyncio.Task[float | None]]] = {lane: {} for lane in LANES}
-        self._empty: set[str] = set()
+        self._lanes = lanes()
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is finished and recorded."""
@@ -107,7 +107,7 @@ class Sender:
     async def _finish(self) -> None:
         """Let what is on its way arrive and be recorded, however often we are cancelled meanwhile; then no longer."""
         deadline = time.monotonic() + FINISH_S
-        sending = [task for lane in self._sending.values() for task in lane.values()]
+        sending = self._on_their_way()
         while sending and (left := deadline - time.monotonic()) > 0:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait(sending, timeout=left)
@@ -121,32 +121,40 @@ class Sender:
     async def _round(self) -> None:
         """Take what each lane has room for, then wait until something ends or comes."""
         if self._news.is_set():
-            self._empty.clear()
+            self._look_again()
             self._news.clear()
-        for lane, places in LANES.items():
-            await self._fill(lane, places - len(self._sending[lane]))
+        for name, lane in self._lanes.items():
+            await self._fill(name, lane)
         news = asyncio.create_task(self._news.wait())
-        sending = {task for lane in self._sending.values() for task in lane.values()}
-        done, _ = await asyncio.wait({*sending, news}, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
+        more_room_in = min((left for lane in self._lanes.values() if (left := lane.more_room_in())), default=POLL_S)
+        done, _ = await asyncio.wait(
+            [*self._on_their_way(), news], timeout=min(POLL_S, more_room_in), return_when=asyncio.FIRST_COMPLETED
+        )
         news.cancel()
-        if not done:
-            self._empty.clear()
-        for tasks in self._sending.values():
-            for ended in [id for id, task in tasks.items() if task.done()]:
-                if (pause := tasks.pop(ended).result()) is not None:
-                    await self._ledger.postpone(ended, pause)
+        if not done and more_room_in >= POLL_S:
+            self._look_again()
+        for lane in self._lanes.values():
+            for delivery, pause in lane.ended():
+                if pause is not None:
+                    await self._ledger.postpone(delivery, pause)
                     asyncio.get_running_loop().call_later(pause + 0.01, self._news.set)
 
-    async def _fill(self, lane: str, room: int) -> None:
+    async def _fill(self, name: str, lane: Lane) -> None:
         """Take so many of a lane as are due, unless it had none and nothing has come since."""
-        if room <= 0 or lane in self._empty:
+        room = lane.room()
+        if room <= 0 or lane.empty:
             return
-        sending = self._sending[lane]
-        rows = await self._ledger.take(lane, room, list(sending))
-        if len(rows) < room:
-            self._empty.add(lane)
+        rows = await self._ledger.take(name, room, list(lane.tasks))
+        lane.empty = len(rows) < room
         for row in rows:
-            sending[row["id"]] = asyncio.create_task(self._try(row), name=f"delivery {row['id']}")
+            lane.begin(row["id"], asyncio.create_task(self._try(row), name=f"delivery {row['id']}"))
+
+    def _on_their_way(self) -> list[asyncio.Task[float | None]]:
+        return [task for lane in self._lanes.values() for task in lane.tasks.values()]
+
+    def _look_again(self) -> None:
+        for lane in self._lanes.values():
+            lane.empty = False
 
     async def _try(self, row: asyncpg.Record) -> float | None:
         """`_deliver`; where it fails its lease runs out, then it is tried again."""
