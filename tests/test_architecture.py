@@ -158,6 +158,15 @@ def test_no_test_knows_a_private_name() -> None:
     assert {str(file): names for file in tests if (names := private_names(file.read_text()))} == {}
 
 
+def test_no_api_uses_what_its_framework_is_about_to_drop() -> None:
+    apis = ("reports", "forums", "notifications", "hub")
+    read = "; ".join(f"import {service}.app" for service in apis)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning", "-c", read], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_measure_is_run_by_make_bench_and_thus_by_its_tiny_form() -> None:
     measuring = {file.stem for file in (ROOT / "bench").glob("*.py") if "\ndef run(" in file.read_text()}
     assert measuring == set(re.findall(r'^    "(\w+)",$', (ROOT / "bench/__main__.py").read_text(), re.MULTILINE))

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import Parameter, SkipValidation
+from litestar.params import QueryParameter, SkipValidation
 from rembuk.contracts.forums import CommitmentEvent, MeetingEvent, MemberJoined
 from rembuk.decider import Refused
 from rembuk.event import Recorded as RecordedEvent
@@ -52,8 +52,8 @@ from forums.queries import (
 Queries = NamedDependency[SkipValidation[ForumQueries]]
 AtLeastReported = Annotated[
     int | None,
-    Parameter(
-        query="at_least",
+    QueryParameter(
+        name="at_least",
         ge=0,
         le=2**62,
         description="Wait until what reports recorded up to this position of its own log is shown",

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from litestar import get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from rembuk.contracts.status import Status
 from rembuk.web.commands import known_area, known_category
 from rembuk.web.problem_details import documented
@@ -22,7 +22,7 @@ from hub.queries import (
     Region,
 )
 
-RegionFilter = Annotated[str | None, Parameter(query="region", pattern=REGION_NAME)]
+RegionFilter = Annotated[str | None, QueryParameter(name="region", pattern=REGION_NAME)]
 
 
 def routes(queries: HubQueries) -> list[Any]:

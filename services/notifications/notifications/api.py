@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 from litestar import MediaType, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import Parameter, SkipValidation
+from litestar.params import QueryParameter, SkipValidation
 from rembuk.contracts.notifications import DeliveryRequeued, SubscriptionRequested
 from rembuk.decider import Refused
 from rembuk.event import Recorded as RecordedEvent
@@ -263,7 +263,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause
     async def list_deliveries(
         queries: Queries,
         id: UUID,
-        in_state: Annotated[DeliveryState | None, Parameter(query="state")] = None,
+        in_state: Annotated[DeliveryState | None, QueryParameter(name="state")] = None,
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from litestar import Request, Response, get
 from litestar.exceptions.http_exceptions import TooManyRequestsException
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 from litestar.types import Guard, Receive, Send
 from litestar.types import Scope as Connection
 
@@ -238,8 +238,8 @@ def event_stream(streams: Streams, guard: Guard) -> Any:
         after: After = 0,
         last_event_id: Annotated[
             int | None,
-            Parameter(
-                header="Last-Event-ID",
+            HeaderParameter(
+                name="Last-Event-ID",
                 ge=0,
                 le=2**62,
                 description="The last `id` that was told, as browsers send it; before `after`",

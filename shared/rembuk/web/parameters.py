@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from litestar.exceptions import ValidationException
+from litestar.params import HeaderParameter
 from litestar.types import Scope
 
 
@@ -34,7 +35,7 @@ def _parameters(route_handler: Any) -> dict[str, bool]:
         del asked[name]
         asked |= given[name].parsed_fn_signature.parameters
     return {
-        getattr(field.kwarg_definition, "query", None) or name: field.is_optional
+        getattr(field.kwarg_definition, "name", None) or name: field.is_optional
         for name, field in asked.items()
-        if name != "request" and not getattr(field.kwarg_definition, "header", None)
+        if name != "request" and not isinstance(field.kwarg_definition, HeaderParameter)
     }

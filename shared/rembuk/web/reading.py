@@ -14,7 +14,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 import asyncpg
 import msgspec
 from litestar.di import Provide
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from sqlalchemy import BigInteger, Column, ColumnElement, MetaData, Row, Select, Table, Text, select
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -27,8 +27,8 @@ from rembuk.wording import AREA_CODE, CATEGORY_CODE
 
 AtLeast = Annotated[
     int | None,
-    Parameter(
-        query="at_least",
+    QueryParameter(
+        name="at_least",
         ge=0,
         le=2**62,
         description="Wait until the read model has reached this log position",
@@ -37,29 +37,29 @@ AtLeast = Annotated[
 ]
 _AsOf = Annotated[
     int | None,
-    Parameter(
-        query="as_of",
+    QueryParameter(
+        name="as_of",
         ge=1,
         le=2**62,
         description="Answer as of this log position; an operator has to have built that model: rembuk rebuild --as-of",
         schema_extra={"minimum": 1},
     ),
 ]
-Limit = Annotated[int, Parameter(query="limit", ge=1, le=200, description="Items of a page")]
+Limit = Annotated[int, QueryParameter(name="limit", ge=1, le=200, description="Items of a page")]
 AreaFilter = Annotated[
-    str | None, Parameter(query="area", pattern=AREA_CODE, description="The code of an area: it and all below it")
+    str | None, QueryParameter(name="area", pattern=AREA_CODE, description="The code of an area: it and all below it")
 ]
-CategoryFilter = Annotated[str | None, Parameter(query="category", pattern=CATEGORY_CODE)]
+CategoryFilter = Annotated[str | None, QueryParameter(name="category", pattern=CATEGORY_CODE)]
 Since = Annotated[
     str | None,
-    Parameter(
-        query="since", max_length=40, description="A moment with its offset", schema_extra={"format": "date-time"}
+    QueryParameter(
+        name="since", max_length=40, description="A moment with its offset", schema_extra={"format": "date-time"}
     ),
 ]
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 """When something happened, as it is shown."""
 Cursor = Annotated[
-    str | None, Parameter(query="cursor", max_length=500, description="`next_cursor` of the page before")
+    str | None, QueryParameter(name="cursor", max_length=500, description="`next_cursor` of the page before")
 ]
 
 _Position = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
