@@ -26,6 +26,14 @@ RULES = [rule for group in yaml.safe_load((PROMETHEUS / "alerts.yml").read_text(
 DASHBOARD = json.loads((GRAFANA / "dashboards/region.json").read_text())
 FOREIGN = {"up", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"}
 """Metrics of Prometheus itself and of its node exporter."""
+RUNBOOK = (ROOT / "docs/runbook.md").read_text()
+SERVERS_SAY = {
+    "No space left on device",
+    "shutting down",
+    "database system was interrupted while in recovery",
+    "This probably means that some data is corrupted and you will have to use the last backup",
+}
+"""What PostgreSQL has in its log; the rest is ours."""
 WORDS = {"by", "without", "and", "or", "unless", "on", "ignoring", "group_left", "group_right", "bool", "offset"}
 
 
@@ -78,15 +86,36 @@ def test_every_metric_that_is_alerted_on_or_shown_is_exported(region: RunningReg
     eventually(exported)
 
 
+def anchors() -> set[str]:
+    """Of the runbook's parts."""
+    headings = re.findall(r"^#+ (.*)$", RUNBOOK, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_alert_says_how_bad_it_is_what_is_wrong_and_where_to_read_on() -> None:
-    headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    parts = anchors()
     for rule in RULES:
         assert rule["labels"]["severity"] in ("critical", "warning")
         page, _, anchor = rule["annotations"]["runbook"].partition("#")
-        assert (page, anchor in anchors) == ("docs/runbook.md", True), rule["alert"]
+        assert (page, anchor in parts) == ("docs/runbook.md", True), rule["alert"]
         assert anchor == rule["alert"].lower()
         assert rule["annotations"]["summary"]
+
+
+def test_what_the_runbook_says_one_sees_is_said_and_leads_to_a_part_of_it() -> None:
+    _, _, rest = RUNBOOK.partition("### What do you see?\n")
+    rows = [line.split("|")[1:-1] for line in rest.partition("\n## ")[0].splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 15
+    sources = "".join(
+        path.read_text() for folder in ("cli", "shared/rembuk", "services") for path in (ROOT / folder).rglob("*.py")
+    )
+    for seen, _, then in rows:
+        links = re.findall(r"\]\(#([^)]*)\)", then)
+        assert links, seen
+        assert [link for link in links if link not in anchors()] == []
+        for quoted in re.findall("`([^`]*)`", seen):
+            ours = re.split("9|JATIM_REPORTS", quoted)
+            assert quoted in SERVERS_SAY or all(part in sources for part in ours), quoted
 
 
 def test_every_alert_has_a_history_that_raises_it_and_one_that_does_not() -> None:

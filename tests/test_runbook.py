@@ -257,7 +257,7 @@ def test_whatever_is_alerting_there_is_something_to_look_at(on_call: OnCall) -> 
     metrics, logs, postgres, *_ = on_call.follow("Something is alerting")
     assert "rembuk_database_up" in metrics
     assert "rembuk_relay_lag_seconds" in metrics
-    assert "reports-api.log" in logs
+    assert "region is ready" in logs
     assert "accepting connections" in postgres
 
 
