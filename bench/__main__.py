@@ -25,6 +25,7 @@ MEASURES = (
     "growing",
     "rebuilding",
     "federating",
+    "joining",
     "partnering",
     "receipts",
     "newcomer",

@@ -43,7 +43,7 @@ def run(servers: Servers, runs: int) -> list[Result]:
     alone = Figures("nats-server's mirrors, nobody reading", "events/s")
     here, away = Figures("accepting, the hub there", "requests/s"), Figures("accepting, the hub away", "requests/s")
     with Path(os.devnull).open("wb") as unheard, federation() as joint, ExitStack() as stack:
-        hub = _hub(servers, joint, stack)
+        hub = hub_of(servers, joint, stack)
         hub.output = unheard
         hub.start_all()
         url = hub.url("hub")
@@ -99,7 +99,7 @@ def _missed(links: list[Link], regions: list[RunningRegion], events: int, known:
     return end, (sum(heads.values()) - before) / (end - first)
 
 
-def _hub(servers: Servers, joint: Federation, stack: ExitStack) -> Service:
+def hub_of(servers: Servers, joint: Federation, stack: ExitStack) -> Service:
     """The hub, prepared; its processes end with the block."""
     extra = {
         "REMBUK_HUB_REGIONS": str(joint.roster),

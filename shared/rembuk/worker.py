@@ -37,8 +37,7 @@ GRACE_S = 5.0
 
 _FOR_EVER: dict[str, Any] = {
     "max_reconnect_attempts": -1,
-    # s: a nats-server that is started asks for what it mirrors within 0.2, and who is not there then cannot answer
-    "reconnect_time_wait": 0.1,
+    "reconnect_time_wait": 0.25,
     "connect_timeout": 2,
     "ping_interval": 10,
     "max_outstanding_pings": 2,

@@ -33,21 +33,17 @@ class Hub:
         self.log = log  # the one that it is a witness of
         self.api = httpx.Client(base_url=service.url("hub"), timeout=10)
 
-    def admitted(self, name: str = "", **denied: list[str]) -> str:
-        """A region of its own, which the hub has admitted and whose nats-server runs; `denied` as for start_region."""
+    def admitted(self, name: str = "", port: int = 0, **denied: list[str]) -> str:
+        """A region of its own, which the hub has admitted and whose nats-server runs; the rest as for start_region."""
         name = name or "r" + secrets.token_hex(4)
         self.federation.admit(name)
-        self.federation.start_region(name, **denied)
+        self.federation.start_region(name, port, **denied)
         return name
 
     async def begun(self, number: int) -> list[str]:
-        """So many regions that the hub knows, whose streams are there when it first looks: a mirror of none is tried
-        again after ten seconds."""
+        """So many regions that the hub knows: what is addressed to one that it has not read of is set aside."""
         names = [self.admitted() for _ in range(number)]
         for name in names:
-            async with self.federation.at_region(name):
-                pass
-        for name in names:  # what is addressed to one that it has not read of is set aside
             await asyncio.to_thread(eventually, partial(self.region, name))
         return names
 

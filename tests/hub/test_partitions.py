@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from nats.aio.msg import Msg
@@ -115,15 +116,30 @@ async def test_while_a_link_is_cut_the_hub_says_so_and_goes_on_with_the_others(r
     await lone.level()
 
 
+@asynccontextmanager
+async def while_its_mirror_asks(joined: Joined) -> AsyncIterator[None]:
+    """What is done in the block ends no sooner than the mirror has asked for its consumer anew: 10 to 20 s after the
+    last that it heard."""
+    asked = asyncio.Event()
+
+    async def heed(_: Msg) -> None:
+        asked.set()
+
+    async with joined.federation.client_at_hub(joined.name) as client:
+        stream = stream_name(joined.name, "reports")
+        await client.subscribe(f"$JS.{joined.name}.API.CONSUMER.CREATE.{stream}", cb=heed)
+        yield
+        await asyncio.wait_for(asked.wait(), 30)
+
+
 async def test_a_region_that_was_away_when_its_mirror_asked_for_it_is_taken_up_as_soon_as_it_is_back(
     regions: list[Joined],
 ) -> None:
     """By itself the nats-server waits 30 s for the answer that was lost, and then pauses."""
     lone, _ = regions
-    async with lone.under_load() as clients:
+    async with while_its_mirror_asks(lone), lone.under_load() as clients:
         lone.link.cut()
         await clients.more(50)
-    await asyncio.sleep(22)  # a mirror asks 10 to 20 s after the last that it heard
     lone.link.heal()
     healed_at = time.monotonic()
     await lone.level()
@@ -133,18 +149,10 @@ async def test_a_region_that_was_away_when_its_mirror_asked_for_it_is_taken_up_a
 async def test_a_question_of_a_mirrors_that_was_lost_with_the_link_is_asked_again(regions: list[Joined]) -> None:
     """By itself the nats-server waits 30 s for its answer, though the link is long back."""
     lone, _ = regions
-    asked = asyncio.Event()
-
-    async def heed(_: Msg) -> None:
-        asked.set()
-
-    async with lone.federation.client_at_hub(lone.name) as client:
-        stream = stream_name(lone.name, "reports")
-        await client.subscribe(f"$JS.{lone.name}.API.CONSUMER.CREATE.{stream}", cb=heed)
+    async with while_its_mirror_asks(lone):
         lone.link.stall()
         async with lone.under_load() as clients:
             await clients.more(50)
-        await asyncio.wait_for(asked.wait(), 30)
     lone.link.cut()
     lone.link.heal()
     healed_at = time.monotonic()

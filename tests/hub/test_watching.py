@@ -3,19 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import uuid4
 
-import msgspec
 import pytest
+from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 from rembuk.streams import stream_config, stream_name
 from rembuk.testing.federation import publish
+from rembuk.testing.link import link_to
 from rembuk.testing.services import eventually
 
 from tests.hub.conftest import STALLED_S, Hub, reported
 
 pytestmark = pytest.mark.drills
+
+
+async def test_a_first_join_takes_seconds_whether_the_regions_stream_or_its_link_comes_last(hub: Hub) -> None:
+    """A mirror that is made before its region answers asks at once, in vain, and pauses for 10 s or waits for 30."""
+    without_streams = await hub.begun(3)
+    with ExitStack() as links:
+        unlinked = {}
+        for _ in range(3):
+            link = links.enter_context(link_to(hub.federation.leaf_port))
+            link.cut()
+            region = hub.admitted(port=link.port)
+            await hub.told(region, reported(), reported())
+            unlinked[region] = link
+
+        async def joined(region: str, last: Callable[[], Awaitable[object]]) -> float:
+            await last()
+            began = time.monotonic()
+            await asyncio.to_thread(hub.comes_to, region, "level", 2)
+            return time.monotonic() - began
+
+        took = await asyncio.gather(
+            *(joined(region, partial(hub.told, region, reported(), reported())) for region in without_streams),
+            *(joined(region, partial(asyncio.to_thread, link.heal)) for region, link in unlinked.items()),
+        )
+    assert max(took) < 9, took  # 2 s where a machine does nothing else, and 5 at most
 
 
 async def test_a_region_that_is_away_is_cut_off_and_level_again_when_it_is_back(hub: Hub) -> None:
@@ -63,16 +93,21 @@ async def test_where_the_age_of_what_is_missing_cannot_be_known_it_is_told_for_h
     assert hub.metric("rembuk_hub_lag_seconds", region) >= STALLED_S
 
 
-async def test_a_question_that_a_region_which_is_there_has_not_got_is_answered_for_it(hub: Hub) -> None:
-    """So that the mirror asks again; by itself the nats-server would wait for half a minute."""
+async def test_a_mirrors_question_that_a_region_which_is_there_has_not_got_is_answered_for_it(hub: Hub) -> None:
+    """So that it is asked again; by itself the nats-server would wait for half a minute."""
     region = "r" + uuid4().hex[:8]
     hub.admitted(region, deny_imports=[f"$JS.{region}.API.CONSUMER.>"])
-    await hub.told(region, reported())
-    hub.comes_to(region, "stalled", 0)
-    question = f"$JS.{region}.API.CONSUMER.CREATE.{stream_name(region, 'reports')}"
+    questions: asyncio.Queue[float] = asyncio.Queue()
+
+    async def heed(_: Msg) -> None:
+        questions.put_nowait(time.monotonic())
+
     async with hub.federation.client_at_hub(region) as client:
-        answer = await client.request(question, b'{"config": {"name": "JS_MIRROR_x"}}', timeout=20)
-    assert msgspec.json.decode(answer.data)["error"]["code"] == 503
+        await client.subscribe(f"$JS.{region}.API.CONSUMER.CREATE.{stream_name(region, 'reports')}", cb=heed)
+        await client.flush()
+        await hub.told(region, reported())
+        first, second = [await asyncio.wait_for(questions.get(), 20) for _ in range(2)]
+    assert second - first < 10
 
 
 async def test_a_region_that_rewrites_its_history_has_diverged_for_good(hub: Hub) -> None:

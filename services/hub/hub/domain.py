@@ -13,7 +13,7 @@ import msgspec
 State = Literal["level", "behind", "cut_off", "stalled", "diverged"]
 
 STALLED_AFTER = timedelta(seconds=45)
-"""nats-server may take 40 s to notice that a mirror of its has stalled and to go on with it (2.15.1)."""
+"""nats-server may take 20 s to notice that a mirror of its has stalled, and pause for 10 before it goes on (2.15.1)."""
 
 
 class Look(msgspec.Struct, frozen=True):

@@ -26,11 +26,10 @@ from rembuk.vital import vital
 from rembuk.worker import Handler, SideBySide, broker, connect, follower_of
 
 from hub import projection
-from hub.absent import answer_for_absent
 from hub.answering import answer
 from hub.domain import STALLED_AFTER
 from hub.forwarding import NAME, SERVICE, Forwarder
-from hub.nats_server import Refused
+from hub.nats_server import OwnServer
 from hub.watching import Watch
 
 STALLED_SETTING = "REMBUK_HUB_STALLED_SECONDS"
@@ -68,7 +67,7 @@ class Regions:
     def __init__(self, settings: Settings, roster: Roster[Admitted], key: bytes) -> None:
         self._settings, self._roster, self._key = settings, roster, key
         self._running: dict[str, _Region] = {}
-        self._refused = Refused()
+        self._server = OwnServer()
 
     @classmethod
     def told(cls, settings: Settings) -> Regions:
@@ -104,7 +103,7 @@ class Regions:
             self._settings.nats_url, f"{self._settings.name} regions", operator_seed(self._key), INBOX
         )
         try:
-            await self._refused.listen(client)
+            await self._server.listen(client)
             await asyncio.Event().wait()
         finally:
             await client.close()
@@ -119,16 +118,16 @@ class Regions:
             await self._running.pop(name).stop()
             _log.info("region ended", region=name)
         for name in sorted(active - self._running.keys()):
-            self._running[name] = _Region(self._settings, pool, name, reader_seed(self._key, name), self._refused)
+            self._running[name] = _Region(self._settings, pool, name, reader_seed(self._key, name), self._server)
             _log.info("region begun", region=name)
 
 
 class _Region:
     """Reads a region until it is stopped, whatever happens to it or to the other ones."""
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool[Any], name: str, seed: str, refused: Refused) -> None:
+    def __init__(self, settings: Settings, pool: asyncpg.Pool[Any], name: str, seed: str, server: OwnServer) -> None:
         self._settings, self._pool, self._name, self._seed = settings, pool, name, seed
-        self._refused = refused
+        self._server = server
         stalled_s = settings.environment.get(STALLED_SETTING)
         self._stalled_after = timedelta(seconds=float(stalled_s)) if stalled_s else STALLED_AFTER
         self._stopping = asyncio.Event()
@@ -157,16 +156,12 @@ class _Region:
         async def work() -> None:
             client = nats_wire.quicken(await faststream.connect())
             await answer(client, self._pool, self._name)
-            for service, (projector, *_) in made.items():
-                watch = Watch(
-                    client, self._pool, self._name, service, projector.checkpoint, self._stalled_after, self._refused
-                )
-                await watch.mirror()
-                await answer_for_absent(client, self._name, projector.checkpoint.stream)
-                side_by_side.keep(watch.run(), f"watch of {projector.checkpoint.stream}")
-            for together in made.values():
+            for service, together in made.items():
+                checkpoint = together[0].checkpoint
+                watch = Watch(client, self._pool, self._name, service, checkpoint, self._stalled_after, self._server)
                 followers.append(follower_of(faststream, self._settings, *together))
-                side_by_side.begin(followers[-1].start(), followers[-1].name)
+                side_by_side.keep(watch.run(), f"watch of {checkpoint.stream}")
+                side_by_side.begin(_follow(followers[-1], watch.mirrored), followers[-1].name)
             connected_at = time.monotonic()
             while time.monotonic() - connected_at < GONE_S:
                 if client.is_connected:
@@ -185,6 +180,11 @@ class _Region:
             await faststream.stop()
         for projector, *_ in made.values():
             projector.checkpoint.connection.drop()
+
+
+async def _follow(follower: Follower, mirrored: asyncio.Event) -> None:
+    await mirrored.wait()
+    await follower.start()
 
 
 async def _write_down(pool: asyncpg.Pool[Any], listed: Sequence[Admitted]) -> None:

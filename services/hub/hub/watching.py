@@ -1,5 +1,5 @@
-"""Watching one stream of a region's: its mirror at the hub is made where it is missing, and compared every few seconds
-with the region's own stream, which is asked through the link."""
+"""Watching one stream of a region's: its mirror at the hub is made when there is something to mirror, goes on when its
+question was lost, and is compared every few seconds with the region's own stream, which is asked through the link."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig, StreamInfo
 from nats.js.errors import NotFoundError
-from rembuk.bulk import change, execute, grouped, insert_into, update
 from rembuk.checkpoints import Checkpoint
 from rembuk.database import UNREACHABLE, borrowed
 from rembuk.hub_regions import mirror_config
 
 from hub.domain import STALLED_AFTER, Look, Standing, standing
-from hub.nats_server import Refused
+from hub.nats_server import OwnServer
 from hub.tables import region_stream
 
-LOOK_S = 3.0
+LOOK_S, SOON_S = 3.0, 1.0
+"""How long after one look the next one is, and where a change is awaited."""
+SHORTLY = timedelta(seconds=10)
+"""For how long a stream that is behind is expected to be level at any moment."""
 ANSWER_S = 2.0
 """How long a region may take to answer."""
+HEARD_S = 3.0
+"""A mirror hears its region each second, events or not; one that has not for so long, or never, is deaf."""
 LAST_LOOK = "select * from region_stream where region = $1 and service = $2"
 
 _SHOWN = "select coalesce(max(position), 0), now() from checkpoint where follower = $1 and stream = $2"
-_KEYS = ("region", "service")
 _COLUMNS = tuple(region_stream.columns.keys())
-_ADD = insert_into(region_stream, *_COLUMNS)
-_SET = update(
-    region_stream, *(name for name in _COLUMNS if name != "region"), key="region",
-    where="region_stream.service = new.service",
-)  # fmt: skip
+_KEEP = f"""insert into region_stream ({", ".join(_COLUMNS)})
+            values ({", ".join(f"${number}" for number in range(1, len(_COLUMNS) + 1))})
+            on conflict (region, service) do update
+            set {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}"""  # noqa: S608 - our own columns
 
 _AWAY: tuple[type[BaseException], ...] = (nats.errors.Error, *UNREACHABLE)
 
@@ -51,8 +53,11 @@ class AnotherMirror(Exception):
 class Watch:
     """Looks at one stream, and writes down how it stands. `client` is a connection to the region's account.
 
-    A mirror that has stalled is told of and left alone: to update its configuration moved none (nats-server 2.15.1),
-    and to delete it would take what the region may have lost."""
+    A mirror that is made before its region answers, or recovered from the disk when the hub's server starts, asks for a
+    consumer at once and then waits 30 s for an answer that cannot come. So it is made when the region has the stream,
+    and a question that is lost gets an answer upon which the server asks again. What else has stalled is told of and
+    left alone: to update its configuration moved none (nats-server 2.15.1), and to delete it would take what the region
+    may have lost."""
 
     def __init__(
         self,
@@ -62,38 +67,51 @@ class Watch:
         service: str,
         checkpoint: Checkpoint,
         stalled_after: timedelta = STALLED_AFTER,
-        refused: Refused | None = None,
+        server: OwnServer | None = None,
     ) -> None:
-        self._hub, self._pool, self._checkpoint = client.jetstream(), pool, checkpoint
+        self.mirrored = asyncio.Event()
+        """Whether the mirror is there."""
+        self._client, self._hub, self._pool, self._checkpoint = client, client.jetstream(), pool, checkpoint
         self._region_api = client.jetstream(domain=region, timeout=ANSWER_S)
         self._key, self._config = (region, service), mirror_config(region, service)
-        self._stream, self._stalled_after, self._refused = checkpoint.stream, stalled_after, refused
+        self._stream, self._stalled_after, self._server = checkpoint.stream, stalled_after, server or OwnServer()
         self._last: Standing | None = None
         self._compared: datetime | None = None  # when the region's stream was created that was found to be the same
         self._missing: tuple[int, datetime | None] = 0, None
 
     async def run(self) -> None:
         """Look until cancelled; what heals by itself is tried again. Raises AnotherMirror."""
-        async with borrowed(self._pool) as connection:
-            row = await connection.fetchrow(LAST_LOOK, *self._key)
-        self._last = msgspec.convert(dict(row), Standing) if row else None
+        remembered = False
         while True:
+            pause = LOOK_S
             try:
-                await self.look()
+                if not remembered:
+                    await self._remember()
+                    remembered = True
+                pause = await self.look()
             except AnotherMirror as error:
                 await self._say(str(error))
                 raise
             except _AWAY as error:
                 _log.warning("a region's stream cannot be looked at", stream=self._stream, error=repr(error))
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(pause)
 
-    async def look(self) -> None:
-        """One look, written down. What is behind is read first, so that who is level does not seem to be ahead. The
-        clock is that of the hub's database, by which others judge how long ago it was.
+    async def _remember(self) -> None:
+        """What the last look of our own or another process has found."""
+        async with borrowed(self._pool) as connection:
+            row = await connection.fetchrow(LAST_LOOK, *self._key)
+        self._last = msgspec.convert(dict(row), Standing) if row else None
+
+    async def look(self) -> float:
+        """One look, written down; after how many seconds the next one is due. What is behind is read first, so that who
+        is level does not seem to be ahead. The clock is that of the hub's database, by which others judge how long ago
+        it was.
         Raises AnotherMirror, nats.errors.Error, and what `UNREACHABLE` lists."""
         async with borrowed(self._pool) as connection:
             [[shown, now]] = await connection.fetch(_SHOWN, *self._checkpoint.key)
-        position = (await self.mirror()).state.last_seq
+        mirror = await self._mirror()
+        position, deaf = (mirror.state.last_seq, _deaf(mirror)) if mirror is not None else (0, False)
+        unanswered = await self._server.unanswered(self._key[0]) if deaf else frozenset()
         region_position, error = None, ""
         diverged_at = self._last.diverged_at if self._last else None
         try:
@@ -102,6 +120,9 @@ class Watch:
             error = f"{self._key[0]} does not answer: {failure!r}"
         else:
             region_position = theirs.state.last_seq if theirs is not None else 0
+            if theirs is not None and mirror is None:
+                await self._make()
+            await self._server.ask_again(self._client, self._key[0], unanswered)
             try:
                 if theirs is not None:
                     diverged_at = await self._compare(theirs, position)
@@ -112,21 +133,27 @@ class Watch:
         stands = standing(self._last, look, self._stalled_after)
         self._tell(stands)
         self._last = stands
-        refused = self._refused.why(self._key[0]) if self._refused else ""
-        await self._keep(stands, refused or error)
+        await self._keep(stands, self._server.refused(self._key[0]) or error)
+        catches_up = stands.state == "behind" and now - stands.since < SHORTLY
+        return SOON_S if mirror is None or catches_up or (deaf and region_position is not None) else LOOK_S
 
-    async def mirror(self) -> StreamInfo:
-        """The hub's own stream, made where it is not there. Raises AnotherMirror, nats.errors.Error."""
+    async def _mirror(self) -> StreamInfo | None:
+        """The hub's own stream; None where there is none yet. Raises AnotherMirror, nats.errors.Error."""
         try:
             info = await self._hub.stream_info(self._stream)
         except NotFoundError:
-            info = await self._hub.add_stream(self._config)
-            _log.info("mirror made", stream=self._stream)
+            return None
         if _essence(info.config) != _essence(self._config):
             raise AnotherMirror(
                 f"{self._stream} at the hub is not {_essence(self._config)}, but {_essence(info.config)}"
             )
+        self.mirrored.set()
         return info
+
+    async def _make(self) -> None:
+        await self._hub.add_stream(self._config)
+        self.mirrored.set()
+        _log.info("mirror made", stream=self._stream)
 
     async def _theirs(self) -> StreamInfo | None:
         """The region's own; None where it has none yet."""
@@ -183,8 +210,8 @@ class Watch:
         region, service = self._key
         values = {"region": region, "service": service, "missing_since": self._missing[1], "error": error}
         values |= msgspec.structs.asdict(now)
-        async with borrowed(self._pool) as connection, connection.transaction():
-            await execute(connection, grouped([(self._key, [change(_ADD, **values), change(_SET, **values)])]))
+        async with borrowed(self._pool) as connection:
+            await connection.execute(_KEEP, *(values[name] for name in _COLUMNS))
 
     async def _say(self, error: str) -> None:
         with suppress(*UNREACHABLE):
@@ -192,6 +219,12 @@ class Watch:
                 await connection.execute(
                     "update region_stream set error = $3 where region = $1 and service = $2", *self._key, error
                 )
+
+
+def _deaf(mirror: StreamInfo) -> bool:
+    """Whether it hears nothing of its region."""
+    heard_ago = mirror.mirror.active if mirror.mirror is not None else None  # in nanoseconds; -1: never yet
+    return heard_ago is None or not 0 <= heard_ago < HEARD_S * 1e9
 
 
 def _essence(config: StreamConfig) -> tuple[Any, ...]:
