@@ -1,5 +1,6 @@
 """The rules of subscriptions, alerts and deliveries, each as a test that names it."""
 
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from notifications.commands import (
     CallOff,
     ConfirmSubscription,
+    DeliveryCommand,
     GiveUp,
     MarkFailed,
     MarkSent,
@@ -38,6 +40,7 @@ from rembuk.contracts.notifications import (
     Bilingual,
     ConfirmationRefused,
     DeliveryCalledOff,
+    DeliveryEvent,
     DeliveryFailed,
     DeliveryGivenUp,
     DeliveryRequeued,
@@ -49,6 +52,7 @@ from rembuk.contracts.notifications import (
 )
 from rembuk.contracts.privacy import PersonErased
 from rembuk.contracts.reports import ProblemRejected, ProblemReported, SolutionApplied
+from rembuk.decider import Refused
 from rembuk.event import Event, Metadata, Recorded
 from rembuk.reactions import Wish
 from rembuk.settings import MissingSetting
@@ -177,6 +181,33 @@ def test_what_was_given_up_is_tried_again_when_an_operator_asks_and_attempts_go_
     delivery.given(failed, given_up, requeued).when(MarkSent(PARCEL, 3)).then(third)
     delivery.given(failed, given_up, requeued, third).when(again).refused("already-sent")
     delivery.given(called_off).when(again).refused("no-longer-to-be-sent")
+
+
+@examples(
+    st.lists(
+        st.sampled_from(["sent", "failed", "given up", "called off"]) | st.sampled_from(["operator", "subscriber"]),
+        max_size=25,
+    )
+)
+def test_whatever_is_asked_a_delivery_is_sent_once_and_once_more_each_time_it_begins_again(wishes: list[str]) -> None:
+    events: list[DeliveryEvent] = []
+    for wish in wishes:
+        past = DELIVERY.fold(events).past
+        commands: dict[str, DeliveryCommand] = {
+            "sent": MarkSent(PARCEL, past.attempts + 1),
+            "failed": MarkFailed(PARCEL, past.attempts + 1, "HTTP 503"),
+            "given up": GiveUp(PARCEL, past.attempts + 1, "HTTP 503"),
+            "called off": CallOff(PARCEL, "stopped"),
+            "operator": SendAgain(PARCEL, "operator"),
+            "subscriber": SendAgain(PARCEL, "subscriber"),
+        }
+        with suppress(Refused):
+            events += DELIVERY.decide(commands[wish], DELIVERY.fold(events))
+    kinds = [type(event) for event in events]
+    assert kinds.count(DeliverySent) <= 1 + kinds.count(DeliveryRequeued)
+    assert DeliveryCalledOff not in kinds[:-1]
+    attempts = [event.attempt for event in events if isinstance(event, DeliverySent | DeliveryFailed | DeliveryGivenUp)]
+    assert attempts == list(range(1, len(attempts) + 1))
 
 
 def test_a_code_is_sent_again_to_who_asks_whatever_became_of_it() -> None:
