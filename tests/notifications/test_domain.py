@@ -30,6 +30,7 @@ from notifications.domain import (
     area_and_above,
     reaches,
 )
+from notifications.domain.subscription import waits_for_code
 from notifications.reactions import but_for_outdated, draft
 from rembuk.codec import MAX_EVENT_BYTES
 from rembuk.contracts.forums import ForumHeld
@@ -97,6 +98,13 @@ def test_a_wrong_code_is_recorded_and_the_right_one_may_follow() -> None:
 def test_after_five_wrong_codes_not_even_the_right_one_is_taken() -> None:
     guessed = subscription.given(requested, *[ConfirmationRefused()] * 5)
     guessed.when(ConfirmSubscription(True)).refused("too-many-wrong-codes")
+    asked = [
+        [requested],
+        [requested, *[ConfirmationRefused()] * 4],
+        guessed.events,
+        [requested, SubscriptionConfirmed()],
+    ]
+    assert [waits_for_code(SUBSCRIPTION.fold(events)) for events in asked] == [True, True, False, False]
 
 
 def test_what_is_confirmed_or_stopped_is_not_confirmed_again() -> None:

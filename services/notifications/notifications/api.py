@@ -46,7 +46,7 @@ from notifications.commands import (
 )
 from notifications.contacts import BadContact, deliverable
 from notifications.domain import ALERT, DELIVERY, SUBSCRIPTION, delivery_id
-from notifications.domain.subscription import Requested
+from notifications.domain.subscription import waits_for_code
 from notifications.queries import (
     Alert,
     AlertPage,
@@ -176,7 +176,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause
             left = code_pause(state.past.asked) - (datetime.now(UTC) - last).total_seconds()
             if left > 0:
                 raise TooSoon(left)
-            if not isinstance(SUBSCRIPTION.fold(one.event for one in history), Requested):
+            if not waits_for_code(SUBSCRIPTION.fold(one.event for one in history)):
                 break
             command = SendAgain(Parcel(requested.area, id), "subscriber")
             try:

@@ -132,6 +132,11 @@ def evolve_subscription(state: Subscription, event: SubscriptionEvent) -> Subscr
             assert_never(event)
 
 
+def waits_for_code(state: Subscription) -> bool:
+    """Whether the right code would confirm it."""
+    return isinstance(state, Requested) and state.wrong_codes < WRONG_CODES
+
+
 def _area_of(state: Subscription) -> str:
     return "" if isinstance(state, Unrequested) else state.area
 
