@@ -159,10 +159,11 @@ class Vault:
         """A key for somebody who has none, to be recorded with the event that is sealed under it."""
         return NewKey(person, self._region_keys.current)
 
-    async def open(self, sealed: str, event_id: UUID) -> str:
-        """The text `seal` was given. Raises NotSealed, Erased, Unopened, Unavailable."""
+    async def open(self, sealed: str, event_id: UUID, *, fresh: bool = False) -> str:
+        """The text `seal` was given; where it has to be `fresh` by a key that is there now, and not one that was within
+        `TRUSTED_SECONDS`. Raises NotSealed, Erased, Unopened, Unavailable."""
         person, data = _parts(sealed)
-        if cipher := self._remembered(person):
+        if not fresh and (cipher := self._remembered(person)):
             with suppress(InvalidTag):  # erased elsewhere and given a new key since: ask before crying wolf
                 return _opened(cipher, data, event_id)
         opened = self._opened((await self._asked([person]))[person], person, data, event_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rembuk.testing.forking import run
 from rembuk.testing.services import eventually
 
 if TYPE_CHECKING:
@@ -43,12 +44,10 @@ def test_stopping_erases_the_contact_and_the_log_says_so(house: House) -> None:
 
 
 def test_a_contact_whose_key_is_gone_is_told_nothing_and_stopped(house: House) -> None:
-    """As an operator's erasure leaves it, or a vault that was lost."""
+    """As an operator's erasure leaves it, made beside the sender, which has just used the key."""
     subscriber = house.confirmed("erased-by-operator@example.org", area="35.22")
-    ran = house.region.region.spawn("notifications", "erase", arguments=[subscriber.id, "other"])
-    assert ran.wait(30) == 0
-    assert house.region.stop("notifications", "worker") == 0  # which may remember the key for 5 s
-    house.region.start("notifications", "worker")
+    environment = house.region.region.environment("notifications")
+    assert run("notifications", ["erase", subscriber.id, "other"], environment, 30).returncode == 0
     raised = house.http.post("/v1/alerts", json=NOTICE | {"area": "35.22"}).raise_for_status().json()
 
     def stopped() -> None:
@@ -57,3 +56,4 @@ def test_a_contact_whose_key_is_gone_is_told_nothing_and_stopped(house: House) -
         assert house.http.get(f"/v1/subscriptions/{subscriber.id}").json()["status"] == "stopped"
 
     eventually(stopped)
+    assert len(house.mailbox.to("erased-by-operator@example.org")) == 1  # the code

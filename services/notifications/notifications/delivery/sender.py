@@ -214,7 +214,7 @@ class Sender:
         id = message_id(row["id"], state.past)
         at = (requeued_at(history) if state.past.sendings else None) or row["queued_at"]
         try:
-            contact = _contact(await self._vault.open(requested.event.contact, requested.id))
+            contact = _contact(await self._vault.open(requested.event.contact, requested.id, fresh=True))
             with suppress(BadContact):  # taken when less was checked; its channel says so
                 mark = self._vault.mark(f"{channel} {same(channel, contact.to)}")
             await self._admit(row, mark, code_for=str(id))
