@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlencode
-from uuid import UUID
 
 import msgspec
 import typer
 
+from rembuk_cli.naming import id_named
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.terminal import err, escape, out, write, write_json
 
@@ -27,9 +25,6 @@ PATIENCE_S = 30.0
 
 LONGEST = 2**24
 """Bytes of a file that are read: no receipt, no key and no event is longer."""
-
-JUST_MADE_S = 3.0
-"""How long it may take until the read model shows a report."""
 
 app = typer.Typer(help="The proof that a report is kept: fetch it, verify it offline.", no_args_is_help=True)
 
@@ -86,10 +81,11 @@ def get(
 
     Example: rembuk receipt get JATIM-000123 --out JATIM-000123.tlog-proof
     """
-    running = require_running(home_of(region, data))
-    problems = f"{running.urls['reports']}/v1/problems"
+    home = home_of(region, data)
+    running = require_running(home)
+    problem = id_named(home.running_region(running), report)
     with err.status("waiting for the next tree head"):
-        receipt = _fetched(f"{problems}/{_id_of(problems, report)}/receipt")
+        receipt = _fetched(f"{running.urls['reports']}/v1/problems/{problem}/receipt")
     if to is None:
         write(receipt)
     else:
@@ -104,18 +100,6 @@ def keys(region: RegionName = "", data: Data = None) -> None:
     """
     for url in require_running(home_of(region, data)).urls.values():
         write(_fetched(f"{url}/v1/log/keys"))
-
-
-def _id_of(problems: str, report: str) -> str:
-    """Of a report told by its id or its reference; one that was just made is waited for."""
-    with suppress(ValueError):
-        return str(UUID(report))
-    named, deadline = f"{problems}?{urlencode({'reference': report})}", time.monotonic() + JUST_MADE_S
-    while not (found := msgspec.json.decode(_fetched(named))["items"]):
-        if time.monotonic() > deadline:
-            cannot_run(escape(f"no report of this region has the id or the reference {report}"))
-        time.sleep(0.2)
-    return str(found[0]["id"])
 
 
 def _keys(text: str) -> list[Verifier]:

@@ -21,7 +21,8 @@ from rembuk.streams import area_filter, subject_prefix
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,31}")
 _AREA = re.compile(r"\d{2}(\.\d{2}(\.\d{2})?)?")
-_MARK = "rembuk_"
+MARK = "rembuk_"
+"""What every token begins with."""
 
 
 class BadPartner(ValueError):
@@ -91,7 +92,7 @@ class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def new_token() -> str:
     """A secret that its bearer is known by."""
-    return _MARK + secrets.token_urlsafe(32)
+    return MARK + secrets.token_urlsafe(32)
 
 
 def new_secret() -> str:

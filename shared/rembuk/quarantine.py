@@ -27,6 +27,8 @@ _SKIP = """with gone as (delete from quarantine where follower = $1 and stream =
            insert into skipped (follower, stream, position, stream_id, type, error, headers, data, quarantined_at, why,
                                 by_whom)
            select follower, stream, position, stream_id, type, error, headers, data, quarantined_at, $4, $5 from gone
+           on conflict (follower, stream, position) do update
+           set why = excluded.why, by_whom = excluded.by_whom, skipped_at = now()
            returning true"""
 
 _log = structlog.get_logger(__name__)

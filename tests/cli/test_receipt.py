@@ -61,7 +61,7 @@ def verify(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_what_is_no_report_has_no_receipt(running: Command, reporter: Reporter, report: str) -> None:
     said = running("receipt", "get", report)
     assert (said.returncode, said.stdout) == (2, "")
-    assert f"no report of this region has the id or the reference {report}" in " ".join(said.stderr.split())
+    assert f"{report} is neither an id nor the reference of a report" in " ".join(said.stderr.split())
 
 
 def test_the_position_of_another_event_is_no_reference(running: Command, reporter: Reporter) -> None:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, get_args
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import asyncpg
 import forums.projection
+import hub.projection
 import notifications.reactions
 import pytest
+import reports.projection
+from rembuk.bulk import Change
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.disclosure import Audience, may_see, shown_area
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import CODEC, ProblemReported, ReferralOffered, SolutionApplied
 from rembuk.event import Event, Metadata, Recorded
+from rembuk.migrations import upgrade
+from rembuk.provisioning import provision
 
 ROOT = Path(__file__).parents[2]
 RULE = ROOT / "shared/rembuk/contracts/disclosure.py"
@@ -116,12 +123,30 @@ def events(category: str, disclosure: str) -> tuple[ProblemReported, ReferralOff
     return tuple(as_recorded(event) for event in told)
 
 
+def written(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    """The values of each row that is written, by their columns."""
+    return [dict(zip(one.statement.parameters, one.values, strict=True)) for one in changes]
+
+
+@pytest.mark.parametrize(("category", "disclosure"), CASES)
+def test_each_service_keeps_what_is_public_apart_from_the_rest(category: str, disclosure: str) -> None:
+    public = may_see("public", category, disclosure)
+    for event in events(category, disclosure)[:2]:
+        [row, *_] = written(reports.projection.project(fact(event)))
+        assert (row["public"], row["area"], row["category"]) == (public, VILLAGE, category)
+        rows = written(hub.projection.projection("jatim", "reports")(fact(event)))
+        [row] = [row for row in rows if "category" in row]
+        assert (row["area"], row["category"]) == ((VILLAGE, category) if public else ("35.78", "withheld"))
+
+
 @pytest.mark.parametrize(("category", "disclosure"), CASES)
 def test_forums_are_shown_what_the_rule_lets_them_see(category: str, disclosure: str) -> None:
     reported, offered, _ = events(category, disclosure)
     expected = may_see("forum", category, disclosure)
     for event in (reported, offered):
-        assert bool(forums.projection.project_open_problems(fact(event))) is expected
+        rows = written(forums.projection.project_open_problems(fact(event)))
+        assert bool(rows) is expected
+        assert not rows or rows[0]["public"] is may_see("public", category, disclosure)
 
 
 @pytest.mark.parametrize(("category", "disclosure"), CASES)
@@ -129,3 +154,35 @@ def test_subscribers_are_alerted_of_what_everybody_may_see(category: str, disclo
     reported, _, applied = events(category, disclosure)
     for event in (reported, applied):
         assert (notifications.reactions.draft(fact(event)) is not None) is may_see("public", category, disclosure)
+
+
+ROWS = {
+    "forums": """insert into open_problem (id, position, area, category, title, status, open, away, reported_at)
+                 values ($1, 1, '35.78.08.1004', 'theft', 'Motor hilang', 'verified', true, false, now())""",
+    "hub": """insert into problem (region, id, area, category, status, reported_at, changed_at)
+              values ('jatim', $1, '35.78.08.1004', 'domestic_violence', 'verified', now(), now())""",
+}
+
+
+@pytest.mark.parametrize(
+    ("service", "before", "follower"), [("forums", "0007", "open_problems"), ("hub", "0004", "projection")]
+)
+def test_rows_of_a_release_that_did_not_say_what_is_public_are_read_anew(
+    postgres_url: str, service: str, before: str, follower: str
+) -> None:
+    made = asyncio.run(provision(postgres_url, f"d{uuid4().hex[:8]}", service, "test"))
+    upgrade(service, made.owner_url, made.role, before)
+    table = "open_problem" if service == "forums" else "problem"
+
+    async def asked(*statements: str) -> list[Any]:
+        owner = await asyncpg.connect(made.owner_url)
+        try:
+            return [await owner.fetch(one, *([uuid4()] if "$1" in one else [])) for one in statements]
+        finally:
+            await owner.close()
+
+    stands = "insert into checkpoint (follower, stream, position) values ('{}', 'JATIM_REPORTS', 7)"
+    asyncio.run(asked(ROWS[service], stands.format(follower), stands.format("another")))
+    upgrade(service, made.owner_url, made.role)
+    rows, checkpoints = asyncio.run(asked(f"select * from {table}", "select follower from checkpoint"))
+    assert (rows, [row["follower"] for row in checkpoints]) == ([], ["another"])

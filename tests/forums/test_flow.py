@@ -129,6 +129,28 @@ def test_a_forum_does_not_see_what_is_not_for_it(story: Story) -> None:
         assert refused.json()["errors"][0]["field"] == "agenda[1]"
 
 
+def test_what_is_for_forums_alone_is_shown_to_the_bearer_of_a_token_that_reads_it_in_the_events(story: Story) -> None:
+    forum, public, secret = story.founded(), story.verified(), story.verified(disclosure="forum")
+    assert {public, secret} <= story.candidates(forum).keys()
+    agreed = [{"problem_id": problem, **AGREED} for problem in (public, secret)]
+    meeting = story.held(forum, [public, secret], agreements=agreed[1:], deferred=[public])
+    with httpx.Client(base_url=story.forums.base_url) as anybody:
+        for asking, problems in ((story.forums, [public, secret]), (anybody, [public])):
+            position = story.forums.get("/v1/events", params={"limit": 500}).json()[-1]["position"]
+            shown = asking.get(f"/v1/meetings/{meeting}", params={"at_least": position}).json()
+            listed = asking.get("/v1/meetings", params={"forum_id": forum}).json()["items"]
+            assert listed == [shown]
+            assert (shown["agenda"], shown["deferred"], shown["status"]) == (problems, [public], "held")
+            assert [one["problem_id"] for one in shown["agreements"]] == problems[1:]
+            candidates = asking.get(f"/v1/forums/{forum}/agenda-candidates", params={"limit": 200}).json()["items"]
+            assert {public, secret} & {one["id"] for one in candidates} == set(problems)
+        wrong = {"Authorization": "Bearer rembuk_nobody"}
+        for path in (f"/v1/meetings/{meeting}", "/v1/meetings", f"/v1/forums/{forum}/agenda-candidates"):
+            assert anybody.get(path, headers=wrong).status_code == 401
+            proxys = {"Authorization": "Basic d2FyZ2E6cmFoYXNpYQ=="}
+            assert anybody.get(path, headers=proxys).json() == anybody.get(path).json()
+
+
 def test_a_meeting_scheduled_once_is_answered_alike_though_its_problem_was_solved_since(story: Story) -> None:
     forum, problem = story.founded(), story.verified()
     assert problem in story.candidates(forum)

@@ -21,8 +21,8 @@ from rembuk.testing.services import TEST_KEY, RunningRegion, eventually
 STALLED_S = 6
 
 
-def reported(area: str = "35.78.08.1004", category: str = "theft") -> tuple[UUID, Event]:
-    return uuid4(), ProblemReported(area, category, "Motor hilang", "sealed:v1:x", "public")
+def reported(area: str = "35.78.08.1004", category: str = "theft", disclosure: str = "public") -> tuple[UUID, Event]:
+    return uuid4(), ProblemReported(area, category, "Motor hilang", "sealed:v1:x", disclosure)
 
 
 class Hub:

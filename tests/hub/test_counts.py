@@ -45,13 +45,13 @@ BEGIN = datetime(2026, 1, 30, 22, tzinfo=UTC)
 dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
-def happens(region: str, area: str, category: str) -> st.SearchStrategy[Event]:
+def happens(region: str, area: str, category: str, disclosure: str) -> st.SearchStrategy[Event]:
     other = REGIONS[1 - REGIONS.index(region)]
     return st.sampled_from([
-        ProblemReported(area, category, "Motor hilang", "sealed:v1:x", "public"),
+        ProblemReported(area, category, "Motor hilang", "sealed:v1:x", disclosure),
         ProblemVerified(), ProblemRejected("duplicate", ""), ProblemClosed(),
         ProblemReferred(region, other, area, category, "public", BEGIN, "hpke:v1:x"),
-        ReferralOffered(other, area, category, "Motor hilang", "", "public", BEGIN, to=region),
+        ReferralOffered(other, area, category, "Motor hilang", "", disclosure, BEGIN, to=region),
         ReferralAccepted(other, region), ReferralDeclined(other, region, "no_capacity"),
         ReferralReturned(other, "no_capacity"), ReferralWithdrawn(region, other), ProblemHandedOver(other),
     ])  # fmt: skip
@@ -65,7 +65,8 @@ def batches(draw: st.DrawFn) -> list[tuple[str, list[tuple[UUID, int, Event]]]]:
         region = draw(st.sampled_from(REGIONS))
         events = []
         for _ in range(draw(st.integers(1, 6))):
-            event = draw(happens(region, draw(st.sampled_from(AREAS)), draw(st.sampled_from(CATEGORIES))))
+            words = map(st.sampled_from, (AREAS, CATEGORIES, ("public", "commander")))
+            event = draw(happens(region, *map(draw, words)))
             events.append((draw(st.sampled_from(PROBLEMS)), draw(st.integers(0, 1500)), event))
         made.append((region, events))
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import subprocess
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -148,6 +149,45 @@ async def test_problems_come_page_by_page_newest_first(hub: Hub) -> None:
             break
     assert [item["reported_at"] for item in items] == sorted((item["reported_at"] for item in items), reverse=True)
     assert len({item["id"] for item in items}) == 7
+
+
+async def test_of_what_is_not_public_the_hub_tells_the_regency_and_counts_it_there(hub: Hub) -> None:
+    region, village = hub.admitted(), "35.78.31.1003"
+    secret = [reported(village, "noise", "commander"), reported(village, "domestic_violence"),
+              reported(village, "perundungan", "neighbours")]  # fmt: skip
+    known = reported(village, "noise")
+    await hub.told(region, *secret, known, (secret[0][0], ProblemVerified()))
+    hub.comes_to(region, "level", 5)
+    items, cursor = [], None
+    while True:
+        page = hub.get("/v1/problems", region=region, limit=1, **({"cursor": cursor} if cursor else {}))
+        items += page["items"]
+        if (cursor := page["next_cursor"]) is None:
+            break
+        told = base64.urlsafe_b64decode(cursor + "==").decode()
+        assert not any(str(problem) in told for problem, _ in secret)
+    shown = [(one["id"], one["area"], one["category"], one["status"]) for one in items]
+    withheld = (None, "35.78", None)
+    assert sorted(shown, key=str) == sorted(
+        [(str(known[0]), village, "noise", "reported"), (*withheld, "verified"), *[(*withheld, "reported")] * 2],
+        key=str,
+    )
+    for filters in ({"area": village}, {"area": "35.78.31"}, {"category": "noise"}):
+        found = hub.get("/v1/problems", region=region, **filters)["items"]
+        assert [one["id"] for one in found] == [str(known[0])]
+    assert hub.get("/v1/problems", region=region, category="domestic_violence")["items"] == []
+
+    def counted(by: str, **filters: str) -> dict[str, int]:
+        return {one["key"]: one["problems"] for one in hub.get("/v1/counts", by=by, region=region, **filters)}
+
+    assert counted("area") == {"35": 4}
+    assert counted("area", area="35") == {"35.78": 4}
+    assert counted("area", area="35.78") == {"35.78": 3, "35.78.31": 1}
+    assert counted("area", area="35.78.31") == {village: 1}
+    assert counted("category") == counted("category", area="35.78") == {"noise": 1, "withheld": 3}
+    assert counted("category", area=village) == {"noise": 1}
+    assert counted("region", category="domestic_violence") == counted("status", category="domestic_violence") == {}
+    assert hub.api.get("/v1/counts", params={"by": "region", "category": "withheld"}).status_code == 422
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ async def _seen(url: str) -> None:
     await vault.start()
     try:
         queries = ProblemQueries(ReadModel(engine, "projection", "X_REPORTS"), "x", vault)
-        problem = await queries.one(PROBLEM)
+        problem = await queries.one(PROBLEM, lambda _: False)
         assert problem is not None
         assert (problem.description, problem.erased, problem.anonymous) == ("Di depan rumah.", False, False)
         [fact] = await log.read()
@@ -63,7 +63,7 @@ async def _seen(url: str) -> None:
         assert (row["event_id"], row["texts_of"], row["reporter_of"]) == (EVENT, derive_id("texts", EVENT), REPORTER)
         await connection.execute("insert into erased values ($1, 'request', now())", row["texts_of"])
         await connection.close()
-        gone = await queries.one(PROBLEM)
+        gone = await queries.one(PROBLEM, lambda _: False)
         assert gone is not None
         assert (gone.description, gone.erased) == (None, True)
     finally:

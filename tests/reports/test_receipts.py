@@ -16,7 +16,7 @@ from rembuk.cosignature import verifiers
 from rembuk.merkle import require_consistent
 from rembuk.receipt import Proven, contradictions, proven, require_data
 from rembuk.signed_note import TreeHead, Verifier, decoded, verified
-from rembuk.testing.services import RunningRegion, eventually
+from rembuk.testing.services import PARTNER, RunningRegion, eventually
 
 REPORT = {
     "area": "35.78.08.1004", "category": "theft", "title": "Motor hilang", "description": "Di depan rumah Ibu Kenari.",
@@ -103,7 +103,7 @@ def test_a_receipt_comes_with_the_next_head_and_bears_the_reference(
         assert http.get("/v1/log/checkpoint").status_code == 404
         body = report(http)
         for path in (f"problems/{body['id']}/receipt", f"problems/{body['id']}/receipt.svg", "log/proof/1"):
-            answer = http.get(f"/v1/{path}")
+            answer = http.get(f"/v1/{path}", headers=PARTNER)
             assert (answer.status_code, answer.headers["retry-after"]) == (409, "5")
             assert answer.json()["type"] == "/problems/not-signed-yet"
         slow.start("reports", "worker")
@@ -118,10 +118,10 @@ def test_a_receipt_comes_with_the_next_head_and_bears_the_reference(
 
 def test_what_there_is_not_has_no_receipt(http: httpx.Client) -> None:
     for path in (f"problems/{uuid4()}/receipt", f"problems/{uuid4()}/receipt.svg", "log/proof/1000000"):
-        assert http.get(f"/v1/{path}").status_code == 404
+        assert http.get(f"/v1/{path}", headers=PARTNER).status_code == 404
     assert http.get("/v1/log/checkpoint", params={"size": 10**9}).status_code == 404
     for path in ("log/proof/0", "log/checkpoint?size=0", "log/consistency?old=0&new=1", "log/consistency?old=1"):
-        assert http.get(f"/v1/{path}").status_code == 400
+        assert http.get(f"/v1/{path}", headers=PARTNER).status_code == 400
     assert http.get("/v1/log/consistency?old=2&new=1").json()["errors"][0]["field"] == "old"
 
 
@@ -143,7 +143,9 @@ def test_any_event_is_proven_by_position_and_each_head_goes_on_from_the_one_befo
     lines = http.get("/v1/log/consistency", params={"old": before.size, "new": after.size}).raise_for_status().text
     hashes = [decoded(line) or b"" for line in lines.splitlines()]
     require_consistent(before.size, before.root, after.size, after.root, hashes)
-    second = proven(http.get(f"/v1/log/proof/{body['position'] + 1}").raise_for_status().text, keys)
+    path = f"/v1/log/proof/{body['position'] + 1}"
+    assert http.get(path).status_code == 401  # it tells of whom and where, as the events do
+    second = proven(http.get(path, headers=PARTNER).raise_for_status().text, keys)
     assert (second.event.type, second.event.aggregate, second.size) == ("ProblemVerified", body["id"], after.size)
 
 

@@ -366,7 +366,7 @@ def test_the_answers_of_two_regions_count_both_though_one_id_is_theirs(regions: 
 
 def test_an_offer_under_the_id_of_another_problem_goes_back_and_says_so(regions: Regions) -> None:
     problem = regions.referred()
-    other = ProblemReported(REPORT["area"], "theft", "Motor hilang", "", "officer")
+    other = ProblemReported(REPORT["area"], "theft", "Motor hilang", "", "public")
     asyncio.run(_recorded(regions.receiver, UUID(problem), other, uuid4()))
     regions.carry()
     regions.receiver.sees(problem, status="reported", title="Motor hilang", referred_from=None, version=2)

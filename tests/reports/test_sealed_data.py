@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -32,6 +33,12 @@ def reports(region: RunningRegion) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def anybody(region: RunningRegion) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=region.url("reports"), timeout=10) as client:
+        yield client
+
+
 def reported(reports: httpx.Client, **more: Any) -> str:
     answer = reports.post("/v1/problems", json=REPORT | more).raise_for_status()
     reports.get(answer.headers["location"], params={"at_least": answer.json()["position"]}).raise_for_status()
@@ -54,22 +61,100 @@ def last_events(reports: httpx.Client, problem: str, kind: str) -> list[dict[str
     return [event["data"] for event in feed if event["type"] == kind]
 
 
-def test_everybody_reads_what_is_public_and_nobody_the_rest(reports: httpx.Client) -> None:
-    for more, shown in (
-        ({}, REPORT["description"]),
-        ({"disclosure": "forum"}, None),
-        ({"disclosure": "commander"}, None),
-        ({"category": "domestic_violence"}, None),
+def test_everybody_reads_what_is_public_but_for_the_place(reports: httpx.Client, anybody: httpx.Client) -> None:
+    path = reported(reports)
+    answer, page = anybody.get(path), anybody.get("/v1/problems", params={"limit": 1})
+    assert answer.json() | {key: REPORT[key] for key in ("title", "description", "category", "area")} == answer.json()
+    assert (answer.json()["withheld"], answer.json()["disclosure"]) == (False, "public")
+    assert not {"lat", "lon", "location"} & answer.json().keys()
+    assert page.json()["items"] == [answer.json()]
+    history = anybody.get(f"{path}/history").text
+    assert "Kasuari" not in history
+    assert "271828" not in history + answer.text
+
+
+WITHHELD = [
+    {"disclosure": "forum", "category": "noise"},
+    {"disclosure": "commander", "category": "noise"},
+    {"category": "domestic_violence"},
+    {"category": "domestic_violence", "disclosure": "commander"},
+]
+
+
+@pytest.mark.parametrize("more", WITHHELD)
+def test_of_what_is_not_public_everybody_reads_how_it_stands_and_in_which_regency(
+    reports: httpx.Client, anybody: httpx.Client, more: dict[str, str]
+) -> None:
+    path = reported(reports, **more, area="35.78.31.1003", title="Tetangga Pak Jalak")
+    for action, body in (
+        ("verify", {"note": "Kata Bu Merpati"}),
+        ("analyse", {"root_cause": "Kata Pak Elang"}),
+        ("prioritise", {"impact": 5, "urgency": 5, "reach": 5}),
+        ("propose-solution", {"proposal": "Kata Pak Nuri", "strategies": ["partnership"]}),
     ):
-        path = reported(reports, **more)
-        answer = reports.get(path)
-        assert (answer.json()["description"], answer.json()["erased"]) == (shown, False)
-        assert not {"lat", "lon", "location"} & answer.json().keys()
-        page = reports.get("/v1/problems", params={"limit": 1}).json()["items"]
-        assert page == [answer.json()]
-        history = reports.get(f"{path}/history").text
-        assert "Kasuari" not in history
-        assert "271828" not in history + answer.text
+        made = reports.post(f"{path}/{action}", json=body).raise_for_status().json()
+    answer = anybody.get(path, params={"at_least": made["position"]})
+    shown = answer.json()
+    told = {key: value for key, value in shown.items() if value not in (None, False)}
+    assert told.keys() == {"id", "reference", "version", "withheld", "area", "status", "reported_at", "changed_at"}
+    assert (shown["id"], shown["area"], shown["status"]) == (path[-36:], "35.78", "solution_proposed")
+    history = anybody.get(f"{path}/history")
+    assert [(one["type"], one["area"], one["data"]) for one in history.json()] == [
+        (name, "35.78", None)
+        for name in ("ProblemReported", "ProblemVerified", "ProblemAnalysed", "ProblemPrioritised", "SolutionProposed")
+    ]
+    listed = anybody.get("/v1/problems", params={"limit": 1, "area": "35.78", "status": "solution_proposed"})
+    named = anybody.get("/v1/problems", params={"reference": shown["reference"]})
+    assert listed.json()["items"] == named.json()["items"] == [shown | {"id": None}]
+    for text in (answer.text, history.text, listed.text, named.text):
+        for secret in ("35.78.31", "Jalak", "Merpati", "Elang", "Nuri", *more.values()):
+            assert secret not in text
+    assert path[-36:] not in listed.text + named.text
+    [whole] = reports.get("/v1/problems", params={"reference": shown["reference"]}).json()["items"]
+    assert (whole["id"], whole["title"], whole["area"]) == (path[-36:], "Tetangga Pak Jalak", "35.78.31.1003")
+    assert whole == reports.get(path).json()
+    assert reports.get(f"{path}/history").json()[2]["data"]["root_cause"] == "Kata Pak Elang"
+
+
+@pytest.mark.parametrize("more", WITHHELD)
+def test_nothing_is_found_by_what_is_not_shown_of_it(
+    reports: httpx.Client, anybody: httpx.Client, more: dict[str, str]
+) -> None:
+    body = reports.get(reported(reports, **more, area="35.78.30.1001")).json()
+    places, kinds = (
+        ({}, {"area": "35.78"}, {"area": "35.78.30"}, {"area": "35.78.30.1001"}),
+        ("noise", more["category"]),
+    )
+    asked = [place | {"category": kind} for place in places for kind in kinds] + [*places[2:]]
+    for filters in asked:
+        for named in ({}, {"reference": body["reference"]}):
+            items = anybody.get("/v1/problems", params=filters | named).raise_for_status().json()["items"]
+            assert body["reference"] not in [item["reference"] for item in items], (filters, named)
+
+
+def test_a_category_and_a_disclosure_of_a_newer_release_are_shown_to_nobody_and_hold_nothing_up(
+    region: RunningRegion, anybody: httpx.Client
+) -> None:
+    for more in ({"category": "perundungan"}, {"disclosure": "neighbours"}):
+        problem = uuid4()
+        said = {"area": "35.78.08.1004", "category": "theft", "title": "Motor hilang", "description": "",
+                "disclosure": "public"} | more  # fmt: skip
+        region.ask(
+            "reports",
+            """select log.append(array[$1]::uuid[], array[0], array[$2]::uuid[], array[1], array[$2]::uuid[],
+                                 array['ProblemReported'], array[2]::smallint[], array['35.78.08.1004'],
+                                 array[$3]::json[], array['{}']::json[])""",
+            str(problem), str(uuid4()), json.dumps(said),
+        )  # fmt: skip
+
+        def shown(path: str = f"/v1/problems/{problem}") -> dict[str, Any]:
+            answer = anybody.get(path)
+            assert answer.status_code == 200
+            return dict(answer.json())
+
+        assert eventually(shown)["withheld"]
+        assert anybody.get(f"/v1/problems/{problem}/history").json()[0]["data"] is None
+    assert region.ask("reports", "select * from quarantine") == []
 
 
 def test_what_is_sealed_is_opened_for_who_says_why_and_that_is_in_the_log_before(reports: httpx.Client) -> None:

@@ -12,12 +12,16 @@ import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from litestar.connection import ASGIConnection
+from litestar.exceptions import NotAuthorizedException
+from msgspec import structs
 from rembuk import scoped
 from rembuk.event_log import EventLog
 from rembuk.partners import BadPartner, Partner, Partners, Scope, hashed, new_token
 from rembuk.roster import BadRoster, NotAbsolute
 from rembuk.streams import subject, subject_prefix
 from rembuk.testing.tallies import Counted, TallyOpened, TallyRegion, count_up
+from rembuk.web.partner_access import read_by_token
 
 SERVICES = ("reports", "forums")
 TYPES = ("ProblemReported", "ProblemClosed", "ForumHeld")
@@ -114,6 +118,25 @@ def test_while_the_file_is_damaged_or_gone_nobody_is_told_that_he_is_no_partner_
         Partners.named({"REMBUK_PARTNERS": str(path)})
     path.write_text(whole)
     assert partners.bearing("rembuk_x") is not None
+
+
+@settings(max_examples=200)
+@given(scope=SCOPES, service=st.sampled_from(SERVICES), area=VILLAGES)
+def test_a_read_is_whole_for_a_token_alone_that_reads_every_event_of_the_service_there(
+    tmp_path_factory: pytest.TempPathFactory, scope: Scope, service: str, area: str
+) -> None:
+    partners, token = Partners(tmp_path_factory.mktemp("partners") / "partners.json"), new_token()
+    partners.add(structs.replace(partner("reader", token), scope=scope))
+
+    def within(said: str) -> bool:
+        headers = [(b"authorization", said.encode())] if said else []
+        return read_by_token(partners, service)(ASGIConnection({"type": "http", "headers": headers}))(area)  # type: ignore[arg-type, typeddict-item]
+
+    assert within(f"Bearer {token}") is (not scope.types and scope.sees(service, "ProblemClosed", area))
+    assert not any(map(within, ("", f"Basic {token}", "Bearer eyJhbGciOiJub25lIn0.e30.")))
+    partners.revoke("reader")
+    with pytest.raises(NotAuthorizedException):
+        within(f"Bearer {token}")
 
 
 def test_a_relative_path_is_refused_and_without_one_there_are_no_partners() -> None:

@@ -13,10 +13,12 @@ from rembuk.event import Recorded as RecordedEvent
 from rembuk.event_log import EventLog
 from rembuk.handling import handle, state_of
 from rembuk.ids import derive_id, event_id
+from rembuk.partners import Partners
 from rembuk.vault import Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, action, known_area, recorded
+from rembuk.web.partner_access import WELCOME, WHOLE, read_by_token
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, Cursor, Limit, found, in_utc
 from rembuk.web.requests import Intent
@@ -71,9 +73,9 @@ class Joined(msgspec.Struct, frozen=True):
     position: int
 
 
-def routes(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
+def routes(log: EventLog, vault: Vault, queries: ForumQueries, partners: Partners | None) -> list[Any]:
     """Every route of the service but those that all services share."""
-    return [*_commands(log, vault, queries), *_sealed(log, vault), *_reads(log)]
+    return [*_commands(log, vault, queries), *_sealed(log, vault), *_reads(log, partners)]
 
 
 def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
@@ -155,7 +157,10 @@ def _sealed(log: EventLog, vault: Vault) -> list[Any]:
     ]
 
 
-def _reads(log: EventLog) -> list[Any]:
+def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
+    problems = read_by_token(partners, "reports")
+    meetings = read_by_token(partners, "forums")
+
     @get("/v1/forums", summary="Forums, newest first", responses=documented(400, 422, 503))
     async def list_forums(
         queries: Queries, area: AreaFilter = None, cursor: Cursor = None, limit: Limit = 50, at_least: AtLeast = None
@@ -175,16 +180,22 @@ def _reads(log: EventLog) -> list[Any]:
     @get(
         "/v1/forums/{id:uuid}/agenda-candidates",
         summary="Verified, open problems for its agenda, newest first",
-        responses=documented(400, 404, 422, 503),
+        description=WHOLE,
+        security=WELCOME,
+        responses=documented(400, 401, 404, 422, 503),
     )
     async def list_candidates(
-        queries: Queries, id: UUID, cursor: Cursor = None, limit: Limit = 50, at_least: AtLeastReported = None
-    ) -> CandidatePage:
+        request: Json, queries: Queries, id: UUID, cursor: Cursor = None, limit: Limit = 50,
+        at_least: AtLeastReported = None,
+    ) -> CandidatePage:  # fmt: skip
+        within = problems(request)
         forum = await _founded(log, id)
-        return await queries.candidates(forum.area, cursor, limit, at_least)
+        return await queries.candidates(forum.area, within, cursor, limit, at_least)
 
-    @get("/v1/meetings", summary="Meetings, the last scheduled first", responses=documented(400, 422, 503))
+    @get("/v1/meetings", summary="Meetings, the last scheduled first", description=WHOLE,
+         security=WELCOME, responses=documented(400, 401, 422, 503))  # fmt: skip
     async def list_meetings(
+        request: Json,
         queries: Queries,
         area: AreaFilter = None,
         forum_id: UUID | None = None,
@@ -194,11 +205,14 @@ def _reads(log: EventLog) -> list[Any]:
         at_least: AtLeast = None,
     ) -> MeetingPage:
         known_area(area)
-        return await queries.meetings(area, cursor, limit, at_least, forum_id=forum_id, status=status)
+        return await queries.meetings(
+            area, meetings(request), cursor, limit, at_least, forum_id=forum_id, status=status
+        )
 
-    @get("/v1/meetings/{id:uuid}", summary="One meeting", responses=documented(400, 404, 422, 503))
-    async def read_meeting(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Meeting]:
-        return found(await queries.meeting(id, at_least), "unknown-meeting")
+    @get("/v1/meetings/{id:uuid}", summary="One meeting", description=WHOLE, security=WELCOME,
+         responses=documented(400, 401, 404, 422, 503))  # fmt: skip
+    async def read_meeting(request: Json, queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Meeting]:
+        return found(await queries.meeting(id, meetings(request), at_least), "unknown-meeting")
 
     @get("/v1/commitments", summary="Commitments, newest first", responses=documented(400, 422, 503))
     async def list_commitments(

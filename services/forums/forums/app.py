@@ -7,6 +7,7 @@ from rembuk import read_engine, streams
 from rembuk.areas import areas
 from rembuk.contracts.forums import CODEC
 from rembuk.event_log import EventLog
+from rembuk.partners import Partners
 from rembuk.proofs import Proofs
 from rembuk.region_key import RegionKeys
 from rembuk.settings import Settings
@@ -37,7 +38,7 @@ def build(settings: Settings) -> Litestar:
         settings,
         log,
         Proofs(settings),
-        routes(log, vault, queries(None)),
+        routes(log, vault, queries(None), Partners.named(settings.environment)),
         queries,
         title="Rembuk forums: police and community deliberate",
         start=[vault.start],

@@ -219,6 +219,7 @@ def _added(fact: Recorded[ReportsEvent], event: ProblemReported | ReferralOffere
         position=fact.position,
         area=event.area,
         category=event.category,
+        public=may_see("public", event.category, event.disclosure),
         title=event.title,
         priority=None,
         **rest,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import date
 from typing import Any, Literal, TypeVar
 from uuid import UUID
@@ -11,6 +11,7 @@ import msgspec
 from rembuk.contracts.forums import Agreement, Attendance, ForumModel, MemberRole, MissReason, Promise
 from rembuk.contracts.polmas import Pillar, Sex
 from rembuk.contracts.reports import Level
+from rembuk.web.partner_access import Within
 from rembuk.web.reading import ReadModel, Timestamp, lies_in
 from sqlalchemy import Row, Select, Table, func, or_, select
 
@@ -67,8 +68,9 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Meeting(msgspec.Struct, frozen=True):
-    """A meeting as it stands. `members` is how many the forum had when it was held (has, until then); there is
-    a `quorum` when the people present, guests included, are more than half as many."""
+    """A meeting as it stands; of its problems those alone that whoever asks may see. `members` is how many the forum
+    had when it was held (has, until then); there is a `quorum` when the people present, guests included, are more than
+    half as many."""
 
     id: UUID
     version: int
@@ -177,19 +179,20 @@ class ForumQueries:
         query = select(member).where(member.c.forum_id == forum_id).order_by(member.c.position)
         return [_shown(row, Member) for row in await self._read_model.all(query)]
 
-    async def meeting(self, meeting_id: UUID, at_least: int | None = None) -> Meeting | None:
+    async def meeting(self, meeting_id: UUID, within: Within, at_least: int | None = None) -> Meeting | None:
         """The meeting, None for an unknown one; raises Behind."""
         query = select(meeting, _MEMBERS_THEN).where(meeting.c.id == meeting_id)
         row = await self._read_model.one(query, at_least)
-        return None if row is None else _meeting(row)
+        return None if row is None else (await self._meetings([row], within))[0]
 
     async def meetings(
-        self, area: str | None, cursor: str | None, limit: int, at_least: int | None = None, **equal: Any
-    ) -> MeetingPage:
+        self, area: str | None, within: Within, cursor: str | None, limit: int, at_least: int | None = None,
+        **equal: Any,
+    ) -> MeetingPage:  # fmt: skip
         """Meetings in an area and everything below it, the last scheduled first."""
         query = _narrowed(select(meeting, _MEMBERS_THEN), meeting, area, **equal)
         rows, more = await self._read_model.page(query, meeting.c.position, cursor, limit, at_least)
-        return MeetingPage([_meeting(row) for row in rows], more)
+        return MeetingPage(await self._meetings(rows, within), more)
 
     async def commitment(self, commitment_id: UUID, at_least: int | None = None) -> Commitment | None:
         """The commitment, None for an unknown one; raises Behind."""
@@ -204,9 +207,11 @@ class ForumQueries:
         rows, more = await self._read_model.page(query, commitment.c.position, cursor, limit, at_least)
         return CommitmentPage([_shown(row, Commitment) for row in rows], more)
 
-    async def candidates(self, area: str, cursor: str | None, limit: int, at_least: int | None = None) -> CandidatePage:
+    async def candidates(
+        self, area: str, within: Within, cursor: str | None, limit: int, at_least: int | None = None
+    ) -> CandidatePage:
         """Candidates of an area and below it, newest first; `at_least` is a position of reports."""
-        query = _candidates(select(open_problem), area)
+        query = _candidates(select(open_problem), area, public=None if within(area) else True)
         rows, more = await self._reported.page(query, open_problem.c.position, cursor, limit, at_least)
         return CandidatePage([_shown(row, Candidate) for row in rows], more)
 
@@ -216,6 +221,16 @@ class ForumQueries:
             return frozenset()
         query = _candidates(select(open_problem.c.id), area).where(open_problem.c.id.in_(problems))
         return frozenset(row.id for row in await self._reported.all(query))
+
+    async def _meetings(self, rows: Sequence[Row[Any]], within: Within) -> list[Meeting]:
+        """The meetings of some rows, with those problems that are public where whoever asks sees no others."""
+        named = {problem for row in rows if not within(row.area) for problem in _problems_of(row)}
+        public: set[UUID] = set()
+        if named:
+            query = select(open_problem.c.id).where(open_problem.c.id.in_(named), open_problem.c.public)
+            public = {row.id for row in await self._reported.all(query)}
+        hidden = named - public
+        return [_meeting(row, set() if within(row.area) else hidden) for row in rows]
 
     async def _forums(self, rows: Sequence[Row[Any]]) -> list[Forum]:
         """The forums of some rows, with what their members come to."""
@@ -229,9 +244,11 @@ class ForumQueries:
         return [_forum(row, kinds[row.id]) for row in rows]
 
 
-def _candidates(query: Select[Any], area: str) -> Select[Any]:
+def _candidates(query: Select[Any], area: str, public: bool | None = None) -> Select[Any]:
     """What a forum may deliberate: open, here, and found to be so, for reports takes no solution to anything else."""
-    return _narrowed(query, open_problem, area, open=True, away=False).where(open_problem.c.status != "reported")
+    return _narrowed(query, open_problem, area, open=True, away=False, public=public).where(
+        open_problem.c.status != "reported"
+    )
 
 
 def _narrowed(query: Select[Any], table: Table, area: str | None, **equal: Any) -> Select[Any]:
@@ -257,11 +274,19 @@ def _forum(row: Row[Any], kinds: Sequence[Row[Any]]) -> Forum:
     return _shown(row, Forum, **computed)
 
 
-def _meeting(row: Row[Any]) -> Meeting:
+def _problems_of(row: Row[Any]) -> list[UUID]:
+    """Every problem that a meeting's row names."""
+    return [*map(UUID, row.agenda), *map(UUID, row.deferred), *(UUID(one["problem_id"]) for one in row.agreements)]
+
+
+def _meeting(row: Row[Any], hidden: Set[UUID]) -> Meeting:
     present = sum(one["count"] for one in row.attendance)
     computed = {
         "present": present,
         "officers": sum(one.get("officers", 0) for one in row.attendance),
         "quorum": present * 2 > row.members > 0,
+        "agenda": [problem for problem in row.agenda if UUID(problem) not in hidden],
+        "deferred": [problem for problem in row.deferred if UUID(problem) not in hidden],
+        "agreements": [one for one in row.agreements if UUID(one["problem_id"]) not in hidden],
     }
     return _shown(row, Meeting, **computed)

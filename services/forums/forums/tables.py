@@ -98,6 +98,7 @@ open_problem = Table(  # of the stream of reports: only what a forum may see, an
     Column("position", BigInteger, nullable=False, unique=True),  # of its ProblemReported, in the log of reports
     Column("area", Text, nullable=False),
     Column("category", Text, nullable=False),
+    Column("public", Boolean, nullable=False),  # and not for the forum alone
     Column("title", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("open", Boolean, nullable=False),  # what is closed stays, for it may be reopened

@@ -9,6 +9,7 @@ from typing import Any, assert_never
 
 from rembuk.bulk import Change, add_to, change, insert_into, update
 from rembuk.contracts import forums, notifications, reports
+from rembuk.contracts.disclosure import may_see, shown_area
 from rembuk.contracts.forums import (
     AttendanceRecorded,
     CommitmentEvent,
@@ -49,7 +50,7 @@ from rembuk.event import Recorded
 from rembuk.projector import Project
 
 from hub.counting import counted
-from hub.tables import activity, meeting, problem
+from hub.tables import WITHHELD, activity, meeting, problem
 
 NAME = "projection"
 CODECS = {"reports": reports.CODEC, "forums": forums.CODEC, "notifications": notifications.CODEC}
@@ -97,7 +98,7 @@ def _of_problem(region: str, fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     row: dict[str, Any] = {"region": region, "id": fact.stream_id, "changed_at": fact.recorded_at}
     match fact.event:
         case ProblemReported() as event:
-            what = {"area": event.area, "category": event.category, "status": status_after(event), "referral": None}
+            what = {**_shown(event), "status": status_after(event), "referral": None}
             return (change(ADD_PROBLEM, **row, **what, reported_at=fact.recorded_at),)
         case ProblemAnalysed() | ProblemPrioritised():
             return (change(CHANGED, **row),)
@@ -109,8 +110,7 @@ def _of_problem(region: str, fact: Recorded[ReportsEvent]) -> Sequence[Change]:
             return (change(REFERRAL, **row, referral=between_after(event)),)
         case ReferralOffered() as event:
             row |= {"status": status_after(event), "referral": between_after(event)}
-            what = {"area": event.area, "category": event.category}
-            return (change(ADD_PROBLEM, **row, **what, reported_at=event.reported_at), change(OFFERED, **row))
+            return (change(ADD_PROBLEM, **row, **_shown(event), reported_at=event.reported_at), change(OFFERED, **row))
         case ReferralDeclined(code="id_taken" | "not_understood"):
             return (change(CHANGED, **row),)  # another offer, or none
         case ReferralAccepted() | ReferralDeclined() as event:
@@ -121,6 +121,13 @@ def _of_problem(region: str, fact: Recorded[ReportsEvent]) -> Sequence[Change]:
             return ()
         case event:
             assert_never(event)
+
+
+def _shown(event: ProblemReported | ReferralOffered) -> dict[str, Any]:
+    """Where and what it is, as everybody may know: nobody asks the hub who he is."""
+    if may_see("public", event.category, event.disclosure):
+        return {"area": event.area, "category": event.category}
+    return {"area": shown_area(event.area), "category": WITHHELD}
 
 
 def _of_meeting(

@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hub.counting import LEVEL_BELOW, ProblemsBy, at_home, counts, standing, within
 from hub.domain import State
-from hub.tables import activity, meeting, problem, quarantine, region_stream, witnessed
+from hub.tables import WITHHELD, activity, meeting, problem, quarantine, region_stream, witnessed
 
 Shown = Literal[State, "unwatched"]
 MeetingsBy = Literal["region", "area", "month"]
@@ -121,7 +121,8 @@ class Region(msgspec.Struct, frozen=True):
 
 
 class Count(msgspec.Struct, frozen=True):
-    """So many problems, and how many of them are open. `name` is that of an area."""
+    """So many problems, and how many of them are open. `name` is that of an area. What is not public counts in its
+    regency, not below, and in place of its category under `withheld`."""
 
     key: str
     problems: int
@@ -148,12 +149,13 @@ class Happened(msgspec.Struct, frozen=True):
 
 class Problem(msgspec.Struct, frozen=True):
     """A problem as a national picture has it; its region can tell more. One that a region referred to another has
-    the same `id` in both, and is told of where it lives."""
+    the same `id` in both, and is told of where it lives. Of one that is not public the regency is told, and neither its
+    `id` nor its category."""
 
     region: str
-    id: UUID
+    id: UUID | None
     area: str
-    category: str
+    category: str | None
     status: Status
     reported_at: Timestamp
     changed_at: Timestamp
@@ -237,7 +239,7 @@ class HubQueries:
         rows = await self._all(query.order_by(*(column.desc() for column in order)).limit(limit + 1))
         items = [_problem(row) for row in rows[:limit]]
         last = rows[limit - 1] if len(rows) > limit else None
-        return ProblemPage(items, encode_cursor(last.reported_at, last.region, last.id) if last else None)
+        return ProblemPage(items, encode_cursor(last.reported_at, last.region, _beginning(last)) if last else None)
 
     async def _all(self, query: Select[Any] | TextClause) -> Sequence[Row[Any]]:
         async with connected(self._engine) as connection:
@@ -303,7 +305,14 @@ def _narrowed(
 
 def _problem(row: Row[Any]) -> Problem:
     shown = {name: getattr(row, name) for name in Problem.__struct_fields__}
-    return Problem(**shown | {"status": row.standing})
+    withheld = {"id": None, "category": None} if row.category == WITHHELD else {}
+    return Problem(**shown | {"status": row.standing} | withheld)
+
+
+def _beginning(row: Row[Any]) -> UUID:
+    """The id of a problem for a cursor, which anybody can read: of one that is not public only how it begins, before
+    which no other comes that its region reported in the same microsecond."""
+    return UUID(int=row.id.int >> 80 << 80) if row.category == WITHHELD else row.id
 
 
 def _equal(query: Select[Any], table: Table, equal: dict[str, Any]) -> Select[Any]:

@@ -23,13 +23,16 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+WITHHELD = "withheld"
+"""What stands in place of the category of a problem that is not public: no category has this code."""
+
 problem = Table(
     "problem",
     metadata,
     Column("region", Text, primary_key=True),
     Column("id", Uuid, primary_key=True),
-    Column("area", Text, nullable=False),
-    Column("category", Text, nullable=False),
+    Column("area", Text, nullable=False),  # of a problem that is not public its regency
+    Column("category", Text, nullable=False),  # WITHHELD of such a one
     Column("status", Text, nullable=False),  # at home
     Column("referral", Text),  # the status that it has instead while it is not at home
     Column("reported_at", DateTime(timezone=True), nullable=False),

@@ -9,25 +9,31 @@ import msgspec
 from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import Parameter, SkipValidation
+from msgspec.structs import replace
 from rembuk.areas import Area, areas
 from rembuk.cloud_events import CloudEvent, published
 from rembuk.contracts.categories import CATEGORIES, Category
-from rembuk.contracts.reports import ProblemEvent
+from rembuk.contracts.disclosure import may_see, shown_area
+from rembuk.contracts.reports import CODEC, ProblemEvent, ProblemReported, ReferralOffered
 from rembuk.contracts.status import Status
 from rembuk.decider import Refused
+from rembuk.event import Event
 from rembuk.event_log import EventLog
 from rembuk.handling import KeyReused, Outcome, handle
 from rembuk.ids import derive_id, event_id
+from rembuk.partners import Partners
 from rembuk.proofs import Proofs
 from rembuk.receipt_code import svg
 from rembuk.reference import reference_of
 from rembuk.region_key import WrappedKey
+from rembuk.rows import recorded as read_row
 from rembuk.sealing import texts_of
 from rembuk.vault import Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, action, known_area, known_category, recorded
 from rembuk.web.log_proofs import CODE, receipt_file
+from rembuk.web.partner_access import WELCOME, WHOLE, Within, read_by_token
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, Since, found, moment
 from rembuk.web.requests import Intent
@@ -74,6 +80,7 @@ ACTIONS: dict[str, type[msgspec.Struct]] = {
 
 Reference = Annotated[str | None, Parameter(max_length=60, description="What its reporter wrote down: JATIM-000123")]
 Queries = NamedDependency[SkipValidation[ProblemQueries]]
+_FOUND = "By a category, or an area below a regency, only public problems are found."
 
 
 class Reported(msgspec.Struct, frozen=True):
@@ -87,8 +94,11 @@ class Reported(msgspec.Struct, frozen=True):
     promise: str
 
 
-def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str, referrals: ReferralQueries) -> list[Any]:
+def routes(
+    log: EventLog, vault: Vault, proofs: Proofs, region: str, referrals: ReferralQueries, partners: Partners | None
+) -> list[Any]:
     """Every route of the service but those that all services share."""
+    within = read_by_token(partners, "reports")
 
     async def whole_history(problem_id: UUID) -> History:
         """The events of a problem here and elsewhere, by time. Raises Refused for what is none of ours."""
@@ -136,8 +146,10 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str, referrals: 
     async def list_regions() -> list[OtherRegion]:
         return await referrals.regions()
 
-    @get("/v1/problems", summary="Problems, newest first", responses=documented(400, 422, 503))
+    @get("/v1/problems", summary="Problems, newest first", description=f"{_FOUND} {WHOLE}", security=WELCOME,
+         responses=documented(400, 401, 422, 503))  # fmt: skip
     async def list_problems(
+        request: Json,
         queries: Queries,
         area: AreaFilter = None,
         category: CategoryFilter = None,
@@ -151,6 +163,7 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str, referrals: 
         known_area(area)
         known_category(category)
         page = await queries.page(
+            within(request),
             area=area,
             category=category,
             status=status,
@@ -162,17 +175,20 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str, referrals: 
         )
         return Answer(page)
 
-    @get("/v1/problems/{id:uuid}", summary="One problem", responses=documented(400, 404, 422, 503))
-    async def read_problem(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Problem]:
-        return found(await queries.one(id, at_least), "unknown-problem")
+    @get("/v1/problems/{id:uuid}", summary="One problem", description=WHOLE, security=WELCOME,
+         responses=documented(400, 401, 404, 422, 503))  # fmt: skip
+    async def read_problem(request: Json, queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Problem]:
+        return found(await queries.one(id, within(request), at_least), "unknown-problem")
 
     @get(
         "/v1/problems/{id:uuid}/history",
         summary="Its events, those in other regions included",
-        responses=documented(400, 404, 503),
+        description=f"Of a problem that is not public `data` is null, and `area` its regency. {WHOLE}",
+        security=WELCOME,
+        responses=documented(400, 401, 404, 503),
     )
-    async def read_history(id: UUID) -> Answer[list[CloudEvent]]:
-        return Answer([published(where, "reports", row) for where, row in await whole_history(id)])
+    async def read_history(request: Json, id: UUID) -> Answer[list[CloudEvent]]:
+        return Answer(shown_history(region, await whole_history(id), within(request)))
 
     @get(
         "/v1/problems/{id:uuid}/receipt",
@@ -225,6 +241,25 @@ def routes(log: EventLog, vault: Vault, proofs: Proofs, region: str, referrals: 
     ]
 
 
+def shown_history(region: str, history: History, within: Within) -> list[CloudEvent]:
+    """The events of a problem: as they are published where it is public, or whoever asks reads of it; of any other what
+    happened and when. A problem is public where every event of ours that tells what it is says so."""
+    events = [published(where, "reports", row) for where, row in history]
+    telling = [row for where, row in history if where == region and row["type"] in _TELLING]
+    if all(within(row["area"]) or _is_public(read_row(CODEC, row, leniently=True).event) for row in telling):
+        return events
+    nothing = dict.fromkeys(("correlationid", "causationid", "actor", "traceparent"), "")
+    return [replace(one, area=shown_area(one.area), data=msgspec.Raw(b"null"), **nothing) for one in events]
+
+
+def _is_public(event: Event) -> bool:
+    match event:
+        case ProblemReported() | ReferralOffered():
+            return may_see("public", event.category, event.disclosure)
+        case _:
+            return False  # an event that this release cannot read
+
+
 def sealed_report(vault: Vault, report: ProblemReport, key: str) -> tuple[ReportProblem, list[WrappedKey]]:
     """The report to be recorded under an idempotency key, and the two keys that its data are sealed under: the texts'
     own, and the reporter's."""
@@ -262,3 +297,4 @@ async def sealed_referral(
 
 
 _json = msgspec.json.decode
+_TELLING = {ProblemReported.__name__, ReferralOffered.__name__}

@@ -8,6 +8,7 @@ from rembuk.areas import areas
 from rembuk.contracts.reports import CODEC
 from rembuk.event_log import EventLog
 from rembuk.leaves import leaf
+from rembuk.partners import Partners
 from rembuk.promises import promising
 from rembuk.proofs import Proofs
 from rembuk.region_key import RegionKeys
@@ -43,7 +44,7 @@ def build(settings: Settings) -> Litestar:
         settings,
         log,
         proofs,
-        routes(log, vault, proofs, settings.region, referrals),
+        routes(log, vault, proofs, settings.region, referrals, Partners.named(settings.environment)),
         queries,
         title="Rembuk reports: problems of public security",
         start=[vault.start],

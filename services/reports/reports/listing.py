@@ -7,6 +7,7 @@ from functools import cache
 from typing import get_args
 
 from rembuk.areas import LEVELS
+from rembuk.contracts.disclosure import SHOWN
 from rembuk.contracts.status import Status
 
 from reports import tables
@@ -22,8 +23,8 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 _NEWEST = "order by reported_at desc, position desc"
 _SHOWN = """
     select p.id, p.position, p.version, p.area, p.category, p.title, p.description, p.event_id, p.texts_of,
-           p.disclosure, coalesce(p.referral, p.status) as status, p.priority, p.root_cause, p.proposal, p.rejection,
-           p.referred_from, p.referred_to, p.reporter_of is null or reporter.id is not null as anonymous,
+           p.disclosure, p.public, coalesce(p.referral, p.status) as status, p.priority, p.root_cause, p.proposal,
+           p.rejection, p.referred_from, p.referred_to, p.reporter_of is null or reporter.id is not null as anonymous,
            p.reported_at, p.changed_at, gone.id is not null as erased, key.wrapped, key.key_id
     from ({rows}) as p
     left join {schema}erased as gone on gone.id = p.texts_of
@@ -40,19 +41,21 @@ def one(schema: str) -> str:
 @cache
 def page(schema: str, area: int, category: bool, status: bool, named: bool) -> str:
     """At most $1 problems, newest first, reported at $2 or later and before the one at ($3, $4); then the parameters of
-    the filters: `area` is the length of an area's code, 0 for none, and of the problem that is `named` the position."""
+    the filters: `area` is the length of an area's code, 0 for none, and of the problem that is `named` the position.
+    None is found by what is not shown of it: by a category, or an area below a regency, only the public ones are."""
     asked = {"area": area, "category": category, "status": status, "position": named}
     number = {name: f"${n}" for n, name in enumerate([name for name, given in asked.items() if given], 5)}
     table = f"{schema}problem"
+    public = category or area > SHOWN
     if named:
         given = [f"{_COLUMNS.get(name) or AREA_KEYS[area]} = {which}" for name, which in number.items()]
-        rows = _merged([f"select * from {table} where {' and '.join([_WITHIN, *given])}"])
+        rows = _merged([f"select * from {table} where {' and '.join([_WITHIN, *_only(public), *given])}"])
     elif not number:
         rows = _merged([f"select * from {table} where {_WITHIN}"])
     elif area:
-        rows = _merged(_branches(table, f"{AREA_KEYS[area]} = {number['area']}", number))
+        rows = _merged(_branches(table, f"{AREA_KEYS[area]} = {number['area']}", number, public))
     else:
-        of_each = _merged(_branches(table, f"{AREA_KEYS[2]} = province", number))
+        of_each = _merged(_branches(table, f"{AREA_KEYS[2]} = province", number, public))
         rows = f"""
             with recursive present (province) as (
                 select min({AREA_KEYS[2]}) from {table}
@@ -74,12 +77,17 @@ _COLUMNS = {"category": "category", "status": STANDING, "position": "position"}
 _WITHIN = "reported_at >= $2 and (reported_at, position) < ($3, $4)"
 
 
-def _branches(table: str, where: str, number: dict[str, str]) -> list[str]:
+def _branches(table: str, where: str, number: dict[str, str], public: bool) -> list[str]:
     """A select for each range of an index that has to be walked: one where the status is given, else one a status."""
+    where = " and ".join([where, *_only(public)])
     if "category" in number:
         where += f" and category = {number['category']}"
     standings = [number["status"]] if "status" in number else [f"'{one}'" for one in STATUSES]
     return [f"select * from {table} where {where} and {STANDING} = {one} and {_WITHIN}" for one in standings]
+
+
+def _only(public: bool) -> list[str]:
+    return ["public"] if public else []
 
 
 def _merged(branches: list[str]) -> str:

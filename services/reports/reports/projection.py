@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 from rembuk.bulk import Change, change, insert_into, update
+from rembuk.contracts.disclosure import may_see
 from rembuk.contracts.privacy import PersonErased, SealedDataOpened
 from rembuk.contracts.reports import (
     Earlier,
@@ -120,6 +121,7 @@ def added(fact: Recorded[ReportsEvent], event: ProblemReported | ReferralOffered
         event_id=fact.id,
         texts_of=texts_of(fact.id),
         disclosure=event.disclosure,
+        public=may_see("public", event.category, event.disclosure),
         priority=None,
         proposal=None,
         rejection=None,

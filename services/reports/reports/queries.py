@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from asyncpg import Record
-from rembuk.contracts.disclosure import may_see
+from rembuk.contracts.disclosure import shown_area
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
 from rembuk.contracts.status import Status
@@ -19,6 +19,7 @@ from rembuk.opened_texts import OpenedTexts
 from rembuk.reference import position_of, reference_of
 from rembuk.region_key import Unopened, WrappedKey
 from rembuk.vault import Erased, Vault, is_sealed, person_of
+from rembuk.web.partner_access import Within
 from rembuk.web.reading import ReadModel, Timestamp, encode_cursor, position_before
 from sqlalchemy import literal_column, select
 
@@ -30,20 +31,23 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A problem as it stands. `anonymous` tells whether the reporter is known, never who; `description` is null where
-    it is not for everybody, for good where it was `erased`, and where its key is missing or spoilt; where it happened
-    is told by the area alone. `referred_from` is the region that offered it to ours, and that knows the reporter;
-    `referred_to` is the one that has it, or was asked and has not answered yet."""
+    """A problem as whoever asks may see it. Of one that is `withheld` from him that is how it stands, since when, in
+    which regency and in which regions: the rest is null, and a list does not tell its `id`, which is for its reporter.
+    `anonymous` tells whether the reporter is known, never who; `description` is null for good where it was `erased`,
+    and where its key is missing or spoilt; where it happened is told by the area alone. `referred_from` is the region
+    that offered it to ours, and that knows the reporter; `referred_to` is the one that has it, or was asked and has not
+    answered yet."""
 
-    id: UUID
+    id: UUID | None
     reference: str
     version: int
+    withheld: bool
     area: str
-    category: str
-    title: str
+    category: str | None
+    title: str | None
     description: str | None
     erased: bool
-    disclosure: Disclosure
+    disclosure: Disclosure | None
     status: Status
     priority: Level | None
     root_cause: str | None
@@ -70,14 +74,15 @@ class ProblemQueries:
         self._read_model, self._region = read_model, region
         self._vault, self._texts = vault, OpenedTexts(vault)
 
-    async def one(self, problem_id: UUID, at_least: int | None = None) -> Problem | None:
+    async def one(self, problem_id: UUID, within: Within, at_least: int | None = None) -> Problem | None:
         """The problem, None for an unknown one; raises Behind."""
         await self._read_model.reached(at_least)
         rows = await self._read_model.rows(listing.one, problem_id)
-        return (await self._problems(rows))[0] if rows else None
+        return msgspec.structs.replace((await self._problems(rows, within))[0], id=problem_id) if rows else None
 
     async def page(
         self,
+        within: Within,
         *,
         area: str | None = None,
         category: str | None = None,
@@ -100,39 +105,44 @@ class ProblemQueries:
             filters.append(position_of(named, self._region) or 0)
         rows = await self._read_model.rows(query, limit + 1, since or _FIRST, *start, *filters)
         more = encode_cursor(rows[limit - 1]["position"]) if len(rows) > limit else None
-        return ProblemPage(await self._problems(rows[:limit]), more)
+        return ProblemPage(await self._problems(rows[:limit], within), more)
 
     async def _start(self, position: int) -> tuple[datetime, int]:
         """Behind what a page goes on, of which the cursor names the position."""
         rows = await self._read_model.rows(listing.reported_at, position)
         return (rows[0]["reported_at"] if rows else _FIRST), position
 
-    async def _problems(self, rows: Sequence[Record]) -> list[Problem]:
-        """Rows as everybody may see them; where one has no key, the log is asked whether somebody erased it."""
-        texts = {row["id"]: self._description(row) for row in rows if _is_for_all(row)}
+    async def _problems(self, rows: Sequence[Record], within: Within) -> list[Problem]:
+        """Rows as whoever asks may see them; where one has no key, the log is asked whether somebody erased it."""
+        texts = {row["id"]: self._description(row) for row in rows if row["public"] and not row["erased"]}
         if keyless := {row["id"]: person_of(row["description"]) for row in rows if texts.get(row["id"], "") is None}:
             why = await self._vault.why_gone([*keyless.values()])
             texts |= {problem: why[person] for problem, person in keyless.items()}
-        return [self._problem(row, texts.get(row["id"])) for row in rows]
+        return [self._problem(row, row["public"] or within(row["area"]), texts.get(row["id"])) for row in rows]
 
-    def _problem(self, row: Record, description: str | Erased | Unopened | None) -> Problem:
+    def _problem(self, row: Record, whole: bool, description: str | Erased | Unopened | None) -> Problem:
         if isinstance(description, Unopened):
             _log.error("a description cannot be opened", position=row["position"], why=str(description))
+
+        def told(field: str) -> Any:
+            return row[field] if whole else None
+
         return Problem(
-            id=row["id"],
+            id=told("id"),
             reference=reference_of(self._region, row["position"]),
             version=row["version"],
-            area=row["area"],
-            category=row["category"],
-            title=row["title"],
+            withheld=not whole,
+            area=row["area"] if whole else shown_area(row["area"]),
+            category=told("category"),
+            title=told("title"),
             description=description if isinstance(description, str) else None,
             erased=row["erased"] or isinstance(description, Erased),
-            disclosure=row["disclosure"],
+            disclosure=told("disclosure"),
             status=row["status"],
-            priority=row["priority"],
-            root_cause=row["root_cause"],
-            proposal=row["proposal"],
-            rejection=row["rejection"],
+            priority=told("priority"),
+            root_cause=told("root_cause"),
+            proposal=told("proposal"),
+            rejection=told("rejection"),
             referred_from=row["referred_from"],
             referred_to=row["referred_to"],
             anonymous=row["anonymous"],
@@ -188,8 +198,3 @@ class ReferralQueries:
             region = row.region or region
             found[row.event_id, row.position] = region, {**row._mapping, "id": row.event_id}
         return list(found.values())
-
-
-def _is_for_all(row: Record) -> bool:
-    """Whether everybody may read what happened."""
-    return not row["erased"] and may_see("public", row["category"], row["disclosure"])

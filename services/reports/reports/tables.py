@@ -19,6 +19,8 @@ metadata = MetaData()
 
 AREA_KEYS = {"province": "left(area, 2)", "regency": "left(area, 5)", "district": "left(area, 8)", "village": "area"}
 """By the level of an area: what rows of problems in it have in common."""
+PUBLIC_ALONE = ("district_status", "village_status", *(f"{level}_category" for level in AREA_KEYS))
+"""The indexes of public problems alone: no other is found by its category, nor by an area below its regency."""
 
 problem = Table(
     "problem",
@@ -34,6 +36,7 @@ problem = Table(
     Column("texts_of", Uuid, nullable=False),  # under whose key, as an opaque person
     Column("reporter_of", Uuid),  # the reporter as an opaque person; none of an anonymous report
     Column("disclosure", Text, nullable=False),
+    Column("public", Boolean, nullable=False),  # by `rembuk.contracts.disclosure`
     Column("status", Text, nullable=False),  # at home
     Column("referral", Text),  # the status that it has instead while it is not at home
     Column("referred_from", Text),  # the region that offered it to us
@@ -53,6 +56,7 @@ problem = Table(
             text("(coalesce(referral, status))"),
             "reported_at",
             "position",
+            postgresql_where=text("public") if f"{level}_{more}" in PUBLIC_ALONE else None,
         )
         for level, key in AREA_KEYS.items()
         for more, columns in (("status", ()), ("category", ("category",)))

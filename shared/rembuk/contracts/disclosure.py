@@ -14,7 +14,8 @@ _DISCLOSED_TO: dict[Audience, frozenset[str]] = {
     "public": frozenset({"public"}),
     "forum": frozenset({"public", "forum"}),
 }
-_REGENCY = len("35.78")
+SHOWN = len("35.78")
+"""How much of an area's code everybody may know of a problem that is not public: its regency."""
 
 
 def may_see(audience: Audience, category: str, disclosure: str) -> bool:
@@ -26,9 +27,4 @@ def may_see(audience: Audience, category: str, disclosure: str) -> bool:
 
 def shown_area(area: str) -> str:
     """What everybody may know of the area of a problem that is not public: its regency, or the wider area."""
-    return area[:_REGENCY]
-
-
-def is_below_shown(area: str | None) -> bool:
-    """Whether to ask for an area is to ask for more than is shown of a problem that is not public."""
-    return area is not None and shown_area(area) != area
+    return area[:SHOWN]

@@ -141,7 +141,7 @@ def build(
             schema_bundle,
             schema_index,
             asyncapi,
-            *log_proofs(proofs, settings.region),
+            *log_proofs(proofs, settings.region, guard),
             *(witnessing(witness) if witness else ()),
             live,
             ready,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import MediaType, Response, get
+from litestar import MediaType, Request, Response, get
+from litestar.exceptions import PermissionDeniedException
 from litestar.params import Parameter
+from litestar.types import Guard
 
+from rembuk.partners import Partner
 from rembuk.proofs import Proofs
+from rembuk.receipt import proven
 from rembuk.reference import reference_of
 from rembuk.signed_note import encoded
+from rembuk.web.partner_access import REQUIRED
 from rembuk.web.problem_details import documented
 
 CODE = "image/svg+xml"
@@ -28,8 +33,8 @@ def receipt_file(region: str, position: int, receipt: str) -> Response[str]:
     return Response(receipt, media_type=MediaType.TEXT, headers={"Content-Disposition": disposition})
 
 
-def log_proofs(proofs: Proofs, region: str) -> list[Any]:
-    """The route handlers under `/v1/log`."""
+def log_proofs(proofs: Proofs, region: str, guard: Guard) -> list[Any]:
+    """The route handlers under `/v1/log`; `guard` lets those pass who may read the log."""
 
     @get("/v1/log/checkpoint", summary="A signed tree head", media_type=MediaType.TEXT, tags=["log"],
          description="c2sp.org/tlog-checkpoint, with the cosignatures of witnesses",
@@ -50,10 +55,15 @@ def log_proofs(proofs: Proofs, region: str) -> list[Any]:
         return _lines([encoded(one) for one in await proofs.consistency(old, new)])
 
     @get("/v1/log/proof/{position:int}", summary="That an event is in the log", media_type=MediaType.TEXT, tags=["log"],
-         description="c2sp.org/tlog-proof; its extra data are the event's leaf and the verifier key",
-         responses=documented(400, 404, 409, 503))  # fmt: skip
-    async def read_proof(position: _Position) -> Response[str]:
-        return receipt_file(region, position, await proofs.receipt(position))
+         description="c2sp.org/tlog-proof; its extra data are the event's leaf, which tells all about it but its data, "
+         "and the verifier key", guards=[guard], security=REQUIRED,
+         responses=documented(400, 401, 403, 404, 409, 503))  # fmt: skip
+    async def read_proof(request: Request[Partner, Any, Any], position: _Position) -> Response[str]:
+        receipt = await proofs.receipt(position)
+        event = proven(receipt).event
+        if not request.user.scope.sees(event.service, event.type, event.area):
+            raise PermissionDeniedException(f"the event at {position} is not in the scope of {request.user.name}")
+        return receipt_file(region, position, receipt)
 
     return [read_checkpoint, read_keys, read_consistency, read_proof]
 

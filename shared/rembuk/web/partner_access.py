@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
@@ -10,7 +11,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Guard
 
-from rembuk.partners import Partner, Partners
+from rembuk.partners import MARK, Partner, Partners
 from rembuk.settings import PARTNERS
 
 SCHEME = "partner"
@@ -22,6 +23,31 @@ COMPONENTS = Components(
     }
 )
 REQUIRED: list[dict[str, list[str]]] = [{SCHEME: []}]
+WELCOME: list[dict[str, list[str]]] = [{}, *REQUIRED]
+WHOLE = "A partner's token whose scope has every type of event shows, within its areas, what is not public, too."
+"""What is said of a route that is for everybody, and shows more to the bearer of a token."""
+
+
+_ANY_TYPE = ""
+"""No type of an event: only a scope that names none sees it."""
+Connection = ASGIConnection[Any, Any, Any, Any]
+Within = Callable[[str], bool]
+"""Whether whoever asks reads the events about an area, and so what they say of what is not public."""
+
+
+def read_by_token(partners: Partners | None, service: str) -> Callable[[Connection], Within]:
+    """Where the partner whose token a request bears may read every event of a service; who bears none does nowhere,
+    whatever else he shows to a proxy before us. Raises NotAuthorizedException for a token that no active partner has.
+    """
+
+    def of(connection: Connection) -> Within:
+        token = _token(connection.headers.getall("authorization", []))
+        if token is None or not token.startswith(MARK):
+            return lambda _: False
+        partner = (partners and partners.bearing(token)) or _refuse()
+        return lambda area: partner.scope.sees(service, _ANY_TYPE, area)
+
+    return of
 
 
 def partners_only(partners: Partners | None, service: str) -> Guard:
@@ -34,9 +60,7 @@ def partners_only(partners: Partners | None, service: str) -> Guard:
         token = _token(connection.headers.getall("authorization", []))
         if token is None:
             raise _unknown("say who you are: Authorization: Bearer <token>", "")
-        partner = partners.bearing(token)
-        if partner is None:
-            raise _unknown("no active partner has this token", ' error="invalid_token"')
+        partner = partners.bearing(token) or _refuse()
         _require(partner, service)
         connection.scope["user"] = partner
 
@@ -57,6 +81,10 @@ def _require(partner: Partner, service: str) -> None:
             f"{partner.name} may read the events of {', '.join(partner.scope.services)}, not of {service}",
             headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'},
         )
+
+
+def _refuse() -> NoReturn:
+    raise _unknown("no active partner has this token", ' error="invalid_token"')
 
 
 def _unknown(why: str, error: str) -> NotAuthorizedException:
