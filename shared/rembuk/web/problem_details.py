@@ -103,7 +103,7 @@ def _asked_as(request: Request[Any, Any, Any], name: str) -> str:
     """What a client calls the parameter that a route handler knows by this name."""
     field = request.route_handler.parsed_fn_signature.parameters.get(name)
     told = field.kwarg_definition if field else None
-    return getattr(told, "query", None) or getattr(told, "header", None) or name
+    return getattr(told, "name", None) or name
 
 
 def _said(rule: str) -> str:
