@@ -18,6 +18,7 @@ from bench.work import TINY, Result, servers
 
 MEASURES = (
     "accepting",
+    "reading",
     "appending",
     "streaming",
     "seeing",

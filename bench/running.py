@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -99,11 +99,6 @@ def wait_until_answers(url: str, within: float = 60, by: subprocess.Popen[bytes]
 def wrk(url: str, seconds: float, delay_ms: int = 0, areas: Sequence[str] = (REPORT["area"],)) -> Load:
     """Load POST /v1/problems at `url` through 64 connections, about these areas in turn; with `delay_ms` each pauses so
     long between requests."""
-    program = shutil.which("wrk")
-    if program is None and sized(False, tiny=True):
-        return _one_by_one(url, seconds, areas)
-    if program is None:
-        raise SystemExit("make bench needs wrk (apt-get install wrk): a load generator light enough to share two cores")
     body = msgspec.json.encode({**REPORT, "title": "TITLE", "area": "AREA"}).decode()
     body = body.replace("TITLE", "Motor hilang ' .. n .. '").replace("AREA", "' .. areas[n % #areas + 1] .. '")
     script = (
@@ -113,11 +108,37 @@ def wrk(url: str, seconds: float, delay_ms: int = 0, areas: Sequence[str] = (REP
     )
     if delay_ms:
         script += f"delay = function() return math.random({delay_ms // 2}, {delay_ms + delay_ms // 2}) end\n"
+    return _loaded(
+        f"{url}/v1/problems",
+        script,
+        seconds,
+        CONNECTIONS,
+        lambda client, n: client.post(f"{url}/v1/problems", json={**REPORT, "area": areas[n % len(areas)]}),
+    )
+
+
+def wrk_get(url: str, seconds: float, paths: Sequence[str], connections: int) -> Load:
+    """Load GETs of these paths at `url`, in turn, through so many connections."""
+    script = (
+        f"local n, paths = 0, {{{', '.join(map(repr, paths))}}}\n"
+        "request = function() n = n + 1; return wrk.format('GET', paths[n % #paths + 1]) end\n"
+    )
+    return _loaded(url, script, seconds, connections, lambda client, n: client.get(url + paths[n % len(paths)]))
+
+
+def _loaded(
+    url: str, script: str, seconds: float, connections: int, once: Callable[[httpx.Client, int], httpx.Response]
+) -> Load:
+    program = shutil.which("wrk")
+    if program is None and sized(False, tiny=True):
+        return _one_by_one(seconds, once)
+    if program is None:
+        raise SystemExit("make bench needs wrk (apt-get install wrk): a load generator light enough to share two cores")
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()
         said = subprocess.run(
-            [program, "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", "-s", file.name, f"{url}/v1/problems"],
+            [program, "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--latency", "-s", file.name, url],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
@@ -129,14 +150,13 @@ def wrk(url: str, seconds: float, delay_ms: int = 0, areas: Sequence[str] = (REP
     )
 
 
-def _one_by_one(url: str, seconds: float, areas: Sequence[str]) -> Load:
+def _one_by_one(seconds: float, once: Callable[[httpx.Client, int], httpx.Response]) -> Load:
     """A little load where no wrk is, for the tiny form alone."""
     began, took, failed = time.perf_counter(), list[float](), 0
     with httpx.Client() as client:
-        while (sent := time.perf_counter()) < began + seconds:
-            answer = client.post(f"{url}/v1/problems", json={**REPORT, "area": areas[len(took) % len(areas)]})
+        while (sent := time.perf_counter()) < began + seconds or not took:
+            failed += once(client, len(took)).is_error
             took.append((time.perf_counter() - sent) * 1000)
-            failed += answer.is_error
     return Load(len(took) / seconds, statistics.median(took), max(took), failed)
 
 
