@@ -95,8 +95,8 @@ class StreamSource:
         return messages
 
     async def end(self) -> int:
-        """Its last sequence. Raises nats.errors.Error."""
-        return int((await self._client.jetstream().stream_info(self._stream)).state.last_seq)
+        """Its last sequence; 0 where there is no such stream (yet). Raises nats.errors.Error."""
+        return await streams.tail_of(self._client.jetstream(), self._stream)
 
     async def _stand_at(self, position: int) -> None:
         jetstream = self._client.jetstream()
