@@ -186,8 +186,10 @@ def test_a_terminal_of_few_letters_gets_the_others_spelt_out(running: Command, p
     assert r"status reported \u2192 verified" in said.stdout
 
 
-def test_a_dead_nats_is_told_within_seconds(running: Command, problem: str) -> None:
-    following = running.begin("events", "--follow", "--json", "--since", "2026-01-01")
+def test_a_dead_nats_is_told_within_seconds(running: Command) -> None:
+    there = REPORT | {"area": "35.21.01"}
+    httpx.post(running.note()["urls"]["reports"] + "/v1/problems", json=there, timeout=10).raise_for_status()
+    following = running.begin("events", "--follow", "--json", "--since", "1h", "--area", there["area"])
     assert following.stdout is not None
     assert following.stdout.readline()  # it follows
     with without(running, "nats"):
