@@ -4,15 +4,8 @@ behind it, against an ordinary FastAPI + SQLAlchemy ORM insert service under uvi
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from rembuk.testing.ports import free_ports
-
-from bench.running import LagWatch, Load, RunningRegion, level, region, wait_until_answers, wrk
+from bench.running import LagWatch, Load, RunningRegion, level, orm_peer, region, wrk
 from bench.work import Figures, Result, Servers, sized
 
 SECONDS = sized(8, tiny=1)
@@ -29,7 +22,7 @@ def run(servers: Servers, runs: int) -> list[Result]:
     lags = Figures("worst lag", "s")
     peer = Figures("(a) FastAPI + SQLAlchemy ORM", "requests/s")
     peer_p50 = Figures("(a) median", "ms")
-    with orm_service(servers) as peer_url, region(servers, {"reports": ("api",)}) as ours:
+    with orm_peer("orm_service", servers.database()) as peer_url, region(servers, {"reports": ("api",)}) as ours:
         url = ours.region.url("reports")
         for each in (peer_url, url):
             wrk(each, WARM_UP_S)
@@ -40,7 +33,7 @@ def run(servers: Servers, runs: int) -> list[Result]:
             load = _clean(wrk(url, SECONDS))
             alone.runs.append(load.rate)
             p99.runs.append(load.p99)
-    with orm_service(servers) as peer_url, region(servers) as ours:
+    with orm_peer("orm_service", servers.database()) as peer_url, region(servers) as ours:
         url = ours.region.url("reports")
         delay = _sustainable(ours, url)
         again = Figures("(a) FastAPI + SQLAlchemy ORM", "requests/s")
@@ -81,20 +74,3 @@ def _clean(load: Load) -> Load:
     if load.failed:
         raise RuntimeError(f"{load.failed} requests failed: the figure would not count")
     return load
-
-
-@contextmanager
-def orm_service(servers: Servers) -> Iterator[str]:
-    """Peer (a) on a database of its own; its URL."""
-    port = free_ports()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "bench.peers.orm_service:app", "--loop", "uvloop", "--http", "httptools",
-         "--port", str(port), "--no-access-log", "--log-level", "warning"],
-        env={**os.environ, "BENCH_DATABASE_URL": servers.database()},
-    )  # fmt: skip
-    try:
-        wait_until_answers(f"http://127.0.0.1:{port}/openapi.json")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        child.terminate()
-        child.wait()

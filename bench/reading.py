@@ -5,19 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from rembuk.areas import areas
-from rembuk.testing.ports import free_ports
 
 from bench.many_problems import PUBLIC, STATUSES, Loaded, load
-from bench.running import Load, region, wait_until_answers, wrk_get
+from bench.running import Load, orm_peer, region, wrk_get
 from bench.work import Figures, Result, Servers, sized
 
 MANY = sized(1_000_000, tiny=2_000)
@@ -36,7 +31,7 @@ def run(servers: Servers, _: int) -> list[Result]:
         database = ours.region.database("reports").service_url.rpartition("/")[2]
         owner_url = f"{servers.postgres_url.rpartition('/')[0]}/{database}"
         loaded = asyncio.run(load(owner_url, peer_database, ours.region.region_key, MANY))
-        with _peer(peer_database) as peer_url:
+        with orm_peer("orm_reading", peer_database) as peer_url:
             return _measured(ours.region.url("reports"), peer_url, loaded)
 
 
@@ -117,19 +112,3 @@ def _asked(url: str, paths: Sequence[str]) -> Load:
 
 def _peer_figure(theirs: Load) -> Figures:
     return Figures("FastAPI + SQLAlchemy ORM", "requests/s", [theirs.rate])
-
-
-@contextmanager
-def _peer(database: str) -> Iterator[str]:
-    port = free_ports()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "bench.peers.orm_reading:app", "--loop", "uvloop", "--http", "httptools",
-         "--port", str(port), "--no-access-log", "--log-level", "warning"],
-        env={**os.environ, "BENCH_DATABASE_URL": database},
-    )  # fmt: skip
-    try:
-        wait_until_answers(f"http://127.0.0.1:{port}/openapi.json")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        child.terminate()
-        child.wait()

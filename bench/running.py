@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -82,6 +84,23 @@ class RunningRegion:
             child.terminate()
         for child in self.children.values():
             child.wait()
+
+
+@contextmanager
+def orm_peer(module: str, database_url: str) -> Iterator[str]:
+    """A FastAPI service of `bench.peers`, as uvicorn runs it fastest, on this database; its URL."""
+    port = free_ports()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", f"bench.peers.{module}:app", "--loop", "uvloop", "--http", "httptools",
+         "--port", str(port), "--no-access-log", "--log-level", "warning"],
+        env={**os.environ, "BENCH_DATABASE_URL": database_url},
+    )  # fmt: skip
+    try:
+        wait_until_answers(f"http://127.0.0.1:{port}/openapi.json")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        child.terminate()
+        child.wait()
 
 
 def wait_until_answers(url: str, within: float = 60, by: subprocess.Popen[bytes] | None = None) -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
-from rembuk.database import KeptConnection, is_unreachable
+from rembuk.database import KeptConnection
 from rembuk.event import Metadata
 from rembuk.event_log import EventLog
 from rembuk.persons import ErasePerson, erase
-from rembuk.settings import MissingSetting
+from rembuk.sweeping import now, number_of_days, sweep_until_cancelled
 from rembuk.vault import Vault
 
 SETTING = "REMBUK_REPORTS_RETENTION_DAYS"
 BATCH = 100
-PAUSE_S, REST_S = 1.0, 3600.0
-"""Seconds after a batch that was full, which the rows have to hear of first, and after the last."""
 
 _DUE = """
     select area, reporter_of from problem
@@ -29,18 +26,10 @@ _DUE = """
 _log = structlog.get_logger(__name__)
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 def retention_days(environment: Mapping[str, str]) -> int | None:
     """For how many days after a problem's end its reporter stays known; None for ever. Raises MissingSetting."""
     text = environment.get(SETTING, "")
-    if not text:
-        return None
-    if not text.isdecimal() or not 0 < int(text) < 100_000:
-        raise MissingSetting(f"{SETTING} is not a number of days from 1 to 99999")
-    return int(text)
+    return number_of_days(SETTING, text) if text else None
 
 
 class Retention:
@@ -56,19 +45,7 @@ class Retention:
 
     async def run(self) -> None:
         """Erase who is due, a batch at a time, until cancelled."""
-        try:
-            while True:
-                many = 0
-                try:
-                    many = await self.sweep()
-                except Exception as error:
-                    if not is_unreachable(error):
-                        raise
-                    _log.warning("retention waits for its database", error=repr(error))
-                    self._connection.drop()
-                await asyncio.sleep(PAUSE_S if many == BATCH else REST_S)
-        finally:
-            self._connection.drop()
+        await sweep_until_cancelled("retention", self._connection, self.sweep, BATCH)
 
     async def sweep(self) -> int:
         """Erase up to `BATCH` reporters who are due, those of the first ended problems first; how many there were.

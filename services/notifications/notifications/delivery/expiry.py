@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from rembuk.database import KeptConnection, is_unreachable
+from rembuk.database import KeptConnection
 from rembuk.decider import Refused
 from rembuk.event import Metadata
 from rembuk.event_log import EventLog
 from rembuk.handling import handle
-from rembuk.settings import MissingSetting
+from rembuk.sweeping import now, number_of_days, sweep_until_cancelled
 from rembuk.vault import Vault
 
 from notifications.commands import StopSubscription
@@ -23,24 +22,15 @@ from notifications.domain import SUBSCRIPTION
 SETTING = "REMBUK_UNCONFIRMED_DAYS"
 DAYS = "7"
 BATCH = 100
-PAUSE_S, REST_S = 1.0, 3600.0
-"""Seconds after a batch that was full, so that thousands at once are no storm, and after the last."""
 
 _DUE = "select id from subscription where status = 'requested' and requested_at < $1 order by requested_at limit $2"
 
 _log = structlog.get_logger(__name__)
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 def unconfirmed_days(environment: Mapping[str, str]) -> int:
     """For how many days a subscription waits for its code to be shown. Raises MissingSetting."""
-    text = environment.get(SETTING, "") or DAYS
-    if not text.isdecimal() or not 0 < int(text) < 100_000:
-        raise MissingSetting(f"{SETTING} is not a number of days from 1 to 99999")
-    return int(text)
+    return number_of_days(SETTING, environment.get(SETTING, "") or DAYS)
 
 
 class Expiry:
@@ -55,19 +45,7 @@ class Expiry:
 
     async def run(self) -> None:
         """End what is due, a batch at a time, until cancelled."""
-        try:
-            while True:
-                many = 0
-                try:
-                    many = await self.sweep()
-                except Exception as error:
-                    if not is_unreachable(error):
-                        raise
-                    _log.warning("expiry waits for its database", error=repr(error))
-                    self._connection.drop()
-                await asyncio.sleep(PAUSE_S if many == BATCH else REST_S)
-        finally:
-            self._connection.drop()
+        await sweep_until_cancelled("expiry", self._connection, self.sweep, BATCH)
 
     async def sweep(self) -> int:
         """End up to `BATCH` subscriptions that are due, the oldest first; how many there were. Whoever confirms at the
