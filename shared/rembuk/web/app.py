@@ -18,6 +18,7 @@ from rembuk.partners import Partners
 from rembuk.proofs import Proofs
 from rembuk.settings import Settings
 from rembuk.web import problem_details
+from rembuk.web.direct import Direct
 from rembuk.web.event_schemas import asyncapi, event_schema, schema_bundle, schema_index
 from rembuk.web.event_stream import Streams, event_stream
 from rembuk.web.events_feed import events_feed
@@ -28,7 +29,7 @@ from rembuk.web.openapi import Document
 from rembuk.web.parameters import require_plain_query
 from rembuk.web.partner_access import COMPONENTS, partners_only
 from rembuk.web.reading import queried
-from rembuk.web.requests import StrictRequest, correlation_id
+from rembuk.web.requests import StrictRequest, correlation_id, declares_json
 from rembuk.web.witnessing import witnessing
 from rembuk.witness import Witness
 
@@ -51,7 +52,7 @@ def answered_unread(app: ASGIApp) -> ASGIApp:
             if scope["path_params"]:
                 _require_one_spelling(scope)
             if scope["method"] == "POST":
-                if "any_body" not in scope["route_handler"].opt and not _declares_json(scope):
+                if "any_body" not in scope["route_handler"].opt and not declares_json(scope["headers"]):
                     await _refuse(send)
                     return
             elif scope["method"] == "GET":
@@ -71,13 +72,6 @@ def _require_one_spelling(scope: Scope) -> None:
     path = scope["path"] + "/"
     if not all(f"/{value}/" in path for value in scope["path_params"].values()):
         raise NotFoundException
-
-
-def _declares_json(scope: Scope) -> bool:
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            return value.partition(b";")[0].strip().lower() == b"application/json"
-    return False
 
 
 async def _refuse(send: Send) -> None:
@@ -131,7 +125,7 @@ def build(
     async def metrics() -> Response[bytes]:
         return Response(await told.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    return Litestar(
+    app = Litestar(
         [
             *routes,
             index(settings.service, settings.region, title),
@@ -162,3 +156,6 @@ def build(
         middleware=[answered_unread, *tracing.middlewares()],
         logging_config=None,
     )
+    if not tracing.on:
+        app.asgi_handler = Direct(app)
+    return app

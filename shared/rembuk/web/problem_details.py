@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -222,6 +222,12 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     SQLAlchemyError: _unavailable,
     Exception: _unexpected,
 }
+
+
+def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """The answer to a request that failed so."""
+    handler = next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)
+    return cast(Response[Any], handler(request, error))
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:

@@ -86,6 +86,14 @@ def correlation_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return ""
 
 
+def declares_json(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the first Content-Type is JSON, whatever its parameters."""
+    for name, value in headers:
+        if name == b"content-type":
+            return value.partition(b";")[0].strip().lower() == b"application/json"
+    return False
+
+
 def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """The Content-Length, which the server has found to be a number; 0 without one."""
     return next((int(value) for name, value in headers if name == b"content-length"), 0)
