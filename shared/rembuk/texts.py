@@ -4,7 +4,7 @@ what it takes to be one: something that eyes can see."""
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
 
@@ -26,16 +26,22 @@ Code = Annotated[str, CODE]
 
 def require_ink(wish: object, field: str = "") -> None:
     """Refuses, for its field, a text of a command in which nothing can be seen: an optional one is left out instead."""
-    match wish:
-        case str():
-            if wish and not can_be_seen(wish):
-                raise Refused("invisible-text", "a text needs a character that can be seen", field=field or "body")
-        case msgspec.Struct():
-            for name in wish.__struct_fields__:
-                require_ink(getattr(wish, name), f"{field}.{name}" if field else name)
-        case tuple():
-            for index, one in enumerate(wish):
-                require_ink(one, f"{field}[{index}]")
+    if isinstance(wish, str):
+        if wish and not can_be_seen(wish):
+            raise Refused("invisible-text", "a text needs a character that can be seen", field=field or "body")
+    elif isinstance(wish, tuple):
+        for index, one in enumerate(wish):
+            require_ink(one, f"{field}[{index}]")
+    else:
+        for name in _fields(type(wish)):  # type: ignore[arg-type]
+            require_ink(getattr(wish, name), f"{field}.{name}" if field else name)
+
+
+@cache
+def _fields(kind: type[Any]) -> tuple[str, ...]:
+    """Of a struct; () for any other type. To ask what is a struct takes longer than to look at its texts."""
+    fields: tuple[str, ...] = kind.__struct_fields__ if issubclass(kind, msgspec.Struct) else ()
+    return fields
 
 
 @cache

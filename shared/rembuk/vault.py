@@ -35,6 +35,8 @@ _SEALED = re.compile(  # 38 characters: the nonce and the tag of an empty text
     r"sealed:v1:([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}):([A-Za-z0-9_-]{38,})"
 )
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
 _READ = "select person, wrapped, key_id from vault_key where person = any($1)"
 _ADD = "insert into vault_key (person, wrapped, key_id) values ($1, $2, $3) on conflict do nothing"
 _ERASED = """select (data->>'person')::uuid as person from log.event
@@ -88,7 +90,7 @@ def _parts(sealed: str) -> tuple[UUID, bytes]:
 
 
 def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+    return binascii.b2a_base64(data, newline=False).rstrip(b"=").translate(_URL_SAFE).decode()
 
 
 @dataclass(slots=True)

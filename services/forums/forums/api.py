@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter, SkipValidation
+from litestar.params import FromQuery, JSONBody, QueryParameter, SkipValidation
 from rembuk.contracts.forums import CommitmentEvent, MeetingEvent, MemberJoined
 from rembuk.decider import Refused
 from rembuk.event import Recorded as RecordedEvent
@@ -21,7 +21,7 @@ from rembuk.web.commands import Json, Recorded, action, known_area, recorded
 from rembuk.web.partner_access import WELCOME, WHOLE, read_by_token
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, Cursor, Limit, found, in_utc
-from rembuk.web.requests import Intent
+from rembuk.web.requests import Id, Intent
 from rembuk.web.sealed import ErasedPersons, Erasing, Opening, ShownFields
 
 from forums.commands import (
@@ -80,7 +80,7 @@ def routes(log: EventLog, vault: Vault, queries: ForumQueries, partners: Partner
 
 def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
     @post("/v1/forums", summary="Found a forum", responses=documented(400, 409, 413, 415, 422, 503))
-    async def found_forum(request: Json, data: FoundForum) -> Answer[Recorded]:
+    async def found_forum(request: Json, data: JSONBody[FoundForum]) -> Answer[Recorded]:
         known_area(data.area)
         intent = Intent(request, data)
         forum_id = derive_id("forum", intent.key)
@@ -92,7 +92,7 @@ def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
         summary="Join a forum",
         responses=documented(400, 404, 409, 412, 413, 415, 422, 503),
     )
-    async def join_forum(request: Json, id: UUID, data: NewMember) -> Answer[Joined]:
+    async def join_forum(request: Json, id: Id, data: JSONBody[NewMember]) -> Answer[Joined]:
         intent = Intent(request, data, id)
         member_id = derive_id("member", intent.key)
         person = vault.new_key(member_id)
@@ -106,7 +106,7 @@ def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
         return Answer(body, outcome.version, f"/v1/forums/{id}/members")
 
     @post("/v1/meetings", summary="Schedule a meeting", responses=documented(400, 409, 413, 415, 422, 503))
-    async def schedule_meeting(request: Json, data: MeetingPlan) -> Answer[Recorded]:
+    async def schedule_meeting(request: Json, data: JSONBody[MeetingPlan]) -> Answer[Recorded]:
         in_utc(data.at, "at")
         forum = await _founded(log, data.forum_id, "forum_id")
         intent = Intent(request, data)
@@ -139,11 +139,11 @@ def _sealed(log: EventLog, vault: Vault) -> list[Any]:
         return found
 
     @post(f"{member}/open", status_code=200, summary="Be shown a member's name", responses=sealed.ERRORS)
-    async def open_member(request: Json, id: UUID, member_id: UUID, data: Opening) -> Response[ShownFields]:
+    async def open_member(request: Json, id: Id, member_id: Id, data: JSONBody[Opening]) -> Response[ShownFields]:
         return await sealed.show(log, vault, request, await joined(id, member_id), data, {})
 
     @post(f"{member}/erase", status_code=200, summary="Erase a member's name", responses=sealed.ERRORS)
-    async def erase_member(request: Json, id: UUID, member_id: UUID, data: Erasing) -> ErasedPersons:
+    async def erase_member(request: Json, id: Id, member_id: Id, data: JSONBody[Erasing]) -> ErasedPersons:
         return await sealed.forget(log, vault, request, await joined(id, member_id), data)
 
     return [
@@ -169,11 +169,11 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
         return await queries.forums(area, cursor, limit, at_least)
 
     @get("/v1/forums/{id:uuid}", summary="One forum", responses=documented(400, 404, 422, 503))
-    async def read_forum(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Forum]:
+    async def read_forum(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Forum]:
         return found(await queries.forum(id, at_least), "unknown-forum")
 
     @get("/v1/forums/{id:uuid}/members", summary="Its members", responses=documented(400, 404, 422, 503))
-    async def list_members(queries: Queries, id: UUID, at_least: AtLeast = None) -> list[Member]:
+    async def list_members(queries: Queries, id: Id, at_least: AtLeast = None) -> list[Member]:
         await _founded(log, id)
         return await queries.members(id, at_least)
 
@@ -185,7 +185,7 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
         responses=documented(400, 401, 404, 422, 503),
     )
     async def list_candidates(
-        request: Json, queries: Queries, id: UUID, cursor: Cursor = None, limit: Limit = 50,
+        request: Json, queries: Queries, id: Id, cursor: Cursor = None, limit: Limit = 50,
         at_least: AtLeastReported = None,
     ) -> CandidatePage:  # fmt: skip
         within = problems(request)
@@ -198,8 +198,8 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
         request: Json,
         queries: Queries,
         area: AreaFilter = None,
-        forum_id: UUID | None = None,
-        status: MeetingStatus | None = None,
+        forum_id: FromQuery[UUID | None] = None,
+        status: FromQuery[MeetingStatus | None] = None,
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
@@ -211,16 +211,16 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
 
     @get("/v1/meetings/{id:uuid}", summary="One meeting", description=WHOLE, security=WELCOME,
          responses=documented(400, 401, 404, 422, 503))  # fmt: skip
-    async def read_meeting(request: Json, queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Meeting]:
+    async def read_meeting(request: Json, queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Meeting]:
         return found(await queries.meeting(id, meetings(request), at_least), "unknown-meeting")
 
     @get("/v1/commitments", summary="Commitments, newest first", responses=documented(400, 422, 503))
     async def list_commitments(
         queries: Queries,
         area: AreaFilter = None,
-        forum_id: UUID | None = None,
-        meeting_id: UUID | None = None,
-        status: CommitmentStatus | None = None,
+        forum_id: FromQuery[UUID | None] = None,
+        meeting_id: FromQuery[UUID | None] = None,
+        status: FromQuery[CommitmentStatus | None] = None,
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
@@ -231,7 +231,7 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
         )
 
     @get("/v1/commitments/{id:uuid}", summary="One commitment", responses=documented(400, 404, 422, 503))
-    async def read_commitment(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Commitment]:
+    async def read_commitment(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Commitment]:
         return found(await queries.commitment(id, at_least), "unknown-commitment")
 
     return [

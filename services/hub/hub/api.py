@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from litestar import get
-from litestar.params import QueryParameter
+from litestar.params import FromQuery, QueryParameter
 from rembuk.contracts.status import Status
 from rembuk.web.commands import known_area, known_category
 from rembuk.web.problem_details import documented
@@ -34,11 +34,11 @@ def routes(queries: HubQueries) -> list[Any]:
 
     @get("/v1/counts", summary="Problems, counted", responses=documented(400, 422, 503))
     async def count_problems(
-        by: ProblemsBy,
+        by: FromQuery[ProblemsBy],
         region: RegionFilter = None,
         area: AreaFilter = None,
         category: CategoryFilter = None,
-        status: Status | None = None,
+        status: FromQuery[Status | None] = None,
         since: Since = None,
     ) -> list[Count]:
         known_area(area)
@@ -48,13 +48,13 @@ def routes(queries: HubQueries) -> list[Any]:
 
     @get("/v1/deliberations", summary="Meetings of forums, counted", responses=documented(400, 422, 503))
     async def count_meetings(
-        by: MeetingsBy, region: RegionFilter = None, area: AreaFilter = None, since: Since = None
+        by: FromQuery[MeetingsBy], region: RegionFilter = None, area: AreaFilter = None, since: Since = None
     ) -> list[Deliberated]:
         known_area(area)
         return await queries.meetings_by(by, area, moment(since, "since"), region=region)
 
     @get("/v1/activity", summary="Events, counted", responses=documented(400, 422, 503))
-    async def count_events(by: EventsBy, region: RegionFilter = None) -> list[Happened]:
+    async def count_events(by: FromQuery[EventsBy], region: RegionFilter = None) -> list[Happened]:
         return await queries.events_by(by, region=region)
 
     @get("/v1/problems", summary="Problems of all regions, newest first", responses=documented(400, 422, 503))
@@ -62,7 +62,7 @@ def routes(queries: HubQueries) -> list[Any]:
         region: RegionFilter = None,
         area: AreaFilter = None,
         category: CategoryFilter = None,
-        status: Status | None = None,
+        status: FromQuery[Status | None] = None,
         cursor: Cursor = None,
         limit: Limit = 50,
     ) -> ProblemPage:

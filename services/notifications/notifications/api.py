@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 from litestar import MediaType, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter, SkipValidation
+from litestar.params import JSONBody, QueryParameter, SkipValidation
 from rembuk.contracts.notifications import DeliveryRequeued, SubscriptionRequested
 from rembuk.decider import Refused
 from rembuk.event import Recorded as RecordedEvent
@@ -29,7 +29,7 @@ from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, known_area, known_category, recorded
 from rembuk.web.problem_details import TooSoon, documented
 from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, found
-from rembuk.web.requests import Intent
+from rembuk.web.requests import Id, Intent
 
 from notifications.commands import (
     AskForCode,
@@ -100,7 +100,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause
         return None
 
     @post("/v1/subscriptions", summary="Subscribe to an area", responses=documented(400, 413, 415, 422, 503))
-    async def subscribe(request: Json, data: SubscriptionRequest) -> Answer[Subscribed]:
+    async def subscribe(request: Json, data: JSONBody[SubscriptionRequest]) -> Answer[Subscribed]:
         known_area(data.area)
         try:
             deliverable(data.channel, data.contact)
@@ -129,7 +129,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause
         summary="Confirm by the code that was sent",
         responses=documented(400, 404, 409, 412, 413, 415, 422, 503),
     )
-    async def confirm(request: Json, id: UUID, data: Confirmation) -> Answer[Recorded]:
+    async def confirm(request: Json, id: Id, data: JSONBody[Confirmation]) -> Answer[Recorded]:
         intent = Intent(request, data, id)
         history = await log.read_stream(id)
         if not history or not isinstance(history[0].event, SubscriptionRequested):
@@ -156,7 +156,7 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause
         opt={"any_body": True},
         responses=documented(404, 422, 429, 503),
     )
-    async def send_code_again(request: Json, id: UUID) -> Answer[CodeAsked]:
+    async def send_code_again(request: Json, id: Id) -> Answer[CodeAsked]:
         """The pause is counted from the subscription's own events, and the answer is the same for one that is confirmed
         or stopped: what else is sent to that contact is told to nobody. The sender keeps the contact's own pause."""
         intent = Intent(request, AskForCode(id), id)
@@ -197,11 +197,11 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause
         summary="Stop, and have the contact forgotten",
         responses=documented(404, 409, 422, 503),
     )
-    async def stop_subscription(request: Json, id: UUID) -> None:
+    async def stop_subscription(request: Json, id: Id) -> None:
         await stop(request, id)
 
     @get("/v1/subscriptions/{id:uuid}/stop", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
-    def ask_to_stop(id: UUID) -> str:  # noqa: ARG001 - a page that looks the same for every id
+    def ask_to_stop(id: Id) -> str:  # noqa: ARG001 - a page that looks the same for every id
         """The page an e-mail links to: mail scanners follow links, so stopping takes a press of its button."""
         return STOP_PAGE
 
@@ -212,18 +212,18 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause
         media_type=MediaType.HTML,
         opt={"any_body": True},
     )
-    async def stop_by_mail(request: Json, id: UUID) -> str:
+    async def stop_by_mail(request: Json, id: Id) -> str:
         """One click in a mail program (RFC 8058) or on the page: ends whatever would send the same there."""
         for same in (*await queries.telling_the_same(id), id):
             await stop(request, same)
         return STOPPED_PAGE
 
     @get("/v1/subscriptions/{id:uuid}", summary="One subscription", responses=documented(400, 404, 422, 503))
-    async def read_subscription(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Subscription]:
+    async def read_subscription(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Subscription]:
         return found(await queries.subscription(id, at_least), "unknown-subscription")
 
     @post("/v1/alerts", summary="Raise an alert", responses=documented(400, 413, 415, 422, 503))
-    async def raise_alert(request: Json, data: Notice) -> Answer[Raised]:
+    async def raise_alert(request: Json, data: JSONBody[Notice]) -> Answer[Raised]:
         known_area(data.area)
         intent = Intent(request, data)
         alert_id = derive_id("alert", intent.key)
@@ -256,13 +256,13 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause
         return await queries.alerts(area=area, category=category, cursor=cursor, limit=limit, at_least=at_least)
 
     @get("/v1/alerts/{id:uuid}", summary="One alert", responses=documented(400, 404, 422, 503))
-    async def read_alert(queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Alert]:
+    async def read_alert(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Alert]:
         return found(await queries.alert(id, at_least), "unknown-alert")
 
     @get("/v1/alerts/{id:uuid}/deliveries", summary="What became of it", responses=documented(400, 404, 422, 503))
     async def list_deliveries(
         queries: Queries,
-        id: UUID,
+        id: Id,
         in_state: Annotated[DeliveryState | None, QueryParameter(name="state")] = None,
         cursor: Cursor = None,
         limit: Limit = 50,

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import Parameter, SkipValidation
+from litestar.params import FromQuery, JSONBody, Parameter, SkipValidation
 from msgspec.structs import replace
 from rembuk.areas import Area, areas
 from rembuk.cloud_events import CloudEvent, published
@@ -36,7 +36,7 @@ from rembuk.web.log_proofs import CODE, receipt_file
 from rembuk.web.partner_access import WELCOME, WHOLE, Within, read_by_token
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, Since, found, moment
-from rembuk.web.requests import Intent
+from rembuk.web.requests import Id, Intent
 from rembuk.wording import AREA_CODE
 
 from reports.briefs import History, reported_at, sealed_brief
@@ -109,7 +109,7 @@ def routes(
         return sorted([*ours, *theirs], key=lambda one: one[1]["recorded_at"])
 
     @post("/v1/problems", summary="Report a problem", responses=documented(400, 409, 413, 415, 422, 503))
-    async def report_problem(request: Json, data: ProblemReport) -> Answer[Reported]:
+    async def report_problem(request: Json, data: JSONBody[ProblemReport]) -> Answer[Reported]:
         known_area(data.area)
         intent = Intent(request, data)
         command, keys = sealed_report(vault, data, intent.key)
@@ -133,7 +133,7 @@ def routes(
         summary="Offer it to another region",
         responses=documented(400, 404, 409, 412, 413, 415, 422, 503),
     )
-    async def refer_problem(request: Json, id: UUID, data: Referral) -> Answer[Recorded]:
+    async def refer_problem(request: Json, id: Id, data: JSONBody[Referral]) -> Answer[Recorded]:
         intent = Intent(request, data, id)
         history = await whole_history(id)
         command, keys = await sealed_referral(vault, referrals, region, history, data, event_id(intent.key))
@@ -153,7 +153,7 @@ def routes(
         queries: Queries,
         area: AreaFilter = None,
         category: CategoryFilter = None,
-        status: Status | None = None,
+        status: FromQuery[Status | None] = None,
         since: Since = None,
         reference: Reference = None,
         cursor: Cursor = None,
@@ -177,7 +177,7 @@ def routes(
 
     @get("/v1/problems/{id:uuid}", summary="One problem", description=WHOLE, security=WELCOME,
          responses=documented(400, 401, 404, 422, 503))  # fmt: skip
-    async def read_problem(request: Json, queries: Queries, id: UUID, at_least: AtLeast = None) -> Answer[Problem]:
+    async def read_problem(request: Json, queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Problem]:
         return found(await queries.one(id, within(request), at_least), "unknown-problem")
 
     @get(
@@ -187,7 +187,7 @@ def routes(
         security=WELCOME,
         responses=documented(400, 401, 404, 503),
     )
-    async def read_history(request: Json, id: UUID) -> Answer[list[CloudEvent]]:
+    async def read_history(request: Json, id: Id) -> Answer[list[CloudEvent]]:
         return Answer(shown_history(region, await whole_history(id), within(request)))
 
     @get(
@@ -197,7 +197,7 @@ def routes(
         media_type=MediaType.TEXT,
         responses=documented(400, 404, 409, 503),
     )
-    async def read_receipt(id: UUID) -> Response[str]:
+    async def read_receipt(id: Id) -> Response[str]:
         return receipt_file(region, *await proofs.receipt_of(id, "unknown-problem"))
 
     @get(
@@ -206,7 +206,7 @@ def routes(
         media_type=CODE,
         responses=documented(400, 404, 409, 503),
     )
-    async def read_receipt_code(id: UUID) -> Response[bytes]:
+    async def read_receipt_code(id: Id) -> Response[bytes]:
         _, receipt = await proofs.receipt_of(id, "unknown-problem")
         return Response(await to_thread(svg, receipt), media_type=CODE)
 

@@ -1,10 +1,11 @@
 """Commands by HTTP: a request's body is the wish, the answer says where it was recorded."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, post
+from litestar.params import BodyKwarg
 
 from rembuk.areas import areas
 from rembuk.contracts.categories import CATEGORIES
@@ -17,7 +18,7 @@ from rembuk.sealing import seal_texts
 from rembuk.vault import Vault
 from rembuk.web.answers import Answer
 from rembuk.web.problem_details import documented
-from rembuk.web.requests import Intent
+from rembuk.web.requests import Id, Intent
 
 Json = Request[Any, Any, Any]
 
@@ -41,7 +42,7 @@ def action(
     """The route handler of `POST <path>`, with `{id:uuid}` in it: the body is the command for that stream, whose sealed
     texts stand in the one event that it leads to."""
 
-    async def act(request: Json, id: UUID, data: Any) -> Answer[Recorded]:
+    async def act(request: Json, id: Id, data: Any) -> Answer[Recorded]:
         intent = Intent(request, data, id)
         version = intent.expected_version
         sealed, keys = seal_texts(vault, data, event_id(intent.key))
@@ -49,7 +50,7 @@ def action(
             await handle(log, decider, id, sealed, intent.key, intent.metadata, expected_version=version, keys=keys)
         )
 
-    act.__annotations__["data"] = command
+    act.__annotations__["data"] = Annotated[command, BodyKwarg()]
     return post(
         path,
         status_code=200,

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get
+from litestar.params import FromPath
 
 from rembuk.contracts import bundle
 from rembuk.contracts.asyncapi import document
@@ -60,7 +61,7 @@ def schema_bundle() -> Response[dict[str, Any]]:
     responses=documented(404),
     sync_to_thread=True,
 )
-def event_schema(service: str, event: str, file: str) -> Response[bytes]:
+def event_schema(service: FromPath[str], event: FromPath[str], file: FromPath[str]) -> Response[bytes]:
     version, dot, kind = file.partition(".")
     known = version.isdecimal() and len(version) < 4 and (dot, kind) == (".", "json")
     schema = released(service, event, int(version)) if known else None

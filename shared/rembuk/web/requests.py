@@ -12,6 +12,7 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import ClientException, ValidationException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.params import FromPath
 from litestar.types import Empty
 from uuid_utils import uuid7
 
@@ -23,6 +24,8 @@ from rembuk.ids import derive_id
 from rembuk.texts import require_ink
 
 MAX_BODY_BYTES = 1024 * 1024
+Id = FromPath[UUID]
+"""In a route's path."""
 KEY = "[!-~]{1,255}"
 VERSION = '(?:W/)?"?([0-9]{1,9})"?'
 
@@ -96,7 +99,10 @@ def declares_json(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """The Content-Length, which the server has found to be a number; 0 without one."""
-    return next((int(value) for name, value in headers if name == b"content-length"), 0)
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value)
+    return 0
 
 
 @cache

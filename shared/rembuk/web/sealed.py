@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from litestar import Response, post
+from litestar.params import JSONBody
 from msgspec import Meta
 
 from rembuk.codec import type_of
@@ -24,7 +25,7 @@ from rembuk.sealing import SealedField, opened_each, sealable, sealed_in
 from rembuk.vault import Vault
 from rembuk.web.commands import Json
 from rembuk.web.problem_details import documented
-from rembuk.web.requests import Intent
+from rembuk.web.requests import Id, Intent
 from rembuk.wording import Text, pattern
 
 ROLE_AND_ID = pattern(
@@ -129,7 +130,7 @@ def opening(
 
     @post(f"{path}/open", status_code=200, operation_id=f"Open{thing}", summary="Be shown what is sealed",
           responses=ERRORS)  # fmt: skip
-    async def open_fields(request: Json, id: UUID, data: Opening) -> Response[ShownFields]:
+    async def open_fields(request: Json, id: Id, data: JSONBody[Opening]) -> Response[ShownFields]:
         return await show(log, vault, request, await _history(log, id, thing, kinds), data, readers or {})
 
     return open_fields
@@ -141,7 +142,7 @@ def erasing(log: EventLog, vault: Vault, path: str, events: Iterable[type[Event]
 
     @post(f"{path}/erase", status_code=200, operation_id=f"Erase{thing}", summary="Erase what is sealed",
           responses=ERRORS)  # fmt: skip
-    async def erase_fields(request: Json, id: UUID, data: Erasing) -> ErasedPersons:
+    async def erase_fields(request: Json, id: Id, data: JSONBody[Erasing]) -> ErasedPersons:
         return await forget(log, vault, request, await _history(log, id, thing, kinds), data)
 
     return erase_fields
