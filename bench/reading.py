@@ -9,6 +9,7 @@ import random
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
+from rembuk.areas import LEVELS as AREAS
 from rembuk.areas import areas
 
 from bench.many_problems import PUBLIC, STATUSES, Loaded, load
@@ -37,23 +38,21 @@ def run(servers: Servers, _: int) -> list[Result]:
 
 def _measured(url: str, peer_url: str, loaded: Loaded) -> list[Result]:
     chance = random.Random(1)
-    pages, peers, worst, slowest = (
-        Figures("Rembuk, pages", "requests/s"),
-        Figures("FastAPI + ORM", "requests/s"),
-        [],
-        [],
-    )
+    pages, peers, slowest = Figures("Rembuk, pages", "requests/s"), Figures("FastAPI + ORM", "requests/s"), []
+    times: dict[str, float] = {}
     combinations = itertools.product(LEVELS, (False, True), (False, True), (False, True))
     for asked in list(combinations)[:: sized(1, tiny=20)]:
         paths = [_list(chance, loaded.villages, *asked) for _ in range(URLS)]
         mine, theirs = _both(url, peer_url, paths)
         pages.runs.append(mine.rate)
         peers.runs.append(theirs.rate)
-        worst.append(mine.rate / theirs.rate)
+        times[f"{_named(*asked)}: {mine.rate:,.0f}/s, the peer {theirs.rate:,.0f}/s"] = mine.rate / theirs.rate
         slowest.append(mine.p99)
-    listed = Result(f"a page of 50 of {MANY:,} problems, {len(worst)} combinations of filters", pages, [peers], runs=1)
-    listed.goals.append((f"{min(worst):.2f} x at the worst combination (goal 3)", min(worst) >= 3))
+    worst = min(times, key=times.__getitem__)
+    listed = Result(f"a page of 50 of {MANY:,} problems, {len(times)} combinations of filters", pages, [peers], runs=1)
+    listed.goals.append((f"{times[worst]:.2f} x at the worst combination (goal 3)", times[worst] >= 3))
     listed.under(P99_MS, max(slowest), "p99 of the slowest combination, ms,")
+    listed.notes.append(f"the worst combination is {worst}")
 
     paths = [f"/v1/problems/{one}" for one in chance.choices(loaded.ids, k=URLS)]
     mine, theirs = _both(url, peer_url, paths)
@@ -85,6 +84,13 @@ def _list(chance: random.Random, villages: Sequence[str], level: int, category: 
     if since:
         query["since"] = chance.choice(("2026-09-26T00:00:00Z", "2026-09-01T00:00:00Z", "2025-06-01T00:00:00Z"))
     return f"/v1/problems?{urlencode(query)}"
+
+
+def _named(level: int, category: bool, status: bool, since: bool) -> str:
+    """What a combination of filters asks for."""
+    area = [AREAS[level]] if level else []
+    others = {"category": category, "status": status, "since": since}
+    return " + ".join([*area, *(name for name, asked in others.items() if asked)]) or "no filter"
 
 
 def _misspelt(chance: random.Random) -> str:

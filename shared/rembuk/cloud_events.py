@@ -9,7 +9,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from rembuk import streams
-from rembuk.event import Event, Recorded, schema_uri
+from rembuk.event import Event, Metadata, Recorded, schema_uri
 
 if TYPE_CHECKING:
     import asyncpg
@@ -37,6 +37,7 @@ class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     traceparent: str = ""
 
 
+_decode_metadata = msgspec.json.Decoder(Metadata).decode
 _ATTRIBUTES = {name: f"ce-{name}" for name in CloudEvent.__struct_fields__ if name != "data"}
 
 
@@ -51,7 +52,14 @@ def structured(message: Msg) -> CloudEvent:
 
 def published(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> CloudEvent:
     """A row of log.event as its stream has it: in the version in which it was recorded, and whatever it says."""
-    return structured(streams.LoggedMessage(region, service, row))
+    why = _decode_metadata(row["metadata"])
+    kind, schema = row["type"], schema_uri(service, row["type"], row["schema_version"])
+    return CloudEvent(  # by place: by name it takes five times as long
+        "1.0", str(row["id"]), kind, f"/polmas/{region}/{service}", str(row["stream_id"]),
+        row["recorded_at"].isoformat(), streams.CONTENT_TYPE, schema, region, row["position"], row["version"],
+        row["area"], msgspec.Raw(row["data"].encode()), why.correlation_id, why.causation_id, why.actor,
+        why.traceparent,
+    )  # fmt: skip
 
 
 def binary(stream: str, event: CloudEvent) -> Msg:

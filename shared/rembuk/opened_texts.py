@@ -7,7 +7,7 @@ import asyncio
 from uuid import UUID
 
 from rembuk.region_key import Unopened, WrappedKey
-from rembuk.vault import Vault
+from rembuk.vault import Vault, is_sealed
 
 KEPT = 5_000
 """Texts of a generation; there are two."""
@@ -27,12 +27,17 @@ class OpenedTexts:
         self._turning: asyncio.TimerHandle | None = None
 
     def text(self, sealed: str, event_id: UUID, key: WrappedKey | None) -> str | Unopened | None:
-        """The text of `sealed`; None without a key."""
+        """The text of `sealed`, which is itself where it was recorded in clear; None without a key."""
+        kept = self._young.get(event_id)
+        if kept is not None and kept[0] == sealed and kept[1] == key:
+            return kept[2]
+        if not is_sealed(sealed):
+            return sealed
         if key is None:
             self._young.pop(event_id, None)
             self._old.pop(event_id, None)
             return None
-        kept = self._young.get(event_id) or self._old.get(event_id)
+        kept = self._old.get(event_id)
         if kept is not None and kept[0] == sealed and kept[1] == key:
             text: str | Unopened = kept[2]
         else:

@@ -16,6 +16,7 @@ import pytest
 from rembuk import read_engine
 from rembuk.contracts.disclosure import may_see, shown_area
 from rembuk.contracts.status import Between, Status
+from rembuk.database import PlainSql
 from rembuk.migrations import upgrade
 from rembuk.opened_texts import KEPT_S, OpenedTexts
 from rembuk.provisioning import ServiceDatabase, provision
@@ -24,7 +25,7 @@ from rembuk.region_key import RegionKey, RegionKeys, WrappedKey
 from rembuk.vault import Vault, stream_of
 from rembuk.web.reading import ReadModel
 from reports import listing
-from reports.queries import ProblemQueries
+from reports.queries import FIELDS, Problem, ProblemQueries
 
 AREAS = ("35", "35.78", "35.78.08", "35.78.08.1004", "35.78.08.1003", "35.78.09.1001", "35.01.01.2001", "33.74.01.1001")
 CATEGORIES = ("theft", "noise", "of a later release")
@@ -69,12 +70,15 @@ def database(postgres_url: str) -> ServiceDatabase:
 
 @asynccontextmanager
 async def asking(database: ServiceDatabase) -> AsyncIterator[ProblemQueries]:
-    engine = read_engine.engine(database.service_url, "test", settings={"plan_cache_mode": "force_generic_plan"})
+    engine = read_engine.engine(database.service_url, "test")
+    plain = PlainSql(database.service_url, "test", settings={"plan_cache_mode": "force_generic_plan"})
     vault = Vault(database.service_url, KEYS)
     await vault.start()
+    await plain.start()
     try:
-        yield ProblemQueries(ReadModel(engine, "projection", "X_REPORTS"), "x", vault)
+        yield ProblemQueries(ReadModel(engine, "projection", "X_REPORTS", plain=plain), "x", vault)
     finally:
+        await plain.stop()
         await vault.stop()
         await engine.dispose()
 
@@ -109,6 +113,14 @@ async def test_every_combination_of_filters_finds_what_it_should_page_by_page(da
                 if cursor is None:
                     break
             assert found == expected, (area, category, status, since)
+
+
+async def test_the_first_columns_are_the_fields_of_a_problem_in_their_order(database: ServiceDatabase) -> None:
+    connection = await asyncpg.connect(database.service_url)
+    columns = [one.name for one in (await connection.prepare(listing.one(""))).get_attributes()]
+    await connection.close()
+    made_of = {"position": "reference", "public": "withheld"}
+    assert tuple(made_of.get(name, name) for name in columns[:FIELDS]) == Problem.__struct_fields__
 
 
 def _nowhere(_: str) -> bool:

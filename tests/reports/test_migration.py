@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from rembuk import read_engine
 from rembuk.contracts.reports import CODEC
+from rembuk.database import PlainSql
 from rembuk.event_log import EventLog
 from rembuk.ids import derive_id
 from rembuk.migrations import upgrade
@@ -46,11 +47,12 @@ async def _plant(owner_url: str) -> None:
 
 async def _seen(url: str) -> None:
     log, vault = EventLog(url, CODEC), Vault(url, RegionKeys(()))
-    engine = read_engine.engine(url, "test")
+    engine, plain = read_engine.engine(url, "test"), PlainSql(url, "test")
     await log.start()
     await vault.start()
+    await plain.start()
     try:
-        queries = ProblemQueries(ReadModel(engine, "projection", "X_REPORTS"), "x", vault)
+        queries = ProblemQueries(ReadModel(engine, "projection", "X_REPORTS", plain=plain), "x", vault)
         problem = await queries.one(PROBLEM, lambda _: False)
         assert problem is not None
         assert (problem.description, problem.erased, problem.anonymous) == ("Di depan rumah.", False, False)
@@ -67,6 +69,7 @@ async def _seen(url: str) -> None:
         assert gone is not None
         assert (gone.description, gone.erased) == (None, True)
     finally:
+        await plain.stop()
         await vault.stop()
         await log.stop()
         await engine.dispose()

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from rembuk.areas import FUZZY_SHORTEST, Area, Areas, areas, fold
+from rembuk.area_index import FUZZY_SHORTEST, TakesLong, fold
+from rembuk.areas import Area, Areas, areas
 from rembuk.areas_compile import COUNTS, TARGET, BadSource, compile_areas, main
 
 ALL = list(areas())
@@ -198,6 +199,25 @@ def test_searching_within_an_unknown_unit_is_an_error() -> None:
 def test_no_query_blows_up_and_no_more_is_found_than_was_asked_for(q: str, limit: int) -> None:
     hits = found(q, limit)
     assert len(hits) == len(set(hits)) <= max(limit, 0)
+
+
+@given(codes.filter(lambda code: len(code) >= 8), st.data())
+def test_a_name_with_a_letter_too_few_too_many_or_wrong_is_found(code: str, data: st.DataObject) -> None:
+    name = fold(areas()[code].name)
+    if len(name) > FUZZY_SHORTEST:
+        place, letter = data.draw(st.integers(0, len(name) - 1)), data.draw(st.sampled_from(["", "x", "x" + "?"]))
+        typed = name[:place] + letter.replace("?", name[place]) + name[place + 1 :]
+        hits = names(typed, 100)
+        assert name in map(fold, hits) or len(hits) == 100, typed
+
+
+def test_what_takes_long_is_not_found_at_once() -> None:
+    with pytest.raises(TakesLong):
+        Areas.load().search("gubeng", at_once=True)  # no index yet
+    assert found("surabya") == [area.code for area in areas().search("surabya", at_once=True)]
+    assert len(found("surabxyx")) > 0
+    with pytest.raises(TakesLong):
+        areas().search("surabxyx", at_once=True)  # which is compared with all names
 
 
 def test_no_search_gives_more_than_100() -> None:

@@ -3,12 +3,13 @@
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from rembuk.cloud_events import binary, structured
+from rembuk.cloud_events import binary, published, structured
 from rembuk.codec import Undecodable
 from rembuk.event import Metadata
 from rembuk.event_log import EventLog
@@ -92,6 +93,16 @@ async def test_an_event_comes_back_from_the_stream_as_it_stands_in_the_log(
     await log.append(uuid4(), 0, [uuid4()], [Counted(1, note)], area, metadata)
     async with background(Relay(region.url, broker, region.name, SERVICE).run()):
         await eventually(lambda: level(log, broker, region.stream), retry=Exception)
+
+
+@given(area=st.sampled_from(AREAS), metadata=st.builds(Metadata, PLAIN, PLAIN, PLAIN, PLAIN), note=st.text())
+def test_a_row_is_shown_as_its_message_says(area: str, metadata: Metadata, note: str) -> None:
+    row = {
+        "id": uuid4(), "type": "Counted", "stream_id": uuid4(), "schema_version": 1, "position": 7, "version": 3,
+        "recorded_at": datetime(2026, 1, 2, tzinfo=UTC), "area": area,
+        "data": CODEC.encode(Counted(1, note)).decode(), "metadata": msgspec.json.encode(metadata).decode(),
+    }  # fmt: skip
+    assert published("jatim", SERVICE, row) == structured(LoggedMessage("jatim", SERVICE, row))
 
 
 @pytest.mark.parametrize("field", ["correlation_id", "causation_id", "actor", "traceparent"])

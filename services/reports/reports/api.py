@@ -1,7 +1,6 @@
 """The HTTP face of reports: a request becomes a command, an outcome becomes an answer."""
 
 from asyncio import to_thread
-from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, Parameter, SkipValidation
 from msgspec.structs import replace
+from rembuk.area_index import TakesLong
 from rembuk.areas import Area, areas
 from rembuk.cloud_events import CloudEvent, published
 from rembuk.contracts.categories import CATEGORIES, Category
@@ -102,11 +102,10 @@ def routes(
 
     async def whole_history(problem_id: UUID) -> History:
         """The events of a problem here and elsewhere, by time. Raises Refused for what is none of ours."""
-        ours = [(region, row) for row in await log.rows_of(problem_id)]
-        if not ours:
+        history = await referrals.history(problem_id, region)
+        if not history:
             raise Refused("unknown-problem")
-        theirs = [one for one in await referrals.elsewhere(problem_id) if one[0] != region]
-        return sorted([*ours, *theirs], key=lambda one: one[1]["recorded_at"])
+        return history
 
     @post("/v1/problems", summary="Report a problem", responses=documented(400, 409, 413, 415, 422, 503))
     async def report_problem(request: Json, data: JSONBody[ProblemReport]) -> Answer[Reported]:
@@ -210,14 +209,18 @@ def routes(
         _, receipt = await proofs.receipt_of(id, "unknown-problem")
         return Response(await to_thread(svg, receipt), media_type=CODE)
 
-    @get("/v1/areas", summary="Find areas by name or code", responses=documented(400, 422), sync_to_thread=True)
-    def find_areas(
+    @get("/v1/areas", summary="Find areas by name or code", responses=documented(400, 422))
+    async def find_areas(
         q: Annotated[str, Parameter(min_length=1, max_length=100)],
         within: Annotated[str | None, Parameter(pattern=AREA_CODE)] = None,
         limit: Limit = 10,
-    ) -> Sequence[Area]:
+    ) -> Answer[list[Area]]:
         known_area(within, "within")
-        return areas().search(q, limit, within)
+        try:
+            matching = areas().search(q, limit, within, at_once=True)
+        except TakesLong:
+            matching = await to_thread(areas().search, q, limit, within)
+        return Answer(matching)
 
     @get("/v1/categories", summary="Every category of problems", sync_to_thread=False)
     def list_categories() -> list[Category]:

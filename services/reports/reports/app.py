@@ -6,6 +6,7 @@ from litestar import Litestar
 from rembuk import read_engine, streams
 from rembuk.areas import areas
 from rembuk.contracts.reports import CODEC
+from rembuk.database import PlainSql
 from rembuk.event_log import EventLog
 from rembuk.leaves import leaf
 from rembuk.partners import Partners
@@ -32,13 +33,16 @@ def build(settings: Settings) -> Litestar:
         "plan_cache_mode": "force_generic_plan",
         "enable_bitmapscan": "off",
     }  # one index walk a question, whatever is asked
-    engine = read_engine.engine(settings.database_url, f"{settings.name} queries", settings=plans)
+    engine = read_engine.engine(settings.database_url, f"{settings.name} queries")
+    plain = PlainSql(settings.database_url, f"{settings.name} queries", settings=plans)
     stream = streams.stream_name(settings.region, settings.service)
 
     def queries(as_of: int | None) -> ProblemQueries:
-        return ProblemQueries(ReadModel(engine, projection.NAME, stream, as_of), settings.region, vault)
+        return ProblemQueries(ReadModel(engine, projection.NAME, stream, as_of, plain), settings.region, vault)
 
-    referrals = ReferralQueries(ReadModel(engine, projection.ELSEWHERE, streams.inbox_name(settings.region)))
+    referrals = ReferralQueries(
+        ReadModel(engine, projection.ELSEWHERE, streams.inbox_name(settings.region), plain=plain)
+    )
 
     return build_app(
         settings,
@@ -47,6 +51,6 @@ def build(settings: Settings) -> Litestar:
         routes(log, vault, proofs, settings.region, referrals, Partners.named(settings.environment)),
         queries,
         title="Rembuk reports: problems of public security",
-        start=[vault.start],
-        stop=[vault.stop, partial(read_engine.close_engine, engine)],
+        start=[vault.start, plain.start],
+        stop=[vault.stop, plain.stop, partial(read_engine.close_engine, engine)],
     )

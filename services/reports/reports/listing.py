@@ -22,13 +22,12 @@ MOST = 201
 STATUSES: tuple[Status, ...] = get_args(Status)
 _NEWEST = "order by reported_at desc, position desc"
 _SHOWN = """
-    select p.id, p.position, p.version, p.area, p.category, p.title, p.description, p.event_id, p.texts_of,
-           p.disclosure, p.public, coalesce(p.referral, p.status) as status, p.priority, p.root_cause, p.proposal,
-           p.rejection, p.referred_from, p.referred_to, p.reporter_of is null or reporter.id is not null as anonymous,
-           p.reported_at, p.changed_at, gone.id is not null as erased, key.wrapped, key.key_id
+    select p.id, p.position, p.version, p.public, p.area, p.category, p.title, p.description,
+           exists (select from {schema}erased where id = p.texts_of) as erased, p.disclosure,
+           coalesce(p.referral, p.status) as status, p.priority, p.root_cause, p.proposal, p.rejection, p.referred_from,
+           p.referred_to, p.reporter_of is null or exists (select from {schema}erased where id = p.reporter_of)
+           as anonymous, p.reported_at, p.changed_at, p.event_id, key.person, key.wrapped, key.key_id
     from ({rows}) as p
-    left join {schema}erased as gone on gone.id = p.texts_of
-    left join {schema}erased as reporter on reporter.id = p.reporter_of
     left join public.vault_key as key on key.person = p.texts_of"""
 
 

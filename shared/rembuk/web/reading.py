@@ -19,6 +19,7 @@ from sqlalchemy import BigInteger, Column, ColumnElement, MetaData, Row, Select,
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from rembuk.database import PlainSql
 from rembuk.decider import Refused
 from rembuk.read_engine import connected
 from rembuk.web.answers import Answer
@@ -73,10 +74,13 @@ _CHECKPOINT = Table(
 
 class ReadModel:
     """What one projection of a stream shows: the live rows, or those that `rembuk.rebuilding` left beside them as of a
-    position of the service's own log. Every question raises Refused where there is no such model."""
+    position of the service's own log. Every question raises Refused where there is no such model; those in plain SQL
+    go through `plain`."""
 
-    def __init__(self, engine: AsyncEngine, follower: str, stream: str, as_of: int | None = None) -> None:
-        self._as_of = as_of
+    def __init__(
+        self, engine: AsyncEngine, follower: str, stream: str, as_of: int | None = None, plain: PlainSql | None = None
+    ) -> None:
+        self._as_of, self._plain = as_of, plain
         self._engine = (
             engine if as_of is None else engine.execution_options(schema_translate_map={None: f"as_of_{as_of}"})
         )
@@ -126,15 +130,12 @@ class ReadModel:
             return rows
 
     async def rows(self, query: Callable[[str], str], *arguments: Any) -> list[asyncpg.Record]:
-        """Every row of plain SQL, prepared once a connection, without SQLAlchemy in between. `query` makes it for the
-        schema that the tables are in: "", or with a dot behind it."""
+        """Every row of plain SQL. `query` makes it for the schema that the tables are in: "", or with a dot behind
+        it."""
+        assert self._plain is not None, "nobody told how to ask in plain SQL"
         schema = "" if self._as_of is None else f"as_of_{self._as_of}."
         try:
-            async with connected(self._engine) as connection:
-                raw = (await connection.get_raw_connection()).driver_connection
-                assert raw is not None
-                rows: list[asyncpg.Record] = await raw.fetch(query(schema), *arguments)
-                return rows
+            return await self._plain.rows(query(schema), *arguments)
         except _NOT_BUILT as error:
             if self._as_of is None:
                 raise
