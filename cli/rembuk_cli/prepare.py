@@ -7,7 +7,6 @@ Services are not let loose on what a disaster left: a log that is behind its str
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -23,10 +22,8 @@ def main() -> None:
     home = home_of(plan)
     region = home.region(plan)
     asyncio.run(region.provision())
-    try:
-        region.migrate(asyncio.run(region.behind()))  # a process each: what has the newest shape is left alone
-    except subprocess.CalledProcessError as failed:
-        sys.exit(f"{failed.cmd} failed:\n{failed.stderr.decode(errors='replace')}")
+    if behind := asyncio.run(region.behind()):
+        region.migrate(behind)
     if not plan.servers_only and not plan.hub:
         from rembuk.key_setting import create
 

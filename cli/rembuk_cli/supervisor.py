@@ -17,13 +17,15 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from rembuk.embedded import HOST, EmbeddedError, require_free_port
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.embedded_postgres import EmbeddedPostgres
+from rembuk.forking import Adopted, CannotFork, Forking, can_fork
 from rembuk.lines import Lines
 from rembuk.open_files import open_files
 from rembuk.region import PROCESSES, Region
@@ -126,11 +128,12 @@ class ServerChild(Child):
 class ServiceChild(Child):
     """One process of a service; `told` is what the region was when it was started."""
 
-    def __init__(self, home: Home, plan: Plan, service: str, process: str) -> None:
+    def __init__(self, home: Home, plan: Plan, service: str, process: str, forking: Forking | None) -> None:
         super().__init__()
         self.name = f"{service}-{process}"
         self._home, self._plan, self._service, self._process = home, plan, service, process
-        self.popen: subprocess.Popen[bytes] | None = None
+        self._forking = forking
+        self.popen: subprocess.Popen[bytes] | Adopted | None = None
         self.told: Region | None = None
 
     @property
@@ -141,9 +144,21 @@ class ServiceChild(Child):
         log = self._home.open_log(self.name)
         try:
             self.told = self._home.region(self._plan)
-            self.popen = self.told.spawn(self._service, self._process, log, signal.SIGTERM)
+            self.popen = self._forked(self.told, log) or self.told.spawn(
+                self._service, self._process, log, signal.SIGTERM
+            )
         finally:
             os.close(log)
+
+    def _forked(self, told: Region, log: int) -> Adopted | None:
+        """None where it has to be started by itself, and then says what is wrong."""
+        if self._forking is None or self._forking.closed:
+            return None
+        try:
+            return self._forking.fork(self._service, self._process, told.environment(self._service), log)
+        except CannotFork as error:
+            _say("process cannot be forked", "warning", name=self.name, error=str(error))
+            return None
 
 
 class Supervisor:
@@ -193,18 +208,15 @@ class Supervisor:
         for name in (*own, *self._services_to_run):
             require_free_port(plan.ports[name])
         self._note()
-        for name in own:
-            self._step({"nats": "NATS", "postgres": "PostgreSQL"}[name])
-            self._servers.append(child := ServerChild(name, self._server(name)))
-            child.start()
-            self._note()
-        self._step("databases and migrations")
-        self._prepare()
-        self._step("services")
-        for service in self._services_to_run:
-            for process in PROCESSES:
-                self._services.append(one := ServiceChild(home, plan, service, process))
-                one.start()
+        with self._forking() as forking:
+            self._start_servers(own)
+            self._step("databases and migrations")
+            self._prepare()
+            self._step("services")
+            for service in self._services_to_run:
+                for process in PROCESSES:
+                    self._services.append(one := ServiceChild(home, plan, service, process, forking))
+                    one.start()
         self._note()
         self._wait_until_ready()
         self._ready = True
@@ -212,6 +224,24 @@ class Supervisor:
         _say("region is ready", region=plan.region)
         _tell({"ready": True})
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+    @contextmanager
+    def _forking(self) -> Iterator[Forking | None]:
+        """What reads the services' code while servers start and databases are prepared."""
+        if not can_fork() or not self._services_to_run:
+            yield None
+            return
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")}
+        environment = ours | {"REMBUK_LOG_KEY": str(self._home.log_key)}  # by which leftovers are found
+        with closing(Forking(self._services_to_run, environment)) as forking:
+            yield forking
+
+    def _start_servers(self, own: Sequence[str]) -> None:
+        for name in own:
+            self._step({"nats": "NATS", "postgres": "PostgreSQL"}[name])
+            self._servers.append(child := ServerChild(name, self._server(name)))
+            child.start()
+            self._note()
 
     def _server(self, name: str) -> EmbeddedPostgres | EmbeddedNats:
         port = self._plan.ports[name]

@@ -20,7 +20,8 @@ import nats.errors
 import psutil  # type: ignore[import-untyped]
 import pytest
 from rembuk.embedded import HOST
-from rembuk.region import PORT_OFFSETS
+from rembuk.provisioning import SERVICES
+from rembuk.region import PORT_OFFSETS, PROCESSES
 from rembuk.testing.services import eventually
 from rembuk.worker import connect
 from rembuk_cli.__main__ import app
@@ -40,6 +41,17 @@ def test_when_up_returns_every_service_is_ready_and_its_url_is_told(running: Com
     again = running.up()
     assert (again.returncode, again.stdout.count("\n")) == (0, 1)
     assert "already runs" in again.stdout
+
+
+def test_every_process_is_the_supervisors_own_goes_by_its_name_and_is_found_if_nothing_notes_it(
+    running: Command,
+) -> None:
+    children = psutil.Process(running.pids()[0]).children()
+    named = {" ".join(child.cmdline()[1:]).rstrip(): child for child in children}
+    for service in SERVICES:
+        for process in PROCESSES:
+            environment = named[f"-m {service} {process}"].environ()
+            assert environment["REMBUK_LOG_KEY"] == str(running.data / "log.key")
 
 
 def test_secrets_are_the_owners_alone(running: Command) -> None:

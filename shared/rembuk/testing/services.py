@@ -21,7 +21,6 @@ from typing import IO, Any, TypeVar
 import asyncpg
 import pytest
 
-from rembuk.migrations import upgrade
 from rembuk.partners import Partner, Partners, Scope, Webhook, hashed, new_token
 from rembuk.provisioning import SERVICES
 from rembuk.region import PROCESSES, Region
@@ -80,9 +79,7 @@ class RunningRegion:
     def prepare(self) -> None:
         """Databases and roles, brought to their newest shape by this process: it has loaded what that takes."""
         asyncio.run(self.region.provision(self.services))
-        for service in self.services:
-            database = self.region.database(service)
-            upgrade(service, database.owner_url, database.role)
+        self.region.migrate(self.services)
 
     def start(self, service: str, process: str) -> None:
         self.processes[service, process] = Forked(service, [process], self.region.environment(service), self.output)
