@@ -52,7 +52,7 @@ def upgrade(package: str, owner_url: str, service_role: str, revision: str = "he
         _run(connection, GRANTS.format(role=service_role))
 
     async def run() -> None:
-        owner = engine(owner_url, f"{package} migrations", size=1)
+        owner = engine(owner_url, f"{package} migrations", size=1, most_s=None)  # millions of rows take minutes
         async with owner.begin() as connection:
             await connection.run_sync(migrate)
         await owner.dispose()

@@ -21,13 +21,16 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(error, NoneFree) or database.is_unreachable(error)
 
 
-def engine(url: str, name: str, size: int = 4, settings: dict[str, str] | None = None) -> AsyncEngine:
-    """SQLAlchemy over asyncpg, for queries of read models; each connection has the `settings` of PostgreSQL."""
+def engine(
+    url: str, name: str, size: int = 4, settings: dict[str, str] | None = None, most_s: float | None = 30
+) -> AsyncEngine:
+    """SQLAlchemy over asyncpg, for queries of read models; each connection has the `settings` of PostgreSQL, and a
+    statement ends after `most_s` (None: it may take any time)."""
     return create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=size, max_overflow=0, pool_timeout=CONNECT_S, pool_pre_ping=False,
         hide_parameters=True,  # in messages of errors, hence in logs
-        connect_args={"timeout": CONNECT_S, "command_timeout": 30,
+        connect_args={"timeout": CONNECT_S, "command_timeout": most_s,
                       "server_settings": {"application_name": name, **(settings or {})}},
     )  # fmt: skip
 

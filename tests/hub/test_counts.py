@@ -3,16 +3,15 @@ which order, and no slower with more of them."""
 
 from __future__ import annotations
 
-import re
+import asyncio
+import importlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from pathlib import Path
 from typing import Any, get_args
 from uuid import UUID, uuid4
 
 import asyncpg
-import hub
 import pytest
 from hub.counting import ProblemsBy, counts, recounted
 from hub.projection import projection
@@ -73,10 +72,9 @@ def batches(draw: st.DrawFn) -> list[tuple[str, list[tuple[UUID, int, Event]]]]:
 
 
 OFFER = ReferralOffered("jatim", AREAS[3], "theft", "Motor hilang", "", "public", BEGIN, to="jabar")
-KEPT = "select level, month, area, region, category, status, problems"
-MIGRATION = Path(hub.__file__).parent / "migrations/versions/0004_counted.py"
-[FILL] = re.findall(r"(insert into problem_count .*?)\"\"\"", MIGRATION.read_text(), re.DOTALL)
-"""How the migration counts what is there."""
+KEPT = "select * from problem_count order by level, month, area, region, category, moved"
+MIGRATION = importlib.import_module("hub.migrations.versions.0006_months")
+"""Counts what is there, and finds what has moved, from the problems alone."""
 MOVED: list[tuple[str, list[tuple[UUID, int, Event]]]] = [
     ("jatim", [(PROBLEMS[0], 0, ProblemReported(AREAS[3], "theft", "Motor hilang", "sealed:v1:x", "public"))]),
     ("jatim", [(PROBLEMS[0], 1, ProblemReferred("jatim", "jabar", AREAS[3], "theft", "public", BEGIN, "hpke:v1:x"))]),
@@ -87,9 +85,10 @@ MOVED: list[tuple[str, list[tuple[UUID, int, Event]]]] = [
 
 @pytest.fixture(scope="module")
 def database_url(postgres_url: str) -> str:
+    """The owner's, who may make the temporary tables of a migration."""
     service = RunningRegion(postgres_url, "", ("hub",), {})
     service.prepare()
-    return service.region.database("hub").service_url
+    return service.region.database("hub").owner_url
 
 
 @pytest.fixture
@@ -138,9 +137,49 @@ async def test_what_is_kept_equals_a_recount(
             told = (by, where, when, status)
             kept = await asked(database, counts(*told, region=region, category=category))
             assert kept == await asked(database, recounted(*told, region=region, category=category)), told
-        kept_rows = await database.fetch(f"{KEPT} from problem_count order by 1, 2, 3, 4, 5, 6")
-        await database.execute("delete from problem_count")
-        await database.execute(FILL)
-        assert kept_rows == await database.fetch(f"{KEPT} from problem_count order by 1, 2, 3, 4, 5, 6")
+        kept_rows, moved = await database.fetch(KEPT), await database.fetch("select * from moved order by id, region")
+        await database.execute("delete from problem_count; delete from moved")
+        await database.execute(";".join((MIGRATION.FIND, *MIGRATION.FILL)))
+        assert moved == await database.fetch("select * from moved order by id, region")
+        assert kept_rows == await database.fetch(KEPT)
     finally:
         await transaction.rollback()
+
+
+async def test_two_projections_that_learn_at_once_of_the_two_ends_of_a_referral_take_it_off_once(
+    database: asyncpg.Connection[Any], database_url: str
+) -> None:
+    """Neither sees what the other has not committed yet: the second to ask waits, and sees both."""
+    problem = uuid4()
+    reported = ProblemReported(AREAS[3], "theft", "Motor hilang", "sealed:v1:x", "public")
+    referred = ProblemReferred("jatim", "jabar", AREAS[3], "theft", "public", BEGIN, "hpke:v1:x")
+    await project(database, "jatim", [(problem, 0, reported)])
+    await project(database, "jabar", [(problem, 0, OFFER)])
+    other = await asyncpg.connect(database_url)
+    try:
+        first = database.transaction()
+        await first.start()
+        await project(database, "jatim", [(problem, 1, referred)])
+        second = asyncio.create_task(accepted(other, problem))
+        while not await other_waits(database):
+            assert not second.done()
+        await first.commit()
+        await second
+        for by in get_args(ProblemsBy):
+            told = await asked(database, counts(by, None, None, None))
+            assert [number for _, number, _ in told] == [1], (by, told)
+        assert await asked(database, counts("region", None, None, None)) == [("jabar", 1, 1)]
+    finally:
+        await other.close()
+        for table in ("problem", "problem_count", "moved"):
+            await database.execute(f"delete from {table}")
+
+
+async def accepted(database: asyncpg.Connection[Any], problem: UUID) -> None:
+    async with database.transaction():
+        await project(database, "jabar", [(problem, 1, ReferralAccepted("jatim", "jabar"))])
+
+
+async def other_waits(database: asyncpg.Connection[Any]) -> bool:
+    waiting: int = await database.fetchval("select count(*) from pg_locks where locktype = 'advisory' and not granted")
+    return waiting > 0

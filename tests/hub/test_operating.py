@@ -49,7 +49,7 @@ async def test_what_the_hub_shows_is_made_anew_from_its_mirrors_while_it_goes_on
     for region in (one, other):
         await hub.told(region, *(reported() for _ in range(8)))
         hub.comes_to(region, "level", 8)
-    well = {"problem": 0, "problem_count": 0, "meeting": 0, "activity": 0}
+    well = {"problem": 0, "moved": 0, "problem_count": 0, "meeting": 0, "activity": 0}
     assert differences(errand(hub, "rebuild", "compare")) == well
     await ask(hub, f"update problem set status = 'solved' where region = '{one}'")
     await ask(hub, f"delete from problem where region = '{other}'")

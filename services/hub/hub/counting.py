@@ -1,14 +1,16 @@
 """How many problems there are, kept as rows by the same statement that changes a problem, so that no question counts
 problems one by one; and how those rows are asked.
 
-A row counts the problems of one region, category and status whose area begins with `area`, as long as `level` says, of
-all time (FOREVER), or in the provinces of one month; and there of every category together, too (EVERY). It is written
-by its region's projection alone.
+A row counts the problems of one region and category, by status, whose area begins with `area`, as long as `level` says,
+of all time (FOREVER) or of one month; and where many categories come together, of every one (EVERY). It is written by
+its region's projection alone. What has moved is taken off by rows of its own, which all projections write: see MOVED.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from functools import reduce
+from operator import add
 from typing import Any, Literal, get_args
 
 from rembuk.bulk import Statement
@@ -29,8 +31,9 @@ from sqlalchemy import (
     select,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import array
 
-from hub.tables import problem, problem_count
+from hub.tables import STATUSES, moved, problem, problem_count
 
 ProblemsBy = Literal["region", "area", "category", "status", "month"]
 
@@ -41,33 +44,37 @@ PROVINCE, VILLAGE = 2, 13
 LEVEL_BELOW = {None: PROVINCE, 2: 5, 5: 8, 8: 13, 13: 13}
 """Of an area, by the length of its code: how long the codes right below it are."""
 FOREVER: ColumnElement[date] = literal_column("'-infinity'::date")
-
 EVERY = ""
+_TOGETHER = {(PROVINCE, False), (PROVINCE, True), (5, True), (8, True)}
+"""Levels, and whether by month, whose rows are kept of every category together, too."""
 
 standing: ColumnElement[Any] = func.coalesce(problem.c.referral, problem.c.status)
-_accepted = problem.alias("accepted")
-_MOVED = exists().where(
-    _accepted.c.id == problem.c.id, _accepted.c.region != problem.c.region, _accepted.c.referral.is_(None)
-)
+_MOVED = exists().where(moved.c.id == problem.c.id, moved.c.region == problem.c.region)
 _AT_HOME = or_(problem.c.referral.is_(None), and_(problem.c.referral == "referred", not_(_MOVED)))
 """A problem counts where it lives: with its origin until another region has accepted it, whoever of them has heard."""
 
 _COUNTED = """problem.region, problem.area, problem.category, coalesce(problem.referral, problem.status) as status,
-              problem.reported_at"""
-_ADD = """merge into problem_count as old using (
-    select level, month, left(area, level) as area, region, of as category, status, sum(n)::bigint as n
-    from changed cross join lateral (values
-        (2, '-infinity'::date, category), (5, '-infinity', category), (8, '-infinity', category),
-        (13, '-infinity', category), (2, '-infinity', ''),
-        (2, date_trunc('month', reported_at at time zone 'UTC')::date, category),
-        (2, date_trunc('month', reported_at at time zone 'UTC')::date, '')) as kept (level, month, of)
-    group by 1, 2, 3, 4, 5, 6 having sum(n) <> 0
-) as new on old.level = new.level and old.month = new.month and old.area = new.area
-    and old.region = new.region and old.category = new.category and old.status = new.status
-when matched and old.problems + new.n = 0 then delete
-when matched then update set problems = old.problems + new.n
-when not matched then insert (level, month, area, region, category, status, problems)
-    values (new.level, new.month, new.area, new.region, new.category, new.status, new.n)"""
+              problem.reported_at, false as moved"""
+
+
+def _each(told: str) -> str:
+    return ", ".join(told.format(status) for status in STATUSES)
+
+
+_ADD = f"""
+    insert into problem_count (level, month, area, region, category, moved, {_each("{0}")})
+    select level, case when by_month then month else '-infinity' end, left(area, level), region,
+           case when together then '' else category end, moved,
+           {_each("coalesce(sum(n) filter (where status = '{0}'), 0)")}
+    from (select area, region, category, moved, status, date_trunc('month', reported_at at time zone 'UTC')::date
+                 as month, sum(n)::integer as n from changed group by 1, 2, 3, 4, 5, 6 having sum(n) <> 0) as different
+         cross join lateral (values (2, false, false), (5, false, false), (8, false, false), (13, false, false),
+                                    (2, true, false), (5, true, false), (8, true, false), (13, true, false),
+                                    (2, false, true), (2, true, true), (5, true, true), (8, true, true)
+                            ) as kept (level, by_month, together)
+    group by 1, 2, 3, 4, 5, 6
+    on conflict (level, month, area, region, category, moved)
+    do update set {_each("{0} = problem_count.{0} + excluded.{0}")}"""
 
 
 def counted(statement: Statement) -> Statement:
@@ -84,21 +91,58 @@ def counted(statement: Statement) -> Statement:
     return Statement(statement.name, f"{changed} {_ADD}", statement.parameters)
 
 
+ALONE = Statement(
+    "alone_with_moved",
+    "select pg_advisory_xact_lock('moved'::regclass::oid::bigint) where cardinality($1::uuid[]) > 0",
+    ("id",),
+)
+"""Until the transaction ends no other projection finds out what has moved. It comes behind the changes to rows of one's
+own region and before MOVED, which sees what others have committed by then: where two projections learn at once of the
+two ends of a referral, the second sees both."""
+MOVED = Statement(
+    "moved",
+    f"""
+    with asked as (select distinct id from unnest($1::uuid[]) as asked (id)),
+    now as (
+        select region, id from problem join asked using (id)
+        where referral = 'referred'
+          and exists (select from problem as other
+                      where other.id = problem.id and other.region <> problem.region and other.referral is null)
+    ),
+    gone as (
+        delete from moved using asked
+        where moved.id = asked.id
+          and not exists (select from now where now.id = moved.id and now.region = moved.region)
+        returning moved.region, moved.id
+    ),
+    come as (insert into moved (region, id) select region, id from now on conflict do nothing returning region, id),
+    changed as (
+        select region, area, category, 'referred' as status, reported_at, true as moved, n
+        from problem join (select *, -1 as n from come union all select *, 1 from gone) as moving using (region, id)
+    ) {_ADD}""",
+    ("id",),
+)
+"""Finds anew which of these problems have moved, and takes them off the counts of the region that referred them."""
+TIDY = Statement(
+    "tidy_problem_count",
+    "delete from problem_count where moved and referred = 0 and cardinality($1::uuid[]) > 0",
+    ("id",),
+)
+"""A row from which nothing is taken off goes. No other row comes to nothing: a problem keeps its area and category."""
+
+
 def counts(
     by: ProblemsBy, area: str | None, since: datetime | None, status: Status | None, **equal: Any
 ) -> Select[Any]:
     """A key, how many problems, and how many of them are open, each problem where it lives unless a status is asked for
-    that it has elsewhere. Within a month, and of months within a province, problems are counted one by one."""
+    that it has elsewhere. Within the month in which `since` lies problems are counted one by one."""
     level = LEVEL_BELOW[len(area) if area else None] if by == "area" else len(area or "") or PROVINCE
-    if (by == "month" or since) and level != PROVINCE:
-        return _summed(_recounted(by, level, area, status, equal, since))
-    parts = [_kept(by, level, area, status, equal, since)]
-    begins = _next_month(since) if since else None
-    if status in (None, "referred"):
-        parts.append(_moved(by, level, area, equal, begins))
-    if since is not None:
-        parts.append(_recounted(by, level, area, status, equal, since, begins))
-    return _summed(*parts)
+    if since is None:
+        return _summed(_kept(by, level, area, status, equal, None))
+    begins = _next_month(since)
+    return _summed(
+        _kept(by, level, area, status, equal, begins), _recounted(by, level, area, status, equal, since, begins)
+    )
 
 
 def recounted(
@@ -133,34 +177,32 @@ def _summed(*parts: Select[Any]) -> Select[Any]:
 
 
 def _kept(
-    by: ProblemsBy, level: int, area: str | None, status: Status | None, equal: dict[str, Any], since: datetime | None
+    by: ProblemsBy, level: int, area: str | None, status: Status | None, equal: dict[str, Any], since: date | None
 ) -> Select[Any]:
     """By the rows that count."""
     kept = problem_count.c
-    key: ColumnElement[str] = func.to_char(kept.month, "YYYY-MM") if by == "month" else kept[by]
-    number = func.sum(kept.problems)
-    columns: list[Any] = [key.label("key"), number.label("problems")]
-    are_open = number.filter(kept.status.in_(_OPEN)).label("open")
-    query = select(*columns, are_open).where(kept.level == level).group_by(kept.month if by == "month" else key)
-    if since is not None:
-        query = query.where(kept.month >= _next_month(since))
+    which = [status] if status else [one for one in STATUSES if one not in _AWAY]
+    opened = [one for one in which if one in _OPEN]
+    key: ColumnElement[str]
+    numbers: list[ColumnElement[Any]]
+    if by == "status":
+        key = func.unnest(array([literal(one) for one in which]))
+        numbers = [func.unnest(array([func.sum(kept[one]) if one in among else literal(0) for one in which]))
+                   for among in (which, opened)]  # fmt: skip
     else:
-        query = query.where(kept.month > FOREVER if by == "month" else kept.month == FOREVER)
+        key = func.to_char(kept.month, "YYYY-MM") if by == "month" else kept[by]
+        numbers = [func.sum(reduce(add, (kept[one] for one in among), literal(0))) for among in (which, opened)]
+    query = select(key.label("key"), numbers[0].label("problems"), numbers[1].label("open"))
+    if by != "status":
+        query = query.group_by(kept.month if by == "month" else key)
+    monthly = by == "month" or since is not None
+    begins = kept.month == FOREVER if not monthly else kept.month >= since if since else kept.month > FOREVER
+    query = query.where(kept.level == level, begins)
     if area is not None:
         query = query.where(kept.area >= area, kept.area < f"{area}/")  # itself, and what goes on after a dot
-    if level == PROVINCE and by != "category" and equal.get("category") is None:
-        query = query.where(kept.category == EVERY)
-    else:
-        query = query.where(kept.category != EVERY)
-    query = query.where(kept.status == status if status else kept.status.not_in(_AWAY))
+    together = (level, monthly) in _TOGETHER and by != "category" and equal.get("category") is None
+    query = query.where(kept.category == EVERY if together else kept.category != EVERY)
     return _equal(query, problem_count, equal)
-
-
-def _moved(by: ProblemsBy, level: int, area: str | None, equal: dict[str, Any], since: date | None) -> Select[Any]:
-    """Those that another region has accepted and their origin has not heard of: they count there alone."""
-    columns: list[Any] = [_key(by, level), literal(-1).label("problems"), literal(-1).label("open")]
-    query = select(*columns).where(problem.c.referral == "referred", _MOVED)
-    return _narrowed(query, area, since, equal)
 
 
 def _recounted(

@@ -49,7 +49,7 @@ from rembuk.contracts.status import between_after, status_after
 from rembuk.event import Recorded
 from rembuk.projector import Project
 
-from hub.counting import counted
+from hub.counting import ALONE, MOVED, TIDY, counted
 from hub.tables import WITHHELD, activity, meeting, problem
 
 NAME = "projection"
@@ -96,10 +96,12 @@ def _project(region: str, service: str, fact: Recorded[Any]) -> Sequence[Change]
 
 def _of_problem(region: str, fact: Recorded[ReportsEvent]) -> Sequence[Change]:
     row: dict[str, Any] = {"region": region, "id": fact.stream_id, "changed_at": fact.recorded_at}
+    moves = [change(statement, id=fact.stream_id) for statement in (ALONE, MOVED, TIDY)]
     match fact.event:
         case ProblemReported() as event:
             what = {**_shown(event), "status": status_after(event), "referral": None}
-            return (change(ADD_PROBLEM, **row, **what, reported_at=fact.recorded_at),)
+            # in the past two regions could give two problems one id
+            return (change(ADD_PROBLEM, **row, **what, reported_at=fact.recorded_at), change(MOVED, id=fact.stream_id))
         case ProblemAnalysed() | ProblemPrioritised():
             return (change(CHANGED, **row),)
         case ProblemVerified() | ProblemRejected() | SolutionProposed() | SolutionApplied() as event:
@@ -107,14 +109,15 @@ def _of_problem(region: str, fact: Recorded[ReportsEvent]) -> Sequence[Change]:
         case SolutionAssessed() | ProblemClosed() | ProblemReopened() as event:
             return (change(STATUS, **row, status=status_after(event)),)
         case ProblemReferred() | ReferralWithdrawn() | ReferralReturned() | ProblemHandedOver() as event:
-            return (change(REFERRAL, **row, referral=between_after(event)),)
+            return (change(REFERRAL, **row, referral=between_after(event)), *moves)
         case ReferralOffered() as event:
             row |= {"status": status_after(event), "referral": between_after(event)}
-            return (change(ADD_PROBLEM, **row, **_shown(event), reported_at=event.reported_at), change(OFFERED, **row))
+            added = change(ADD_PROBLEM, **row, **_shown(event), reported_at=event.reported_at)
+            return (added, change(OFFERED, **row), *moves)
         case ReferralDeclined(code="id_taken" | "not_understood"):
             return (change(CHANGED, **row),)  # another offer, or none
         case ReferralAccepted() | ReferralDeclined() as event:
-            return (change(ANSWERED, **row, referral=between_after(event)),)
+            return (change(ANSWERED, **row, referral=between_after(event)), *moves)
         case RegionIntroduced():
             return ()
         case PersonErased() | SealedDataOpened():

@@ -4,6 +4,9 @@ A problem that one region refers to another has one id in both, and a row of eac
 problems depended on the region, whoever reported in two regions under one idempotency key had one id in both, too.
 """
 
+from typing import get_args
+
+from rembuk.contracts.status import Status
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -14,6 +17,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
@@ -43,6 +47,16 @@ problem = Table(
     Index("problem_referral", "referral", "reported_at", "region", "id", postgresql_where=text("referral is not null")),
 )
 
+moved = Table(  # the referred problems that another region has accepted while their own has not heard of it
+    "moved",
+    metadata,
+    Column("region", Text, nullable=False),
+    Column("id", Uuid, nullable=False),
+    PrimaryKeyConstraint("id", "region"),
+)
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+
 problem_count = Table(  # see hub.counting
     "problem_count",
     metadata,
@@ -51,8 +65,9 @@ problem_count = Table(  # see hub.counting
     Column("area", Text(collation="C"), primary_key=True),
     Column("region", Text, primary_key=True),
     Column("category", Text, primary_key=True),  # "" for every one together
-    Column("status", Text, primary_key=True),
-    Column("problems", BigInteger, nullable=False),
+    Column("moved", Boolean, primary_key=True),  # it takes off what is in `moved`: `referred` is less than 0
+    *(Column(status, Integer, nullable=False) for status in STATUSES),  # how many problems stand so
+    Index("problem_count_moved", "level", postgresql_where=text("moved")),
 )
 
 meeting = Table(
