@@ -1,7 +1,10 @@
 # Everything a person does with the checkout; `make` alone prints this list.
 PYTHON ?= python3.11
 BIN := .venv/bin
+BY_FILE := --dist loadfile --no-loadscope-reorder
 PACKAGES := shared services/reports services/forums services/notifications services/hub cli
+# What one process has compiled, hundreds of others would compile again.
+unexport PYTHONDONTWRITEBYTECODE
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
 .PHONY: help setup lock areas demo up stop test test-drills test-soak test-partitions test-containers check bench bench-tiny docs format
@@ -17,6 +20,7 @@ setup: .venv/.ready  ## create .venv with everything in it, .venv/bin/rembuk inc
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-uv.txt
 	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	@$(BIN)/python -m compileall -q $(PACKAGES)
 	@touch $@
 
 lock: .venv/.ready  ## choose the newest allowed versions and lock them by hash, without addresses
@@ -40,10 +44,10 @@ stop: setup  ## stop the region; its data stays in .rembuk
 	@$(BIN)/rembuk down
 
 test: setup  ## run every test but the drills and those that need a container engine
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 4 $(BY_FILE)
 
 test-drills: setup  ## bring about every disaster of the runbook; kill every process and server under load
-	$(BIN)/pytest -m drills -n 3 --dist loadfile
+	$(BIN)/pytest -m drills -n 3 $(BY_FILE)
 
 test-soak: setup  ## kill every process under load, ten times in a row
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \
@@ -59,7 +63,7 @@ test-partitions: setup  ## cut, stall, slow down or kill what joins regions to t
 
 test-containers: setup  ## run the kernel's suite and one journey against PostgreSQL and NATS in containers
 	@timeout 10 docker info >/dev/null 2>&1 || { echo "make test-containers: no container engine answers; .ci/start-engine may bring one up"; exit 1; }
-	@images=$$(.ci/images) && export REMBUK_TEST_CONTAINERS=1 $$images && $(BIN)/pytest -m containers -n 2 --dist loadfile --maxfail 3 tests/containers tests/shared
+	@images=$$(.ci/images) && export REMBUK_TEST_CONTAINERS=1 $$images && $(BIN)/pytest -m containers -n 2 $(BY_FILE) --maxfail 3 tests/containers tests/shared
 
 check: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -10,13 +10,28 @@ settings.load_profile("rembuk")
 
 pytest_plugins = ["rembuk.testing.servers", "rembuk.testing.services"]
 
-KERNEL = Path(__file__).parent / "shared"
+TESTS = Path(__file__).parent
+KERNEL = TESTS / "shared"
+LONGEST_FIRST = (
+    "test_runbook.py",
+    "test_readme.py",
+    "test_integrate.py",
+    "cli",
+    "hub",
+    "system",
+    "test_architecture.py",
+    "notifications",
+    "forums",
+)
+"""Where files start whole regions. They begin first (and make has xdist leave it so): at the end, no worker has a long
+file before it while the others have nothing to do."""
 SERVERS = {"postgres_url", "nats_url", "own_postgres", "own_nats"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Where servers are in containers, the kernel's tests that use one are container tests too."""
+    """Put them in order. Where servers are in containers, the kernel's tests that use one are container tests too."""
+    items.sort(key=_turn)
     from rembuk.testing.servers import in_containers  # not before pytest has it as a plugin
 
     if in_containers():
@@ -24,3 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
             embedded_itself = item.path.name == "test_embedded.py"
             if item.path.parent == KERNEL and not embedded_itself and SERVERS.intersection(item.fixturenames):
                 item.add_marker(pytest.mark.containers)
+
+
+def _turn(item: pytest.Item) -> int:
+    place = item.path.relative_to(TESTS).parts[0]
+    return LONGEST_FIRST.index(place) if place in LONGEST_FIRST else len(LONGEST_FIRST)
