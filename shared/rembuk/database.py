@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -67,11 +68,17 @@ async def connect(url: str, name: str, patience_s: float | None = 60) -> asyncpg
     )
 
 
-async def open_pool(url: str, name: str, size: int, settings: Mapping[str, str] | None = None) -> asyncpg.Pool[Any]:
+async def open_pool(
+    url: str,
+    name: str,
+    size: int,
+    settings: Mapping[str, str] | None = None,
+    opened: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
+) -> asyncpg.Pool[Any]:
     """A pool for short statements on the running loop; its connections open when first needed, each with the `settings`
-    of PostgreSQL. Whoever borrows one leaves nothing behind that outlasts a transaction."""
+    of PostgreSQL and seen by `opened`. Whoever borrows one leaves nothing behind that outlasts a transaction."""
     return await asyncpg.create_pool(
-        url, min_size=0, max_size=size, timeout=CONNECT_S, command_timeout=ANSWER_S, reset=_leave,
+        url, min_size=0, max_size=size, timeout=CONNECT_S, command_timeout=ANSWER_S, init=opened, reset=_leave,
         max_inactive_connection_lifetime=30, server_settings={"application_name": name, **(settings or {})},
     )  # fmt: skip
 
@@ -104,10 +111,10 @@ async def borrowed(pool: asyncpg.Pool[Any]) -> AsyncIterator[asyncpg.Connection[
 
 class PlainSql:
     """A pool for questions in SQL, without SQLAlchemy in between, which would cost as much as a question itself. Start
-    it before use, stop it after."""
+    it before use, stop it after. Moments have to be finite."""
 
     def __init__(self, url: str, name: str, size: int = 4, settings: Mapping[str, str] | None = None) -> None:
-        self._open = partial(open_pool, url, name, size, settings)
+        self._open = partial(open_pool, url, name, size, {"timezone": "UTC", **(settings or {})}, _read_moments_as_text)
         self._pool: asyncpg.Pool[Any]
 
     async def start(self) -> None:
@@ -121,6 +128,13 @@ class PlainSql:
         async with borrowed(self._pool) as connection:
             rows: list[asyncpg.Record] = await connection.fetch(query, *arguments)
             return rows
+
+
+async def _read_moments_as_text(connection: asyncpg.Connection[Any]) -> None:
+    """Which takes Python 0.2 µs each; asyncpg's own way takes 1.4 µs, a tenth of a page of 50 with two each."""
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", encoder=datetime.isoformat, decoder=datetime.fromisoformat
+    )
 
 
 class KeptConnection:
