@@ -36,6 +36,9 @@ _STRUCTURE = """
         from pg_constraint c join pg_class on conrelid = pg_class.oid
         where relnamespace = 'public'::regnamespace and relname = any($2) and contype in ('p', 'u')
     union all
+    select format('alter table %I.%I set (%s)', $1, relname, array_to_string(reloptions, ', '))
+        from pg_class where relnamespace = 'public'::regnamespace and relname = any($2) and reloptions is not null
+    union all
     select pg_get_indexdef(indexrelid, 0, true)
         from pg_index join pg_class on indrelid = pg_class.oid
         where relnamespace = 'public'::regnamespace and relname = any($2)

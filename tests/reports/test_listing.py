@@ -24,7 +24,7 @@ from rembuk.reference import position_of
 from rembuk.region_key import RegionKey, RegionKeys, WrappedKey
 from rembuk.vault import Vault, stream_of
 from rembuk.web.reading import ReadModel
-from reports import listing
+from reports import listing, projection
 from reports.queries import FIELDS, Problem, ProblemQueries
 
 AREAS = ("35", "35.78", "35.78.08", "35.78.08.1004", "35.78.08.1003", "35.78.09.1001", "35.01.01.2001", "33.74.01.1001")
@@ -143,6 +143,24 @@ async def test_every_combination_of_filters_walks_along_indexes(database: Servic
         text = "\n".join(line[0] for line in plan)
         assert "Seq Scan on problem" not in text, text
         assert "Filter: " not in text.replace("One-Time Filter: ", ""), text  # it walks past nothing that it leaves out
+    await connection.close()
+
+
+async def test_an_event_that_changes_no_status_moves_no_entry_of_an_index(database: ServiceDatabase) -> None:
+    connection = await asyncpg.connect(database.owner_url)
+    await connection.execute("vacuum full problem")  # pages with the room that they are made with
+    row = dict(await connection.fetchrow("select * from problem limit 1") or ())
+    row |= {"version": 2, "root_cause": "Gelap", "priority": "high", "status": "solved", "changed_at": BEGAN}
+    beside = "select n_tup_hot_upd from pg_stat_xact_user_tables where relname = 'problem'"
+    kept = {}
+    for statement in (projection.ANALYSED, projection.PRIORITISED, projection.CHANGED, projection.STATUS):
+        change = connection.transaction()
+        await change.start()
+        before = await connection.fetchval(beside)
+        await connection.execute(statement.sql, *([row[name]] for name in statement.parameters))
+        kept[statement] = await connection.fetchval(beside) - before
+        await change.rollback()
+    assert [*kept.values()] == [1, 1, 1, 0]
     await connection.close()
 
 

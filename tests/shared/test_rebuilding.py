@@ -47,10 +47,12 @@ CATALOG = """
     select pg_get_indexdef(indexrelid) from pg_index where indrelid = 'tally'::regclass union all
     select conname || pg_get_constraintdef(oid) from pg_constraint where conrelid = 'tally'::regclass union all
     select pg_get_triggerdef(oid) from pg_trigger where tgrelid = 'tally'::regclass union all
+    select array_to_string(reloptions, ', ') from pg_class where oid = 'tally'::regclass union all
     select relacl::text || relowner from pg_class where oid = 'tally'::regclass union all
     select attname || ' ' || atttypid::regtype || attnotnull from pg_attribute
     where attrelid = 'tally'::regclass and attnum > 0"""
 DECORATION = """
+    alter table tally set (fillfactor = 90);
     create index tally_total on tally (total) where total > 0;
     create function noted() returns trigger language plpgsql as $$ begin return null; end $$;
     create trigger noted after insert on tally for each statement execute function noted()"""

@@ -19,9 +19,9 @@ BATCH = 100
 _DUE = """
     select area, reporter_of from problem
     where reporter_of is not null and (status in ('closed', 'rejected') or referral = 'handed_over')
-      and changed_at < $1
+      and reported_at < $1 and changed_at < $1
       and not exists (select from erased where id = reporter_of)
-    order by changed_at limit $2"""
+    order by reported_at limit $2"""
 
 _log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class Retention:
         await sweep_until_cancelled("retention", self._connection, self.sweep, BATCH)
 
     async def sweep(self) -> int:
-        """Erase up to `BATCH` reporters who are due, those of the first ended problems first; how many there were.
+        """Erase up to `BATCH` reporters who are due, those who reported first; how many there were.
 
         Each is recorded by itself, so that whatever interrupts it, the next one goes on."""
         connection = await self._connection.get()

@@ -61,13 +61,14 @@ problem = Table(
         for level, key in AREA_KEYS.items()
         for more, columns in (("status", ()), ("category", ("category",)))
     ),
-    Index(  # for retention
+    Index(  # for retention; an index on `changed_at` would be written to by every event
         "problem_ended",
-        "changed_at",
+        "reported_at",
         postgresql_where=text(
             "reporter_of is not null and (status in ('closed', 'rejected') or referral = 'handed_over')"
         ),
     ),
+    postgresql_with={"fillfactor": 90},  # room for a row's next version, which then needs no entry in any index
 )
 
 elsewhere = Table(  # what other regions recorded of problems that are, or were, here: as in log.event there
