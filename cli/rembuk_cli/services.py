@@ -12,7 +12,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rembuk.hub_regions import DOMAIN
 from rembuk.provisioning import SERVICES
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from rembuk_cli.options import cannot_run
 from rembuk_cli.servers import Unable, database
@@ -107,6 +106,8 @@ def side_by_side(*sources: Iterator[str]) -> Iterator[str]:
 
 def watched(lines: Iterator[str], name: Callable[[Step], str]) -> Iterator[Step]:
     """The steps that are answers; those that are progress move a bar for each `name` of theirs."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import asyncpg
-import structlog
 
 CONNECT_S = 5.0
 """How long a connection may take, be it made or waited for in a pool."""
@@ -20,8 +19,6 @@ AGAIN_S = 1.0
 """How long a task waits before it looks again whether the server is back."""
 ANSWER_S = 8.0
 """How long a statement that somebody waits for may take: behind a PostgreSQL that hangs nobody shall hang."""
-
-_log = structlog.get_logger(__name__)
 
 _NOTICED_DEAD = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """So that the server gives up the lock of a task that went away without a word in half a minute, not in two hours."""
@@ -42,7 +39,6 @@ UNREACHABLE: tuple[type[BaseException], ...] = (
 )
 """What asyncpg raises when the server is down, stopping, starting, full or another's, or when somebody else's
 transaction won (deadlock, serialisation): worth trying again later, and nothing the data is to blame for."""
-
 
 AS_LONG_AS_IT_TAKES_S = 10 * 365 * 24 * 3600.0
 """The time limit of a statement that waits for its turn (asyncpg takes None for its default)."""
@@ -167,13 +163,16 @@ class KeptConnection:
     async def keep_at(self, work: Callable[[], Awaitable[None]], pause_s: float) -> None:
         """Have `work`, which asks for this connection, done with a pause after each time, until cancelled. While the
         server is away it is tried each second; what else it raises is raised."""
+        import structlog  # a tenth of a second, which whoever only asks a question does not wait
+
+        log = structlog.get_logger(__name__)
         try:
             while True:
                 try:
                     await work()
                     await asyncio.sleep(pause_s)
                 except UNREACHABLE as error:
-                    _log.warning("waiting for the database", task=self._name, error=repr(error))
+                    log.warning("waiting for the database", task=self._name, error=repr(error))
                     self.drop()
                     await asyncio.sleep(AGAIN_S)
         finally:

@@ -16,8 +16,6 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import structlog
-
 from rembuk.settings import CannotRun, Settings
 
 if TYPE_CHECKING:
@@ -45,7 +43,6 @@ _provider: TracerProvider
 _tracer: Tracer
 _span_of: ContextVar[dict[int, Span]] = ContextVar("span_of")  # what is under way for the event at a position
 _around: ContextVar[Span | None] = ContextVar("around", default=None)  # the errand that this process runs
-_log = structlog.get_logger(__name__)
 
 
 class Span:
@@ -129,6 +126,7 @@ def stop() -> None:
 def _exporter() -> Any:
     """The exporter, which says once that spans are lost and why, and once that they are taken again: what it says
     itself at each attempt goes nowhere."""
+    import structlog
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import SpanExportResult
 
@@ -138,7 +136,7 @@ def _exporter() -> Any:
         def emit(self, record: logging.LogRecord) -> None:
             self.last = record.getMessage()
 
-    reasons = Reasons()
+    log, reasons = structlog.get_logger(__name__), Reasons()
     library = logging.getLogger("opentelemetry")
     library.addHandler(reasons)
     library.propagate = False
@@ -150,9 +148,9 @@ def _exporter() -> Any:
         def export(self, spans: Any) -> Any:
             lost = super().export(spans) is not SpanExportResult.SUCCESS
             if lost and not self.lost:
-                here.run(_log.warning, "spans are lost", why=reasons.last)
+                here.run(log.warning, "spans are lost", why=reasons.last)
             elif self.lost and not lost:
-                here.run(_log.info, "spans are taken again")
+                here.run(log.info, "spans are taken again")
             self.lost = lost
             return SpanExportResult.FAILURE if lost else SpanExportResult.SUCCESS
 

@@ -76,7 +76,8 @@ def test_no_help_loses_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("asked", "unneeded"),
     [("--help", {"asyncpg", "cryptography", "httpx", "msgspec", "nats", "psutil", "pydantic", "structlog"}),
-     ("status", {"cryptography.x509", "httpx", "opentelemetry", "prometheus_client", "rembuk.worker", "uuid_utils"})],
+     ("status", {"cryptography.x509", "httpx", "opentelemetry", "prometheus_client", "rembuk.worker", "rich.progress",
+                 "structlog", "uuid_utils"})],
 )  # fmt: skip
 def test_who_asks_waits_for_no_library_that_the_answer_does_not_need(
     asked: str, unneeded: set[str], tmp_path: Path
