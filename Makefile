@@ -47,7 +47,7 @@ test: setup  ## run every test but the drills and those that need a container en
 	$(BIN)/pytest -n 4 $(BY_FILE)
 
 test-drills: setup  ## bring about every disaster of the runbook; kill every process and server under load
-	$(BIN)/pytest -m drills -n 3 $(BY_FILE)
+	$(BIN)/pytest -m drills -n 4 $(BY_FILE)
 
 test-soak: setup  ## kill every process under load, ten times in a row
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \

@@ -13,15 +13,8 @@ pytest_plugins = ["rembuk.testing.servers", "rembuk.testing.services"]
 TESTS = Path(__file__).parent
 KERNEL = TESTS / "shared"
 LONGEST_FIRST = (
-    "test_runbook.py",
-    "test_readme.py",
-    "test_integrate.py",
-    "cli",
-    "hub",
-    "system",
-    "test_architecture.py",
-    "notifications",
-    "forums",
+    *("test_runbook.py", "test_readme.py", "test_integrate.py"),
+    *("system", "cli", "hub", "notifications", "test_architecture.py", "forums"),
 )
 """Where files start whole regions. They begin first (and make has xdist leave it so): at the end, no worker has a long
 file before it while the others have nothing to do."""

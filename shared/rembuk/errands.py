@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib import import_module
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -209,8 +210,9 @@ async def _sources(settings: Settings, streams: Sequence[str]) -> AsyncIterator[
 
 
 def _of_its_own(settings: Settings, name: str) -> Any:
-    """What a service does in the place of what all do, or beside it; None for the others."""
-    return getattr(import_module(f"{settings.service}.worker"), name, None)
+    """What a service does in the place of what all do, or beside it, in its room `errands`; None for the others."""
+    room = f"{settings.service}.errands"
+    return getattr(import_module(room), name, None) if find_spec(room) else None
 
 
 def _log(settings: Settings) -> EventLog:

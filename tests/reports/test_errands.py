@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 import pytest
 from rembuk.main import ERRAND_NICENESS
@@ -24,6 +25,17 @@ def test_an_errand_leaves_the_processor_to_whoever_serves_people(region: Region)
     said = running.stdout.read()
     niceness = os.getpriority(os.PRIO_PROCESS, running.pid)  # it has ended, but nobody has asked how
     assert (running.wait(), niceness) == (0, ERRAND_NICENESS), said
+
+
+def test_whoever_verifies_waits_for_nothing_that_serves_or_works(region: Region) -> None:
+    said = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "reports", "verify"],
+        env=region.environment("reports"), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert '"kind"' in said.stdout
+    imported = {line.rpartition("|")[2].strip() for line in said.stderr.splitlines() if line.startswith("import time:")}
+    assert "rembuk.verifying" in imported
+    assert imported & {"faststream", "litestar", "reports.app", "reports.worker", "sqlalchemy"} == set()
 
 
 @pytest.mark.parametrize(

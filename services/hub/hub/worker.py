@@ -6,10 +6,7 @@ from rembuk.settings import Settings
 from rembuk.worker import Handler, SideBySide
 
 from hub import regions
-from hub.mirrors import sources, verify
 from hub.regions import Regions, roster_of
-
-__all__ = ["build", "handlers", "sources", "verify"]
 
 _log = structlog.get_logger(__name__)
 

@@ -18,10 +18,7 @@ from notifications.channels.email import EmailChannel
 from notifications.channels.webhook import WebhookChannel
 from notifications.delivery.expiry import Expiry, unconfirmed_days
 from notifications.delivery.patience import Patience
-from notifications.delivery.requeueing import requeue
 from notifications.delivery.sender import Sender
-
-__all__ = ["build", "handlers", "requeue"]
 
 
 def build(settings: Settings) -> Worker:
