@@ -50,14 +50,15 @@ class OnCall:
         self.folder, self.sink = folder, sink
         self.base, self.hub, self.leaf = free_ports(10), free_ports(10), free_ports()
         self.home = Home(folder / ".rembuk/jatim")
-        self.aggregate = self.problem = ""
+        self.aggregate = self.problem = self.service = self.persons_lost = ""
         self.erased: list[Any] = []
         self.had_keys: set[str] = set()
 
     def type(self, command: str) -> str:
         """What it says on both streams, once it has ended well."""
         done = run(self.folder, command, self.base, REMBUK_WEBHOOK_PRIVATE="allow", AGGREGATE=self.aggregate,
-                   PROBLEM=self.problem, REMBUK_HUB_PORT_BASE=str(self.hub),
+                   PROBLEM=self.problem, SERVICE=self.service, PERSONS=self.persons_lost,
+                   REMBUK_HUB_PORT_BASE=str(self.hub),
                    REMBUK_HUB_LISTEN=f"127.0.0.1:{self.leaf}")  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout + done.stderr
@@ -485,6 +486,39 @@ def test_without_any_backup_the_stream_brings_the_logs_but_no_contact(on_call: O
     assert len(on_call.sink.at(PATH)) == heard
 
 
+def write_off(on_call: OnCall) -> dict[str, int]:
+    """The runbook's command for each service that still misses keys; of how many persons each did. Then all is well."""
+    *_, command = RUNBOOK["Keys of persons are missing"]
+    told = run(on_call.folder, ".venv/bin/rembuk vault missing --json", on_call.base).stdout
+    lost = Counter(json.loads(line)["service"] for line in told.splitlines())
+    for on_call.service, persons in lost.items():
+        on_call.persons_lost = str(persons)
+        assert f"of {persons:,} persons that their keys are lost" in on_call.type(command)
+    on_call.had_keys &= on_call.persons_with_keys()
+    assert "no key is missing" in on_call.type(".venv/bin/rembuk vault missing")
+    return lost
+
+
+def test_keys_that_are_missing_come_back_from_backups_and_the_others_are_written_off(on_call: OnCall) -> None:
+    heard = len(on_call.sink.at(PATH))
+    look, put_back, _ = RUNBOOK["Keys of persons are missing"]
+    told = on_call.type(look)
+    assert "bring them back by: .venv/bin/rembuk vault put-back notifications" in told
+    refused = on_call.refused(".venv/bin/rembuk vault write-off notifications --persons 1")
+    assert "backups have the keys of 1 of them; nothing was written" in refused
+    assert "notifications: of 1 keys that were missing 1 are back" in on_call.type(put_back)
+    assert set(write_off(on_call)) == {"reports"}
+    eventually(lambda: told_after_all(on_call, heard), 100)
+    on_call.well()
+    assert "all is well" in on_call.type(".venv/bin/rembuk status")
+    eventually(lambda: signed(on_call), 40)
+    assert "the key was lost and written off" in on_call.type(".venv/bin/rembuk verify")
+
+
+def told_after_all(on_call: OnCall, heard: int) -> None:
+    assert len(on_call.sink.at(PATH)) == heard + 1
+
+
 def test_a_resident_who_doubts_sees_that_a_promise_from_before_all_this_was_kept(on_call: OnCall) -> None:
     [verified] = on_call.follow("A resident doubts that his report was kept")
     assert on_call.problem in verified
@@ -531,3 +565,6 @@ def test_a_region_key_that_is_lost_for_good_is_replaced(on_call: OnCall) -> None
     assert on_call.ask("notifications", "select 1 from vault_key") == []
     assert {service: log[: len(before[service])] for service, log in on_call.logs().items()} == before
     assert on_call.post("reports", "/v1/problems", {**REPORT, "reporter": {"name": "Budi"}})["position"]
+    assert "which no file has" in on_call.type(RUNBOOK["Keys of persons are missing"][0])
+    assert set(write_off(on_call)) >= {"reports", "notifications"}
+    assert "all is well" in on_call.type(".venv/bin/rembuk status")

@@ -65,7 +65,7 @@ def require_key_of_vaults(region: Region, path: Path, accept_loss: bool, copies:
     except BadKey as error:
         raise Unsound(str(error)) from error
     missing = sorted(persons.keys() - set(ids))
-    there = asyncio.run(_tried(region, missing, [path.parent, copies]))
+    there = asyncio.run(opened_by(region, missing, [path.parent, copies]))
     if missing and (there or not accept_loss):
         holds = f"holds the key {', '.join(ids)}" if ids else "is missing"
         sealed = f"data of {sum(persons[one] for one in missing):,} persons are sealed under the key"
@@ -104,7 +104,7 @@ def _where(files: list[Path] | None) -> str:
     return f"opened by {' and '.join(map(str, files))}" if files else "opened by none of them"
 
 
-async def _tried(region: Region, missing: list[str], places: list[Path]) -> dict[str, list[Path]]:
+async def opened_by(region: Region, missing: list[str], places: list[Path]) -> dict[str, list[Path]]:
     """The files whose keys open what the missing ones sealed, each tried on a person's key."""
     if not missing:
         return {}

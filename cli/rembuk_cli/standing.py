@@ -12,6 +12,7 @@ import msgspec
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
+from rembuk import missing_keys
 from rembuk.database import UNREACHABLE
 from rembuk.key_setting import BadKey
 from rembuk.provisioning import SERVICES
@@ -27,7 +28,7 @@ from rembuk_cli.processes import ProcessStanding, missing_processes, running_pro
 from rembuk_cli.servers import CONNECT_S, Unable, broker
 from rembuk_cli.stop_links import stop_links
 from rembuk_cli.supervisor import answers_ready
-from rembuk_cli.vault import PERSONS
+from rembuk_cli.wrapping import PERSONS
 
 LATE_S = 10.0
 """Whoever is further behind than this is reported as wrong."""
@@ -38,17 +39,6 @@ UNSIGNED_S = 60.0
 UNWITNESSED_S = 600.0
 """How long a witness may be away."""
 
-KEYLESS_MS = 300
-"""As long as `status` may take to look for missing keys."""
-
-_KEYLESS = """
-    with sealed as (select texts_of as person from problem where starts_with(description, 'sealed:')
-                    union all select reporter_of from problem where reporter_of is not null),
-         keyless as materialized (select person from sealed
-                                  where not exists (select from vault_key where vault_key.person = sealed.person)
-                                    and not exists (select from erased where erased.id = sealed.person))
-    select count(*) from keyless where not exists (
-        select from log.event where type = 'PersonErased' and data ->> 'person' = keyless.person::text)"""
 _HEAD = "select position from log.head"
 _CHECKPOINTS = "select follower, stream, position from checkpoint order by follower, stream"
 _REFUSED = "select follower, count(*) from reaction where outcome = 'refused' group by follower"
@@ -182,8 +172,7 @@ async def look(home: Home, running: Running) -> Standing:
             wrong += await _compare(service, databases, services, region, last_ids)
             _of_inbox(service, inbox_name(region.name), letters)
         wrong += await _closed(home, databases)
-        if "reports" in databases:
-            wrong += await _keyless(databases["reports"])
+        wrong += await _keyless(databases)
         hub = await _hub(home, region, services, databases, wrong)
     finally:
         for connection in databases.values():
@@ -354,19 +343,17 @@ async def _closed(home: Home, databases: dict[str, asyncpg.Connection[Any]]) -> 
     ]
 
 
-async def _keyless(reports: asyncpg.Connection[Any]) -> list[str]:
-    """Of how many persons the key is missing though nobody erased them, as after a restore without `vault_key`; not
-    counted where that takes long: `rembuk verify` holds each event to it."""
-    try:
-        async with reports.transaction():
-            await reports.execute(f"set local statement_timeout = {KEYLESS_MS}")
-            keyless = await reports.fetchval(_KEYLESS)
-    except asyncpg.QueryCanceledError:
-        return []
+async def _keyless(databases: dict[str, asyncpg.Connection[Any]]) -> list[str]:
+    """Of how many persons the key is missing though nobody erased them, as after a restore without `vault_key`."""
+    counted = {service: await database.fetchval(missing_keys.COUNT) for service, database in databases.items()}
     said = (
         "of {:,} persons the key is missing, and no erasure says so: what is sealed under it cannot be opened; see: {}"
     )
-    return [f"reports: {said.format(keyless, suggested('verify reports'))}"] if keyless else []
+    return [
+        f"{service}: {said.format(many, suggested(f'vault missing {service}'))}"
+        for service, many in counted.items()
+        if many
+    ]
 
 
 async def _age(database: asyncpg.Connection[Any], position: int) -> float:

@@ -18,29 +18,21 @@ from rembuk.key_setting import BadKey, create
 from rembuk.provisioning import SERVICES
 
 from rembuk_cli.key_files import keys_of
-from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, require_running
+from rembuk_cli.lost_keys import missing, put_back, write_off
+from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of
 from rembuk_cli.services import ask_each, told_by
 from rembuk_cli.terminal import err, escape, out, write_json
+from rembuk_cli.wrapping import PERSONS, PUT_BACK, key_ids, region_and_key, wrapped
 
 if TYPE_CHECKING:
     from rembuk.region import Region
 
 app = typer.Typer(help="The region's key, and the keys of persons that it wraps.", no_args_is_help=True)
+app.command()(missing)
+app.command("put-back")(put_back)
+app.command("write-off")(write_off)
 SETTLE_S = 20
 """How long what was to be recorded under the old key may be under way: longer than an append waits for PostgreSQL."""
-PERSONS = "select key_id, count(*) as persons from vault_key group by key_id"
-
-_PUT_BACK = "Put back what is missing from where you keep it (docs/runbook.md, “The region's key is missing”)"
-
-
-class Wrapped(msgspec.Struct, frozen=True):
-    """A region key by its id, and how many persons' keys it wraps in each service. Persons are opaque: a reporter, a
-    member, a subscriber, and what was written in confidence in one event."""
-
-    key_id: str
-    at_hand: bool
-    current: bool
-    persons: dict[str, int]
 
 
 @app.command()
@@ -49,8 +41,8 @@ def status(region: RegionName = "", data: Data = None, as_json: Json = False) ->
 
     Example: rembuk vault status --json
     """
-    seen, path = _region(region, data)
-    keys = _wrapped(seen, path)
+    seen, path = region_and_key(region, data)
+    keys = wrapped(seen, path)
     if as_json:
         write_json(msgspec.json.encode(keys))
     for key in () if as_json else keys:
@@ -78,7 +70,7 @@ def rotate(
 
     Example: rembuk vault rotate
     """
-    seen, path = _region(region, data)
+    seen, path = region_and_key(region, data)
     try:
         with _alone(path):
             current, taken_over = _rotated(seen, path, settle)
@@ -140,19 +132,19 @@ def _alone(path: Path) -> Iterator[None]:
 
 def _rotated(region: Region, path: Path, settle: int) -> tuple[str, int]:
     """The new key's id, and how many keys of persons went over to it. Raises OSError, BadKey."""
-    keys = _wrapped(region, path)
+    keys = wrapped(region, path)
     if missing := [key.key_id for key in keys if not key.at_hand]:
         cannot_run(
             f"keys of persons are wrapped by the region key {', '.join(missing)}, which is not in {escape(str(path))}; "
-            f"nothing was changed. {_PUT_BACK}, behind the key that is there, and run this again"
+            f"nothing was changed. {PUT_BACK}, behind the key that is there, and run this again"
         )
     begun = len(keys) > 1
     if not begun:
         _put_new_key_first(path)
-    new, current = path.read_text().split()[0], _ids(path)[0]
+    new, current = path.read_text().split()[0], key_ids(path)[0]
     err.print(f"{'going on with' if begun else 'made'} the new key {current}")
     taken_over = sum(_rewrapped(region, settle))
-    left = sum(sum(key.persons.values()) for key in _wrapped(region, path) if key.key_id != current)
+    left = sum(sum(key.persons.values()) for key in wrapped(region, path) if key.key_id != current)
     if left:
         cannot_run(f"{left} keys of persons are still wrapped by an older key; run this again")
     state_file.write(path, f"{new}\n".encode())
@@ -169,34 +161,6 @@ def _rewrapped(region: Region, settle: int) -> Iterator[int]:
             if not again:
                 told.update("waiting for what processes have under way")
                 time.sleep(settle)
-
-
-def _region(region: str, data: Path | None) -> tuple[Region, Path]:
-    """The region that runs, told where its key is; and that file."""
-    home = home_of(region, data)
-    seen = home.running_region(require_running(home))
-    return msgspec.structs.replace(seen, region_key=str(home.region_key.absolute())), home.region_key.absolute()
-
-
-def _wrapped(region: Region, path: Path) -> list[Wrapped]:
-    """The keys at hand, the current one first, then those that are missed; ends the command where no key is."""
-    answers = ask_each(region, PERSONS)
-    try:
-        ids = _ids(path)
-    except BadKey as error:
-        wrapping = ", ".join(sorted({row["key_id"] for _, rows in answers for row in rows})) or "none"
-        cannot_run(f"{escape(str(error))}; keys of persons are wrapped by: {wrapping}. {_PUT_BACK}")
-    persons: dict[str, Counter[str]] = {key_id: Counter() for key_id in ids}
-    for service, rows in answers:
-        for row in rows:
-            persons.setdefault(row["key_id"], Counter())[service] += row["persons"]
-    return [Wrapped(key_id, key_id in ids, key_id == ids[0], dict(each)) for key_id, each in persons.items()]
-
-
-def _ids(path: Path) -> list[str]:
-    from rembuk.region_key import RegionKeys  # with it comes cryptography
-
-    return RegionKeys.load(str(path)).ids
 
 
 def _put_new_key_first(path: Path) -> None:

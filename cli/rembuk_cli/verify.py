@@ -127,6 +127,10 @@ def _show(service: str, step: Step) -> None:
                 f"[bold]{service}[/]: {events:,} events, none missing; {signed:,} signed ({heads:,} heads), "
                 f"{published:,} in the stream: [green]unaltered[/]"
             )
+            if step["lost"]:
+                out.print(
+                    f"    of {step['lost']:,} persons the key was lost and written off: nobody can open their data"
+                )
         case {"kind": "held", "stream": stream, "events": events, "cosigned": cosigned}:
             covers = "no head of it was cosigned" if cosigned is None else f"{cosigned:,} of them cosigned"
             out.print(f"[bold]{stream}[/]: {events:,} events, {covers}")

@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 
 from rembuk.codec import Codec
+from rembuk.contracts.privacy import PersonErased
 from rembuk.region_key import Unopened, WrongRegionKey
 from rembuk.texts import sealed_fields
 from rembuk.vault import Vault, is_sealed
@@ -21,6 +22,8 @@ class AgainstVault:
 
     def __init__(self, vault: Vault, codec: Codec, opens: bool) -> None:
         self._vault, self._opens = vault, opens
+        self.lost: set[str] = set()
+        """Whose keys the events that were looked at say to be lost."""
         self._sealed = {name: sealed_fields(event) for name, event in codec.types.items()}
 
     async def take(self, rows: Sequence[asyncpg.Record]) -> list[tuple[int, str]]:
@@ -31,12 +34,21 @@ class AgainstVault:
             if (names := self._sealed.get(row["type"]))
             for name, text in _texts(row["data"], names)
         ]
+        self.lost |= {person for row in rows if row["type"] == "PersonErased" for person in _lost(row["data"])}
         opened = await self._vault.open_each((text, event_id) for _, _, text, event_id in found)
         return [
             (position, f"{name} cannot be opened: {one}")
             for (position, name, _, _), one in zip(found, opened, strict=True)
             if isinstance(one, Unopened) and (self._opens or not isinstance(one, WrongRegionKey))
         ]
+
+
+def _lost(data: str) -> list[str]:
+    try:
+        erased = msgspec.json.decode(data, type=PersonErased)
+    except msgspec.MsgspecError:
+        return []
+    return [str(erased.person)] if erased.ground == "lost" else []
 
 
 def _texts(data: str, names: Sequence[str]) -> list[tuple[str, str]]:

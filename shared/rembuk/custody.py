@@ -1,23 +1,32 @@
-"""Errands about the keys of persons: have a new region key take them over, and erase whoever's data are sealed."""
+"""Errands about the keys of persons: have a new region key take them over, erase whoever's data are sealed, find whose
+keys are missing, bring back those that a backup has, and write off the others."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 from uuid import UUID
 
+from rembuk.codec import Codec
 from rembuk.contracts.privacy import Ground
 from rembuk.contracts.reports import confided_to
-from rembuk.database import Unavailable
+from rembuk.database import UNREACHABLE, Unavailable, connect
 from rembuk.event import Metadata
 from rembuk.event_log import EventLog
-from rembuk.persons import ErasePerson, erase
+from rembuk.handling import handle
+from rembuk.missing_keys import Missing, find, still
+from rembuk.persons import PERSON, ErasePerson, erase
 from rembuk.region_key import RegionKeys, Tampered, WrongRegionKey
 from rembuk.sealing import sealed_in
 from rembuk.settings import CannotRun, Settings
-from rembuk.vault import Vault
+from rembuk.vault import Vault, stream_of
+
+AT_ONCE = 256
+"""So many erasures are recorded together."""
+_AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable)
 
 
 def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
@@ -27,6 +36,10 @@ def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIter
             return _rewrap(settings)
         case "erase", [aggregate_or_person, "request" | "retention" | "other" as ground]:
             return _erase(settings, UUID(aggregate_or_person), ground)
+        case "missing-keys", []:
+            return _missing(settings)
+        case "write-off", [persons]:
+            return _write_off(settings, int(persons))
     return None
 
 
@@ -43,12 +56,8 @@ async def _rewrap(settings: Settings) -> AsyncIterator[int]:
 async def _erase(settings: Settings, id: UUID, ground: Ground) -> AsyncIterator[dict[str, Any]]:
     """Erase everybody whose data are sealed in an aggregate, or one opaque person; each, where it is recorded, and
     which other regions have been told of the aggregate in confidence: what they made of that is theirs to erase."""
-    log = EventLog(
-        settings.database_url, import_module(f"rembuk.contracts.{settings.service}").CODEC, f"{settings.name} errand"
-    )
-    await log.start()
     try:
-        async with _vault(settings, RegionKeys(())) as vault:
+        async with _log(settings) as log, _vault(settings, RegionKeys(())) as vault:
             history = await log.read_stream(id, leniently=True)
             persons = list(dict.fromkeys(field.person for field in sealed_in(history)))
             if not persons and not history and await vault.knows(id):
@@ -63,8 +72,64 @@ async def _erase(settings: Settings, id: UUID, ground: Ground) -> AsyncIterator[
                 yield {"person": person, "position": outcome.position, "repeated": outcome.repeated, "told": told}
     except Unavailable as error:
         raise CannotRun(f"{error}; run this again: who is erased already stays so") from error
+
+
+async def _missing(settings: Settings) -> AsyncIterator[Missing]:
+    """Everybody whose key is missing, by the first event that is sealed under it."""
+    try:
+        for one in await _found(settings):
+            yield one
+    except UNREACHABLE as error:
+        raise CannotRun(f"the vault cannot be reached: {error}") from error
+
+
+async def _found(settings: Settings) -> list[Missing]:
+    connection = await connect(settings.database_url, "missing keys")
+    try:
+        return await find(connection, _codec(settings))
+    finally:
+        connection.terminate()
+
+
+async def _write_off(settings: Settings, persons: int) -> AsyncIterator[int]:
+    """Record that the keys of so many persons are lost; how many of them, step by step. Refused where other than so
+    many are missing by now. Whose key comes back meanwhile is left out; one that comes back later is destroyed by the
+    eraser, as that of anybody who is erased. Killed half way, it goes on with the rest when it is run again."""
+    try:
+        found = await _found(settings)
+        if len(found) != persons:
+            raise CannotRun(f"the keys of {len(found):,} persons are missing, not of {persons:,}; nothing was recorded")
+        async with _log(settings) as log:
+            for first in range(0, len(found), AT_ONCE):
+                some = found[first : first + AT_ONCE]
+                async with log.reader() as connection:
+                    gone = await still(connection, [one.person for one in some])
+                lost = [one for one in some if one.person in gone]
+                await asyncio.gather(*(_is_lost(log, one) for one in lost))
+                yield len(lost)
+    except _AWAY as error:
+        raise CannotRun(f"{error}; run this again: who is written off already stays so") from error
+
+
+async def _is_lost(log: EventLog, one: Missing) -> None:
+    command = ErasePerson(one.area, one.person, "lost")
+    metadata = Metadata(actor="operator")
+    await handle(log, PERSON, stream_of(one.person), command, f"erase:{one.person}", metadata, new=True)
+
+
+@asynccontextmanager
+async def _log(settings: Settings) -> AsyncIterator[EventLog]:
+    log = EventLog(settings.database_url, _codec(settings), f"{settings.name} errand")
+    await log.start()
+    try:
+        yield log
     finally:
         await log.stop()
+
+
+def _codec(settings: Settings) -> Codec:
+    codec: Codec = import_module(f"rembuk.contracts.{settings.service}").CODEC
+    return codec
 
 
 @asynccontextmanager

@@ -21,6 +21,13 @@ _DESTROY = """
          destroyed as (delete from vault_key using erased where vault_key.person = erased.person returning 1)
     select coalesce(max(position), $1) as position, (select count(*) from destroyed) as keys from erased"""
 
+_FORGET = """
+    with erased as (select (data->>'person')::uuid as person from log.event
+                    where type = 'PersonErased' and position > $1)
+    delete from key_missing using erased where key_missing.person = erased.person"""
+_RETURNED = "delete from key_missing using vault_key where key_missing.person = vault_key.person"
+"""Asked once: a backup may have brought many back."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -49,6 +56,10 @@ class Eraser:
         connection = await self._connection.get()
         row = await connection.fetchrow(_DESTROY, self._position)
         assert row is not None
+        if not self._position:
+            await connection.execute(_RETURNED)
+        if row["position"] > self._position:
+            await connection.execute(_FORGET, self._position)
         self._position = row["position"]
         if row["keys"]:
             _log.info("keys destroyed", keys=row["keys"])

@@ -36,6 +36,8 @@ USAGE = {
     "rebuild": "swap | compare | discard | as-of WHEN",
     "rewrap": "",
     "erase": "ID request | retention | other",
+    "missing-keys": "",
+    "write-off": "PERSONS",
     "verify": "[VERIFIER-KEY ...]",
     "export": "FORMAT DIRECTORY AREA SINCE UNTIL",
     "restore": "stream | hub | DIRECTORY, SEEN [interrupted-too]",
@@ -64,7 +66,7 @@ def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIter
             return _rebuild(settings, what, _position_or_moment(when))
         case "verify", keys:
             return _verify(settings, keys)
-        case "rewrap" | "erase", _:
+        case "rewrap" | "erase" | "missing-keys" | "write-off", _:
             from rembuk import custody
 
             return custody.errand(settings, name, arguments)

@@ -16,7 +16,15 @@ from rembuk.read_engine import engine
 FIRST_SCRIPTS = ("event_log.sql", "flow.sql", "vault.sql")
 """What the first migration of every service runs, in this order, before its own tables."""
 SEALING_SCRIPTS = ("append.sql", "erased.sql")
-KERNEL_SCRIPTS = (*FIRST_SCRIPTS, "skipped.sql", "tree.sql", *SEALING_SCRIPTS, "witness.sql", "webhook.sql")
+KERNEL_SCRIPTS = (
+    *FIRST_SCRIPTS,
+    "skipped.sql",
+    "tree.sql",
+    *SEALING_SCRIPTS,
+    "witness.sql",
+    "webhook.sql",
+    "key_missing.sql",
+)
 """All that the migrations of a service run of ours, in this order."""
 
 GRANTS = """

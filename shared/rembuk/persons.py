@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Column, DateTime, MetaData, Table, Text, Uuid
 
 from rembuk.bulk import Change, change, insert_into
-from rembuk.contracts.privacy import Ground, Opened, PersonErased, PrivacyEvent, SealedDataOpened
+from rembuk.contracts.privacy import ErasedBecause, Opened, PersonErased, PrivacyEvent, SealedDataOpened
 from rembuk.decider import Decider
 from rembuk.event import Metadata, Recorded
 from rembuk.event_log import EventLog
@@ -22,7 +22,7 @@ class ErasePerson(NamedTuple):
 
     area: str
     person: UUID
-    ground: Ground
+    ground: ErasedBecause
 
 
 class OpenSealed(NamedTuple):

@@ -124,10 +124,11 @@ async def _restore(settings: Settings, origin: str, seen: int, interrupted_too: 
                 f"it ends at position {last}, but other services have followed {stream} to {seen}: take a newer export "
                 "or backup; where there is none, accept the loss by --accept-loss"
             )
-        log = EventLog(settings.database_url, import_module(f"rembuk.contracts.{settings.service}").CODEC)
+        codec = import_module(f"rembuk.contracts.{settings.service}").CODEC
+        log = EventLog(settings.database_url, codec)
         handlers = import_module(f"{settings.service}.worker").handlers(settings, log)
         reactors: list[Checkpoint] = [one.checkpoint for one in handlers if isinstance(one, Reactor)]
-        async for step in restore(settings.owner_url, settings.region, settings.service, source, last, reactors):
+        async for step in restore(settings.owner_url, settings.region, settings.service, source, last, reactors, codec):
             yield step
 
 

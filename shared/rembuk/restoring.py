@@ -16,9 +16,9 @@ import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from rembuk import streams, tracing
+from rembuk import missing_keys, streams, tracing
 from rembuk.checkpoints import Checkpoint
-from rembuk.codec import Undecodable
+from rembuk.codec import Codec, Undecodable
 from rembuk.database import connect
 from rembuk.rows import COLUMNS
 from rembuk.sources import Exhausted, Source, ahead
@@ -52,12 +52,19 @@ class Restored(msgspec.Struct, frozen=True, tag_field="kind", tag="restored"):
 
 
 async def restore(
-    owner_url: str, region: str, service: str, source: Source, last: int, reactors: Sequence[Checkpoint]
+    owner_url: str,
+    region: str,
+    service: str,
+    source: Source,
+    last: int,
+    reactors: Sequence[Checkpoint],
+    codec: Codec,
 ) -> AsyncIterator[Restoring | Restored]:
     """Add what `source` holds, up to its `last` position, to a log that is empty or ends before it.
 
     What was recorded by other services until then counts as reacted to by `reactors`: an answer that was given is in
-    the log, one that was refused shall not be weighed again. Raises CannotRestore, and what `source` and
+    the log, one that was refused shall not be weighed again. Whose keys did not come with it is noted. Raises
+    CannotRestore, and what `source` and
     `rembuk.database.UNREACHABLE` raise; then nothing has changed.
     """
     stream = streams.stream_name(region, service)
@@ -77,6 +84,7 @@ async def restore(
                 yield Restoring(position, last)
             if last > head:
                 await connection.execute(_MOVE_HEAD, last, moment)
+                await missing_keys.note(connection, codec, head)
                 await connection.executemany(_REACTED, [(*one.key, moment) for one in reactors])
                 await connection.execute("notify event_log")
     except Exhausted as error:

@@ -17,7 +17,7 @@ from rembuk.event import Recorded
 from rembuk.ids import derive_id
 from rembuk.region_key import Unopened, WrappedKey
 from rembuk.texts import sealed_fields
-from rembuk.vault import NotSealed, Vault, is_sealed, person_of
+from rembuk.vault import Erased, NotSealed, Vault, is_sealed, person_of
 
 C = TypeVar("C", bound=msgspec.Struct)
 
@@ -82,7 +82,7 @@ async def opened(vault: Vault, fields: Sequence[SealedField]) -> list[str | None
     return [one.text if one.clear else next(closed) for one in fields]
 
 
-async def opened_each(vault: Vault, fields: Sequence[SealedField]) -> list[str | Unopened | None]:
+async def opened_each(vault: Vault, fields: Sequence[SealedField]) -> list[str | Erased | Unopened]:
     """As `opened`, but what cannot be opened hides nothing else: its error stands in its place."""
     closed = iter(await vault.open_each((one.text, one.fact.id) for one in fields if not one.clear))
     return [one.text if one.clear else next(closed) for one in fields]

@@ -39,8 +39,8 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 _READ = "select person, wrapped, key_id from vault_key where person = any($1)"
 _ADD = "insert into vault_key (person, wrapped, key_id) values ($1, $2, $3) on conflict do nothing"
-_ERASED = """select (data->>'person')::uuid as person from log.event
-             where stream_id = any($1) and type = 'PersonErased'"""
+_ERASED = """select (data->>'person')::uuid as person, data->>'ground' as ground from log.event
+             where stream_id = any($1) and type = 'PersonErased' order by position desc"""
 _ERASE = "delete from vault_key where person = $1 returning true"
 _WRAPPED_BY_OTHERS = "select person, wrapped, key_id from vault_key where key_id <> $1 limit $2 for update"
 _REWRAP = "update vault_key set wrapped = $2, key_id = $3 where person = $1"
@@ -51,7 +51,12 @@ class NotSealed(ValueError):
 
 
 class Erased(Exception):
-    """The person's key is gone, and with it the data, as the log says."""
+    """The person's key is gone, and with it the data, as the log says; `ground` is the first that it names, which may
+    be a word of a later release."""
+
+    def __init__(self, person: UUID, ground: str) -> None:
+        super().__init__(f"person {person} is erased")
+        self.ground = ground
 
 
 class KeyMissing(Tampered):
@@ -189,21 +194,21 @@ class Vault:
         """The texts of (sealed, event id) pairs, with one question to the database at most; None for who was erased.
 
         Raises NotSealed, Unopened, Unavailable."""
-        opened = await self.open_each(sealed)
-        for one in opened:
+        opened: list[str | None] = []
+        for one in await self.open_each(sealed):
             if isinstance(one, Unopened):
                 raise one
-        return opened  # type: ignore[return-value]
+            opened.append(None if isinstance(one, Erased) else one)
+        return opened
 
-    async def open_each(self, sealed: Iterable[tuple[str, UUID]]) -> list[str | Unopened | None]:
+    async def open_each(self, sealed: Iterable[tuple[str, UUID]]) -> list[str | Erased | Unopened]:
         """As `open_many`, but what cannot be opened takes nothing else with it: its error stands in its place."""
         parts = [(*_parts(text), event_id) for text, event_id in sealed]
         known = {person: self._remembered(person) for person, *_ in parts}
         keys: dict[UUID, AESGCM | Erased | Unopened] = {person: key for person, key in known.items() if key is not None}
         if unknown := known.keys() - keys.keys():
             keys |= await self._asked([*unknown])
-        opened = [self._opened(keys[person], person, data, event_id) for person, data, event_id in parts]
-        return [None if isinstance(one, Erased) else one for one in opened]
+        return [self._opened(keys[person], person, data, event_id) for person, data, event_id in parts]
 
     async def knows(self, person: UUID) -> bool:
         """Whether there is a key of theirs. Raises Unavailable."""
@@ -259,10 +264,8 @@ class Vault:
         if not persons:
             return {}
         places = [*map(stream_of, persons), *persons]  # a subscription's own stream tells of its person by that id
-        told = {row["person"] for row in await self._ask(_ERASED, places)}
-        return {
-            person: Erased(f"person {person} is erased") if person in told else _missing(person) for person in persons
-        }
+        told = {row["person"]: row["ground"] for row in await self._ask(_ERASED, places)}
+        return {person: Erased(person, told[person]) if person in told else _missing(person) for person in persons}
 
     async def _fetch(self, person: UUID) -> AESGCM | None:
         """The person's key as it stands in the table now. Raises Unopened."""

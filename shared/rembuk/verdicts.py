@@ -40,10 +40,12 @@ class Skipped(msgspec.Struct, frozen=True, tag_field="kind", tag="skipped"):
 
 class Verified(msgspec.Struct, frozen=True, tag_field="kind", tag="verified"):
     """The log ends at `events`, the last sound head covers `signed` of them, `heads` there are; the stream holds
-    `published`. So much was wrong, what is told one by one included."""
+    `published`. So much was wrong, what is told one by one included. `lost` is of how many persons the log says that
+    their keys were lost: what was sealed under these is closed for good, and nobody wanted that."""
 
     events: int
     signed: int
     heads: int
     published: int
     wrong: int
+    lost: int = 0

@@ -102,7 +102,8 @@ async def verify(
             yield one
         for skip in skipped:
             yield skip
-        yield Verified(head, against_heads.signed, against_heads.heads, min(head, against_stream.tail), found.total())
+        published, lost = min(head, against_stream.tail), len(against_vault.lost) if against_vault else 0
+        yield Verified(head, against_heads.signed, against_heads.heads, published, found.total(), lost)
     finally:
         pages.terminate()
         beside.terminate()

@@ -1,9 +1,11 @@
-"""`rembuk vault` and `rembuk erase`: a new region key takes over while people report, and who is erased is gone."""
+"""`rembuk vault` and `rembuk erase`: a new region key takes over while people report, who is erased is gone, and
+lost keys are written off."""
 
 from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from rembuk.embedded_postgres import postgres_binaries
 from rembuk.region_key import RegionKeys
 from rembuk.testing.services import eventually
 from rembuk_cli.home import Home
@@ -180,6 +183,62 @@ def test_a_problem_is_erased_by_its_id_or_its_reference_once(running: Command) -
         assert (shown["description"], shown["erased"], shown["anonymous"]) == (None, True, True)
 
     eventually(gone)
+
+
+def test_lost_keys_are_looked_for_everywhere_before_they_are_written_off(running: Command, tmp_path: Path) -> None:
+    in_backup, lost = reported(running)[0], reported(running)[0]
+    places = ("--backups", str(tmp_path / "backup"), "--key-copies", str(tmp_path / "elsewhere"))
+    dump = tmp_path / "backup/2026-01-31T020000/reports.dump"
+    dump.parent.mkdir(parents=True)
+    lose(running, lost)
+    program = postgres_binaries() / "pg_dump"
+    subprocess.run([program, "--format", "custom", "--file", dump, running.owner_url("reports")], check=True)
+    lose(running, in_backup)
+    assert "of 4 persons the key is missing, and no erasure says so" in str(running.status()["wrong"])
+    kept = path_of(running).read_text()
+    assert running("vault", "rotate", "--settle", "0").returncode == 0  # so that the backup is of an older region key
+    new = path_of(running).read_text()
+
+    def refused(said: str, *more: str) -> None:
+        answer = running("vault", "write-off", "reports", *more, *places)
+        assert (answer.returncode, said in answer.stderr, "nothing was written" in answer.stderr) == (2, True, True), (
+            answer.stderr
+        )
+
+    told = running("vault", "missing", *places)
+    assert (told.returncode, "2 more, wrapped by the region key" in told.stdout) == (1, True), told.stdout
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/old").write_text(kept)
+    refused("backups have the keys of 2 of them", "--persons", "4")
+    path_of(running).write_text(kept)
+    (tmp_path / "elsewhere/new").write_text(new)
+    refused(f"in {tmp_path}/elsewhere/new", "--persons", "4")
+    path_of(running).write_text(new)
+    assert "of 4 keys that were missing 2 are back" in running("vault", "put-back", "reports", *places).stdout
+    refused("3 are not those that were shown", "--persons", "3")
+    refused("--persons 2")
+    (cut := tmp_path / "backup/2026-02-01T020000").mkdir()
+    (cut / "reports.dump").write_bytes(dump.read_bytes()[: dump.stat().st_size // 2])
+    answer = running("vault", "write-off", "reports", "--persons", "2", *places)
+    assert (answer.returncode, "cannot be read" in answer.stderr) == (2, True), answer.stderr
+    (cut / "reports.dump").unlink()
+    assert running("vault", "write-off", "reports", "--persons", "2", *places).returncode == 0
+    again = running("vault", "write-off", "reports", "--persons", "2", *places)
+    assert (again.returncode, "nothing to write off" in again.stdout) == (0, True)
+    assert running("vault", "missing", *places).returncode == 0
+    running.well()
+    said = running("verify", "reports")
+    assert (said.returncode, "of 2 persons the key was lost and written off" in said.stdout) == (0, True), said.stdout
+    assert httpx.get(in_backup).json()["description"] == REPORT["description"]
+    asked = {"fields": ["description", "reporter"], "reason": "penyelidikan", "by": "officer:4711"}
+    opened = httpx.post(f"{lost}/open", json=asked).raise_for_status().json()["items"]
+    assert [(one["value"], one["erased"], one["ground"]) for one in opened] == [(None, True, "lost")] * 2
+
+
+def lose(running: Command, url: str) -> None:
+    """The keys of a problem's texts and of its reporter are gone."""
+    persons = f"select unnest(array[texts_of, reporter_of]) from problem where id = '{url[-36:]}'"
+    running.ask_owner("reports", f"delete from vault_key where person in ({persons}) returning person")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ async def lose(region: TallyRegion) -> None:
 
 
 async def restored(region: TallyRegion, source: Source, last: int, *reactors: Checkpoint) -> Restored:
-    async for step in restore(region.owner_url, region.name, SERVICE, source, last, reactors):
+    async for step in restore(region.owner_url, region.name, SERVICE, source, last, reactors, CODEC):
         if isinstance(step, Restored):
             return step
     raise AssertionError("it never ended")
@@ -136,7 +136,7 @@ async def test_appends_that_come_meanwhile_wait_and_follow(log: EventLog, broker
     await count_up(log, 700)
     await publish(region, log, broker)
     await lose(region)
-    restoring = restore(region.owner_url, region.name, SERVICE, StreamSource(broker, region.stream), 700, ())
+    restoring = restore(region.owner_url, region.name, SERVICE, StreamSource(broker, region.stream), 700, (), CODEC)
     await anext(restoring)
     asked = asyncio.create_task(handle(log, TALLY, uuid4(), Count(1), uuid4(), Metadata(), new=True))
     async for _ in restoring:

@@ -53,7 +53,8 @@ async def database(postgres_url: str) -> AsyncIterator[str]:
     url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
     connection = await asyncpg.connect(url)
     await connection.execute(SCHEMA)
-    await connection.execute("create schema log; create table log.event (stream_id uuid, type text, data json)")
+    event = "stream_id uuid, type text, data json, position serial"
+    await connection.execute(f"create schema log; create table log.event ({event})")
     await connection.close()
     yield url
     await server.execute(f"drop database if exists {name} with (force)")

@@ -10,7 +10,7 @@ import msgspec
 
 from rembuk.codec import Codec
 from rembuk.contracts.polmas import Pillar, Sex, Strategy
-from rembuk.contracts.privacy import PrivacyEvent
+from rembuk.contracts.privacy import PersonErased, PrivacyEvent
 from rembuk.event import Event
 from rembuk.texts import Code, Public, Sealed
 
@@ -130,5 +130,7 @@ CommitmentEvent = CommitmentMade | CommitmentKept | CommitmentMissed
 
 CODEC = Codec(
     (*ForumEvent.__args__, *MeetingEvent.__args__, *CommitmentEvent.__args__, *PrivacyEvent.__args__),
-    {(event.__name__, 1): dict for event in (ForumHeld, CommitmentKept, CommitmentMissed)},  # clear, see ForumHeld
+    {  # what is sealed with version 2 is in clear before it, see ForumHeld
+        (event.__name__, 1): dict for event in (ForumHeld, CommitmentKept, CommitmentMissed, PersonErased)
+    },
 )

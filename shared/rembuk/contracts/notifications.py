@@ -158,5 +158,5 @@ DeliveryEvent = DeliverySent | DeliveryFailed | DeliveryGivenUp | DeliveryCalled
 
 CODEC = Codec(
     (*SubscriptionEvent.__args__, *AlertEvent.__args__, *DeliveryEvent.__args__, *PrivacyEvent.__args__),
-    {("SubscriptionStopped", 1): dict},
+    {("SubscriptionStopped", 1): dict, ("PersonErased", 1): dict},
 )

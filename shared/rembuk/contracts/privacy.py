@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 from uuid import UUID
 
 import msgspec
@@ -11,6 +11,8 @@ from rembuk.event import Event
 from rembuk.texts import Code, Public
 
 Ground = Literal["request", "retention", "other"]
+"""On which somebody has a key destroyed."""
+ErasedBecause = Literal["request", "retention", "other", "lost"]
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -32,11 +34,15 @@ class SealedDataOpened(Event, frozen=True):
 
 
 class PersonErased(Event, frozen=True):
-    """The key of an opaque person is destroyed: what was sealed under it stays closed for ever, in every copy."""
+    """The key of an opaque person is destroyed: what was sealed under it stays closed for ever, in every copy. On the
+    ground `lost` nobody wanted that: the key was lost, and is destroyed should it come back. Before version 2 none was
+    written off so."""
+
+    schema_version: ClassVar[int] = 2
 
     area: Code
     person: UUID
-    ground: Ground
+    ground: ErasedBecause
 
 
 PrivacyEvent = SealedDataOpened | PersonErased

@@ -308,5 +308,6 @@ CODEC = Codec(
         # what came to be sealed with version 2 stands in clear where it was recorded before
         **{(event.__name__, 1): dict for event in (ProblemVerified, ProblemAnalysed, SolutionAssessed, ProblemClosed)},
         ("ProblemReopened", 1): dict,
+        ("PersonErased", 1): dict,
     },
 )

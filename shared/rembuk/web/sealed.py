@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,7 @@ from litestar.params import JSONBody
 from msgspec import Meta
 
 from rembuk.codec import type_of
-from rembuk.contracts.privacy import Opened
+from rembuk.contracts.privacy import ErasedBecause, Opened
 from rembuk.contracts.reports import confided_to
 from rembuk.decider import Refused
 from rembuk.event import Event, Recorded
@@ -22,7 +22,7 @@ from rembuk.handling import KeyReused, handle
 from rembuk.persons import OPENINGS, ErasePerson, OpenSealed, erase, openings_of
 from rembuk.region_key import Fault, Unopened
 from rembuk.sealing import SealedField, opened_each, sealable, sealed_in
-from rembuk.vault import Vault
+from rembuk.vault import Erased, Vault
 from rembuk.web.commands import Json
 from rembuk.web.problem_details import documented
 from rembuk.web.requests import Id, Intent
@@ -58,8 +58,9 @@ class Erasing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """One field of one event; its value is null where it was `erased`, as the log says, and where it cannot be opened
-    though nobody erased it: `fault` says why."""
+    """One field of one event; its value is null where it was `erased`, as the log says on the `ground` that it names
+    (`lost`: the key was lost, and nobody wanted that), and where it cannot be opened though nobody erased it: `fault`
+    says why."""
 
     event_id: UUID
     type: str
@@ -67,6 +68,7 @@ class Shown(msgspec.Struct, frozen=True):
     value: Any
     erased: bool
     fault: Fault | None = None
+    ground: ErasedBecause | None = None
 
 
 class ShownFields(msgspec.Struct, frozen=True):
@@ -169,9 +171,12 @@ def _named(history: Sequence[Recorded[Any]], names: Sequence[str]) -> list[Seale
     return [field for field in sealed_in(history) if not names or field.name in names]
 
 
-def _shown(field: SealedField, text: str | Unopened | None, readers: Mapping[str, Reader]) -> Shown:
+def _shown(field: SealedField, text: str | Erased | Unopened, readers: Mapping[str, Reader]) -> Shown:
     about = field.fact.id, type_of(field.fact.event), field.name
     if isinstance(text, Unopened):
         _log.error("what is sealed cannot be opened", position=field.fact.position, field=field.name, why=str(text))
         return Shown(*about, None, erased=False, fault=text.fault)
-    return Shown(*about, None if text is None else readers.get(field.name, str)(text), erased=text is None)
+    if isinstance(text, Erased):  # on a ground of a later release, too
+        known = text.ground in get_args(ErasedBecause)
+        return Shown(*about, None, erased=True, ground=cast("ErasedBecause", text.ground) if known else None)
+    return Shown(*about, readers.get(field.name, str)(text), erased=False)
