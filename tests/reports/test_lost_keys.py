@@ -156,10 +156,10 @@ def test_whose_keys_came_back_before_is_not_written_off_and_who_came_back_after_
     by_person = {row["person"]: row for row in rows}
     [first, second] = [by_person[one.person] for one in found]
 
-    async def found_before(_: Settings) -> list[Missing]:
+    async def found_before(*_: object) -> list[Missing]:
         return found
 
-    monkeypatch.setattr(custody, "_found", found_before)
+    monkeypatch.setattr(custody, "find", found_before)
     assert ask(running, add, *first) == [(first["person"],)]
     assert told(settings(running), "write-off", "2") == [1]
     assert ask(running, add, *second) == []
