@@ -1,16 +1,17 @@
 """Having witnesses vouch for our log: each new tree head is shown to those that REMBUK_WITNESSES names, and their
-cosignatures are kept beside it. One that is away stops nothing, and is asked again with the latest head."""
+cosignatures are kept beside it. One that is away stops nothing, keeps no other waiting, and is asked again with the
+latest head."""
 
 from __future__ import annotations
 
 import asyncio
-import urllib.error
-import urllib.request
-from http.client import HTTPException
-from typing import Any
+import ssl
+from functools import cache
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import asyncpg
+import httpx
 import structlog
 
 from rembuk.cosignature import WitnessVerifier, cosigned_at
@@ -19,10 +20,15 @@ from rembuk.merkle import consistency_ranges
 from rembuk.settings import WITNESSES, Settings
 from rembuk.signed_note import MAX_NOTE, BadNote, Signature, TreeHead, encoded, parts, signature_of
 from rembuk.tree import Tree
+from rembuk.visible import visible
 from rembuk.witness_settings import BadWitnessSetting, read_lines, verifier_in
 
 ANSWER_S = 10.0
-"""How long a witness may take."""
+"""How long a witness may take, for all that it says."""
+ROUND_S = 1.0
+"""How long the others wait for one before it is left to its answer."""
+MOST_SAID = 600
+"""Characters of why it has not cosigned."""
 
 _LOCK = "select pg_advisory_lock(hashtext('rembuk cosigning'))"
 _ASK = "insert into witness (verifier_key) values ($1) on conflict do nothing"
@@ -39,6 +45,15 @@ _log = structlog.get_logger(__name__)
 
 class _Refused(Exception):
     """Why a witness has not cosigned."""
+
+
+class _Asked(NamedTuple):
+    """Who was asked, by verifier key, with a proof from which size on, to cosign which head: its note."""
+
+    key: str
+    old: int
+    head: TreeHead
+    note: str
 
 
 class _Other(Exception):
@@ -58,6 +73,7 @@ class Cosigning:
         self._prefixes = prefixes
         self._verifiers = {key: WitnessVerifier.of(key) for key in prefixes}
         self._connection = KeptConnection(log_url, f"{service} cosigning", self._lead)
+        self._asked: dict[asyncio.Task[str], _Asked] = {}
 
     @classmethod
     def told(cls, settings: Settings, pause_s: float) -> Cosigning:
@@ -73,44 +89,44 @@ class Cosigning:
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        await self._connection.keep_at(self.ask, self._pause_s)
+        try:
+            await self._connection.keep_at(self.ask, self._pause_s)
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Let go of the lock, and of whoever has not answered yet."""
+        for task in self._asked:
+            task.cancel()
+        self._asked.clear()
         self._connection.drop()
 
     async def ask(self) -> None:
-        """Show the last head to all who have not cosigned it; a second time to those that know another one than we
-        thought. Raises what `UNREACHABLE` lists."""
+        """Show the last head to all who have not cosigned it, and are not about to answer; a second time to those that
+        know another one than we thought. Raises what `UNREACHABLE` lists."""
         connection = await self._connection.get()
         tree = Tree(connection, self._region, self._service)
         head, note = await tree.latest()
         for _ in range(2) if head.size else ():
             behind = await connection.fetch(_BEHIND, head.size)
-            old = {row["verifier_key"]: min(row["size"], head.size) for row in behind}
-            asked = [(self._prefixes[key], await _request(tree, size, head, note)) for key, size in old.items()]
-            answers = await asyncio.gather(*(asyncio.to_thread(_post, *one) for one in asked), return_exceptions=True)
-            again = [
-                await self._take(connection, key, size, head, note, answer)
-                for (key, size), answer in zip(old.items(), answers, strict=True)
-            ]
+            answering = {asked.key for asked in self._asked.values()}
+            for row in behind:
+                if (key := row["verifier_key"]) not in answering:
+                    asked = _Asked(key, min(row["size"], head.size), head, note)
+                    body = await _request(tree, asked.old, head, note)
+                    self._asked[asyncio.create_task(_post(self._prefixes[key], body))] = asked
+            if not self._asked:
+                return
+            answered, _ = await asyncio.wait(self._asked, timeout=ROUND_S)
+            again = [await self._take(connection, self._asked.pop(task), task) for task in answered]
             if not any(again):
                 return
 
-    async def _take(
-        self,
-        connection: asyncpg.Connection[Any],
-        key: str,
-        old: int,
-        head: TreeHead,
-        note: str,
-        answer: str | BaseException,
-    ) -> bool:
-        """Keep what a witness answered to a proof from `old`; whether it is to be asked again at once."""
+    async def _take(self, connection: asyncpg.Connection[Any], asked: _Asked, answer: asyncio.Task[str]) -> bool:
+        """Keep what a witness answered; whether it is to be asked again at once."""
+        key, old, head = asked.key, asked.old, asked.head
         try:
-            if isinstance(answer, BaseException):
-                raise answer
-            line = self._cosignature(key, parts(note)[0], answer)
+            line = self._cosignature(key, parts(asked.note)[0], answer.result())
             at = cosigned_at(line)
             async with connection.transaction():
                 await connection.execute(_ADD, head.size, key, str(line), at)
@@ -123,7 +139,11 @@ class Cosigning:
                 "another tree than ours" if other.size == head.size else "more than we have: what we had signed is lost"
             )
             await self._failed(connection, key, f"it has cosigned {other.size} events, {why} ({head.size} events)")
-        except (_Refused, BadNote, OSError, ValueError, HTTPException) as error:
+        except TimeoutError:
+            await self._failed(connection, key, f"it has not answered within {ANSWER_S:.0f} s")
+        except httpx.ConnectError as error:
+            await self._failed(connection, key, f"it cannot be reached: {error}")
+        except (_Refused, BadNote, ValueError, httpx.HTTPError) as error:
             await self._failed(connection, key, str(error) or repr(error))
         return False
 
@@ -137,6 +157,8 @@ class Cosigning:
         raise BadNote("its answer has no cosignature by the key that is known of it")
 
     async def _failed(self, connection: asyncpg.Connection[Any], key: str, why: str) -> None:
+        """A stranger has a say in why: no character of it is hidden, which PostgreSQL could not keep either."""
+        why = visible(why)[:MOST_SAID]
         _log.warning("a witness does not cosign", witness=key, why=why)
         await connection.execute(_FAILED, key, why)
 
@@ -152,17 +174,28 @@ async def _request(tree: Tree, old: int, head: TreeHead, note: str) -> bytes:
     return "\n".join([f"old {old}", *hashes, "", note]).encode()
 
 
-def _post(prefix: str, body: bytes) -> str:
-    """The cosignatures. Raises _Other, _Refused, OSError, ValueError, HTTPException."""
-    request = urllib.request.Request(  # noqa: S310 - an http(s) URL, see `Cosigning.told`
-        f"{prefix}/add-checkpoint", body, {"Content-Type": "text/plain; charset=utf-8"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310
-            return str(answer.read(MAX_NOTE).decode())
-    except urllib.error.HTTPError as error:
-        with error:
-            said = error.read(MAX_NOTE).decode(errors="replace")
-        if error.code == 409 and said.strip().isdecimal():
-            raise _Other(int(said)) from None
-        raise _Refused(f"{error.code} {said[:500]!r}") from None
+async def _post(prefix: str, body: bytes) -> str:
+    """The cosignatures. Raises _Other, _Refused, ValueError, TimeoutError, httpx.HTTPError."""
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Accept-Encoding": "identity"}
+    async with (
+        asyncio.timeout(ANSWER_S),
+        httpx.AsyncClient(verify=_tls(), timeout=ANSWER_S) as client,
+        client.stream("POST", f"{prefix}/add-checkpoint", content=body, headers=headers) as answer,
+    ):
+        said = b""
+        async for part in answer.aiter_raw():
+            said += part
+            if len(said) >= MAX_NOTE:
+                break
+    if answer.status_code == 200:
+        return said[:MAX_NOTE].decode()
+    text = said[:MAX_NOTE].decode(errors="replace")
+    if answer.status_code == 409 and text.strip().isdecimal():
+        raise _Other(int(text))
+    raise _Refused(f"{answer.status_code} {text[:500]!r}")
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Made once: it takes as long as cosigning itself."""
+    return ssl.create_default_context()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
+from rembuk import cosigning as cosigning_module
 from rembuk.cosignature import Cosigner
 from rembuk.cosigning import Cosigning
 from rembuk.event_log import EventLog
@@ -92,7 +93,7 @@ async def test_a_witness_that_is_away_stops_nothing_and_is_asked_again_with_the_
         assert await witnessed.signing.sign() is not None
         await nowhere.ask()
     row = await witnessed.standing()
-    assert "refused" in row["failure"]
+    assert "cannot be reached" in row["failure"]
     assert row["failing_since"] is not None
     nowhere.close()
     cosigning = witnessed.cosigning(prefix, witness)
@@ -121,6 +122,10 @@ async def answering(said: bytes) -> AsyncIterator[str]:
         b"HTTP/1.1 500 \r\n\r\n\x00\xff",
         b"HTTP/1.1 200 OK\r\n\r\n\xff",
         b"",
+        b"\x00nonsense\r\n\r\n",
+        b"HTTP/1.1 409 \r\n\r\n" + b"9" * 60_000,
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
+        b"HTTP/1.1 307 Elsewhere\r\nLocation: http://127.0.0.1:1/\r\n\r\n",
         b"HTTP/1.1 409 \r\n\r\n1\n",
         b"HTTP/1.1 200 OK\r\n\r\n" + str(COSIGNER.cosign("another head\n", AT)).encode(),
         b"HTTP/1.1 200 OK\r\n\r\n" + str(Cosigner(NAME, bytes(32)).cosign("", AT)).encode(),
@@ -137,6 +142,49 @@ async def test_whatever_a_witness_answers_the_log_goes_on_and_believes_what_is_s
         cosigning.close()
     assert await witnessed.tree.cosigned() == 0
     assert (await witnessed.standing())["failing_since"] is not None or b"409" in said
+
+
+@asynccontextmanager
+async def without_end(said: bytes) -> AsyncIterator[str]:
+    """A server that goes on saying something, and never comes to an end."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.CancelledError):
+            while True:
+                writer.write(said)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/witness"
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("said", [b"", b"H", b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 100_000])
+async def test_a_witness_whose_answer_has_no_end_is_told_so_and_keeps_no_other_waiting(
+    log: EventLog,
+    witnessed: Witnessed,
+    its_witness: tuple[Witness, str],
+    said: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cosigning_module, "ANSWER_S", 2.0)
+    witness, prefix = its_witness
+    async with without_end(said) as endless:
+        prefixes = {str(COSIGNER.verifier): endless, str(witness.verifier): prefix}
+        cosigning = Cosigning(witnessed.region.url, witnessed.region.name, SERVICE, prefixes, 0.05)
+        async with background(cosigning.run()):
+            for events in (10, 20):
+                await count_up(log, 10)
+                await witnessed.signing.sign()
+                async with asyncio.timeout(1.9):
+                    await eventually(_cosigned(witnessed.tree, events))
+
+            async def told() -> None:
+                [row] = await witnessed.connection.fetch("select * from witness where failing_since is not null")
+                assert row["verifier_key"] == str(COSIGNER.verifier)
+
+            await eventually(told)
 
 
 def _cosigned(tree: Tree, size: int) -> Any:
