@@ -226,7 +226,7 @@ class Home:
     def supervisor(self) -> psutil.Process | None:
         """Who holds the directory now, as the lock says: it knows whatever became of region.json."""
         with suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(self._lock.read_bytes(), type=Process).find()
+            return msgspec.json.decode(state_file.read(self._lock), type=Process).find()
         return None
 
     def postgres(self, port: int, anew: bool = False) -> EmbeddedPostgres:

@@ -39,7 +39,10 @@ def refusal(log: Path) -> str:
     away, or for a server that is not embedded."""
     if not log.exists():
         return ""
-    for line in reversed(log.read_bytes()[-_LOG_BYTES:].decode(errors="replace").splitlines()):
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LOG_BYTES))
+        last = file.read(_LOG_BYTES)
+    for line in reversed(last.decode(errors="replace").splitlines()):
         if _AWAY in line:
             return ""
         if _ERROR in line:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from rembuk import state_file
 from rembuk.region_key import RegionKey
 
 COPIES = Path("elsewhere")
@@ -18,8 +19,10 @@ _KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 def keys_of(file: Path) -> list[RegionKey]:
     """The keys in a file, none where it holds anything else. Raises OSError."""
-    words = file.read_bytes()[: _MOST_BYTES + 1].decode("ascii", "replace").split()
-    if not all(map(_KEY.fullmatch, words)) or file.stat().st_size > _MOST_BYTES:
+    if file.stat().st_size > _MOST_BYTES:
+        return []
+    words = state_file.read(file, _MOST_BYTES).decode("ascii", "replace").split()
+    if not all(map(_KEY.fullmatch, words)):
         return []
     return [RegionKey(base64.b64decode(word)) for word in words]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import secrets
 import shlex
@@ -66,10 +65,10 @@ def _parsed(text: str, where: str) -> list[bytes]:
 
 
 def _read_private(path: Path) -> str:
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_mode & 0o077:
-            raise BadKey(f"{path} is open to others than its owner; chmod 600 it")
-        return file.read(1024).decode("ascii", "replace")
+    text = state_file.read(path, 1024).decode("ascii", "replace")
+    if path.stat().st_mode & 0o077:
+        raise BadKey(f"{path} is open to others than its owner; chmod 600 it")
+    return text
 
 
 def _said_by(command: str, what: str) -> str:

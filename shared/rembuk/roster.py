@@ -55,7 +55,7 @@ class Roster(Generic[T]):
             status = self.path.stat()
             now = (status.st_mtime_ns, status.st_size, status.st_ino)
             if now != self._seen:
-                self._entries, self._seen = self._decode(self.path.read_bytes()), now
+                self._entries, self._seen = self._decode(state_file.read(self.path)), now
         except FileNotFoundError:
             if self._lock.exists() and self._lock.stat().st_size:
                 raise BadRoster(self.path, "missing, and there was a list") from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -19,11 +21,27 @@ _PASSWORD = re.compile(r"[A-Za-z0-9_-]{24,}")
 """As `secrets.token_urlsafe(24)` writes them, and not the half of one; no server's configuration has to quote it."""
 
 
+MOST_BYTES = 16 * 1024 * 1024
+"""Of a state file; a list of 50,000 partners has as many."""
+
+
 class Damaged(CannotRun):
     """A state file is not what was written into it: what it would have said is unknown."""
 
     def __init__(self, path: Path, why: str, then: str = "put it back from a backup") -> None:
         super().__init__(f"{path} is damaged ({why}); {then}: docs/runbook.md, “A file of the region is damaged”")
+
+
+def read(path: Path, most: int = MOST_BYTES) -> bytes:
+    """What is in a file, at once whatever lies there: a pipe that nobody writes to would keep its reader for ever, and
+    what is larger than any such file is none. Raises OSError."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a file", str(path))
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
+    return content
 
 
 def write(path: Path, content: bytes) -> None:
@@ -59,7 +77,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, type: type[T], then: str = "put it back from a backup") -> T | None:
     """What `write_json` has written; None where there is no file. `then` is what helps. Raises Damaged."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=type)
+        return msgspec.json.decode(read(path), type=type)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError, ValueError) as error:
@@ -69,7 +87,7 @@ def read_json(path: Path, type: type[T], then: str = "put it back from a backup"
 def read_password(path: Path, then: str) -> str:
     """A secret that this program has made. Raises Damaged."""
     try:
-        password = path.read_text().strip()
+        password = read(path).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise Damaged(path, "missing" if isinstance(error, FileNotFoundError) else str(error), then) from error
     if not _PASSWORD.fullmatch(password):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rembuk.hub_regions import Invitation
-from rembuk.state_file import Damaged, read_json, read_password, write, write_json, write_once
+from rembuk.key_setting import BadKey, read_keys
+from rembuk.roster import BadRoster, Roster
+from rembuk.state_file import MOST_BYTES, Damaged, read_json, read_password, write, write_json, write_once
+from rembuk_cli.key_files import keys_in
 
 KEPT = Invitation("jatim", "nats-leaf://hub:7422", "-----BEGIN CERTIFICATE-----", "SUA")
 
@@ -43,6 +47,29 @@ def test_no_beginning_of_a_file_is_taken_for_the_whole(
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     with pytest.raises(Damaged, match=r"cut\.json is damaged"):
         read_json(path, Invitation)
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_file_keeps_nobody_waiting_and_what_is_too_large_is_not_read(tmp_path: Path) -> None:
+    for name in ("pipe", "directory", "large"):
+        path = tmp_path / name
+        match name:
+            case "pipe":
+                os.mkfifo(path, 0o600)
+            case "directory":
+                path.mkdir()
+            case _:
+                with path.open("wb") as file:
+                    file.truncate(MOST_BYTES + 1)
+        with pytest.raises(Damaged, match=f"{name} is damaged"):
+            read_json(path, Invitation)
+        with pytest.raises(Damaged, match=f"{name} is damaged"):
+            read_password(path, "")
+        with pytest.raises(BadKey):
+            read_keys(str(path), "a key")
+        with pytest.raises(BadRoster):
+            Roster(path, Invitation).read()
+        assert keys_in([tmp_path]) == {}
 
 
 @given(st.integers(0, 23))
