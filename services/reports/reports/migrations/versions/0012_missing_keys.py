@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from rembuk.migrations import run_script
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 SEALED = {
     "ProblemReported": (
