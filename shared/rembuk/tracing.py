@@ -130,8 +130,6 @@ def _exporter() -> Any:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import SpanExportResult
 
-    log = structlog.get_logger(__name__)
-
     class Reasons(logging.Handler):
         last = ""
 
