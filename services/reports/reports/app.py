@@ -33,7 +33,7 @@ def build(settings: Settings) -> Litestar:
         "plan_cache_mode": "force_generic_plan",
         "enable_bitmapscan": "off",
     }  # one index walk a question, whatever is asked
-    engine = read_engine.engine(settings.database_url, f"{settings.name} queries")
+    engine = read_engine.engine(settings.database_url, f"{settings.name} queries", size=2)
     plain = PlainSql(settings.database_url, f"{settings.name} queries", settings=plans)
     stream = streams.stream_name(settings.region, settings.service)
 

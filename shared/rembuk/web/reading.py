@@ -70,6 +70,7 @@ _NOT_BUILT = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)  # none
 _CHECKPOINT = Table(
     "checkpoint", MetaData(), Column("follower", Text), Column("stream", Text), Column("position", BigInteger)
 )
+_REACHED = "select position from {}checkpoint where follower = $1 and stream = $2"
 
 
 class ReadModel:
@@ -84,7 +85,7 @@ class ReadModel:
         self._engine = (
             engine if as_of is None else engine.execution_options(schema_translate_map={None: f"as_of_{as_of}"})
         )
-        columns = _CHECKPOINT.c
+        columns, self._checkpoint = _CHECKPOINT.c, (follower, stream)
         self._position = select(columns.position).where(columns.follower == follower, columns.stream == stream)
 
     @asynccontextmanager
@@ -103,6 +104,9 @@ class ReadModel:
 
     async def position(self) -> int:
         """The last position of the stream that the rows show; 0 before the first."""
+        if self._plain is not None:
+            rows = await self.rows(_REACHED.format, *self._checkpoint)
+            return int(rows[0]["position"]) if rows else 0
         async with self._connected() as connection:
             return int(await connection.scalar(self._position) or 0)
 
