@@ -7,7 +7,7 @@ the message's data.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/json"
 
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 _NO_AREA, _INBOX = "_", "inbox"
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
 _encode_metadata = msgspec.json.Encoder().encode
@@ -181,7 +182,16 @@ def about(message: Msg) -> tracing.About:
 
 def recorded_at(message: Msg) -> datetime:
     """When the event of a message was recorded, as its service says; raises KeyError, ValueError for no event."""
-    return datetime.fromisoformat((message.headers or {})["ce-time"])
+    return moment_of((message.headers or {})["ce-time"])
+
+
+def moment_of(text: str) -> datetime:
+    """When something was recorded, as a log writes it: with its zone, and in years that PostgreSQL, too, has in every
+    zone. Raises ValueError, lest it be said where it cannot be blamed on the event."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None or not _EARLIEST <= at <= _LATEST:
+        raise ValueError("ce-time is no moment that a log records")
+    return at
 
 
 def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
@@ -203,7 +213,7 @@ def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
             stream_id=UUID(header["ce-subject"]),
             version=int(header["ce-version"]),
             area=header.get("ce-area", ""),
-            recorded_at=datetime.fromisoformat(header["ce-time"]),
+            recorded_at=moment_of(header["ce-time"]),
             event=codec.decode(
                 header["ce-type"], int(header["ce-dataschema"].rpartition("/")[2].removesuffix(".json")), message.data
             ),
@@ -230,7 +240,7 @@ def row(region: str, service: str, message: Msg) -> dict[str, Any]:
             "area": header["ce-area"],
             "data": message.data.decode(),
             "metadata": _encode_metadata(_metadata(header)).decode(),
-            "recorded_at": datetime.fromisoformat(header["ce-time"]),
+            "recorded_at": moment_of(header["ce-time"]),
         }
         lines = header_lines(region, service, row)
     except (KeyError, ValueError) as error:

@@ -201,6 +201,22 @@ async def test_an_event_that_no_log_would_take_holds_up_nobodys_inbox(hub: Hub) 
     assert hub.stream(origin)["quarantined"] == 1
 
 
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00", "2026-W01-1"]
+)
+async def test_a_moment_that_no_clock_shows_holds_up_nobody(hub: Hub, moment: str) -> None:
+    """PostgreSQL holds none of the first two, and nobody can tell whether the others are before or after any other."""
+    origin, receiver = await hub.begun(2)
+    await told(hub, origin, referred(origin, receiver))
+    async with hub.federation.at_region(origin) as jetstream:
+        first = await jetstream.get_msg(stream_name(origin, "reports"), seq=1)
+        names = {name: value for name, value in (first.headers or {}).items() if name.startswith("ce-")}
+        forged = {"ce-id": str(uuid4()), "ce-subject": str(uuid4()), "ce-position": "2", "ce-time": moment}
+        await jetstream.publish(first.subject or "", first.data or b"", headers=names | forged)
+    await told(hub, origin, referred(origin, receiver))
+    assert [letter["ce-position"] for letter in await inbox(hub, receiver)] == ["1", "3"]
+
+
 async def test_what_is_for_a_region_that_is_not_admitted_waits_for_an_operator(hub: Hub) -> None:
     origin, receiver = await hub.begun(2)
     later = "r" + uuid4().hex[:8]

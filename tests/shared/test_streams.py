@@ -161,7 +161,8 @@ def test_what_an_earlier_release_published_says_the_same_and_has_the_same_leaf()
         {"ce-dataschema": "polmas:/schemas/tallies/Counted/1.json"},
         {"ce-dataschema": "/schemas/reports/Counted/1.json"},
         {"ce-datacontenttype": "text/plain"}, {"ce-datacontenttype": ""}, {"ce-traceparent": "00"},
-        {"ce-source": "/polmas/jateng/tallies"},
+        {"ce-source": "/polmas/jateng/tallies"}, {"ce-time": "2026-01-01T00:00:00"},
+        {"ce-time": "0001-01-01T00:00:00+23:59"}, {"ce-time": "9999-12-31T23:59:59-23:59"},
     ],
 )  # fmt: skip
 def test_what_no_release_published_is_no_row(change: dict[str, str]) -> None:

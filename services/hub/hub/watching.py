@@ -19,6 +19,7 @@ from nats.js.errors import NotFoundError
 from rembuk.checkpoints import Checkpoint
 from rembuk.database import UNREACHABLE, borrowed
 from rembuk.hub_regions import mirror_config
+from rembuk.streams import moment_of
 
 from hub.domain import STALLED_AFTER, Look, Standing, standing
 from hub.nats_server import OwnServer
@@ -191,7 +192,7 @@ class Watch:
                 headers = await _read(self._region_api, self._stream, held + 1)
             moment = None
             with suppress(KeyError, ValueError):  # no event of Rembuk's: the projection will say so
-                moment = min(now, datetime.fromisoformat(headers["ce-time"]))
+                moment = min(now, moment_of(headers["ce-time"]))
             self._missing = held + 1, moment
 
     def _tell(self, now: Standing) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -212,7 +213,9 @@ class Metrics:
             message = await (await self._client()).jetstream().get_msg(stream, seq=position)
         except nats.js.errors.NotFoundError:
             return None
-        return datetime.fromisoformat((message.headers or {})["ce-time"])
+        with suppress(KeyError, ValueError):  # no event of ours
+            return streams.moment_of((message.headers or {})["ce-time"])
+        return None
 
 
 async def _said(_: Exception) -> None:
