@@ -201,6 +201,14 @@ async def test_an_event_that_no_log_would_take_holds_up_nobodys_inbox(hub: Hub) 
     assert hub.stream(origin)["quarantined"] == 1
 
 
+async def test_words_that_postgresql_cannot_hold_hold_up_nobody(hub: Hub) -> None:
+    origin, receiver = await hub.begun(2)
+    await told(hub, origin, (uuid4(), RegionIntroduced(origin, "a\0b")), referred(origin, f"{receiver}\0"))
+    await told(hub, origin, referred(origin, receiver))
+    assert [letter["ce-position"] for letter in await inbox(hub, receiver)] == ["3"]
+    assert hub.stream(origin)["quarantined"] == 2
+
+
 @pytest.mark.parametrize(
     "moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00", "2026-W01-1"]
 )

@@ -56,6 +56,10 @@ class Forged(CannotForward):
     """It says what its region has no right to say."""
 
 
+_OF_THE_EVENT = (CannotForward, Undecodable, asyncpg.DataError)
+"""Why one event cannot be forwarded, whatever becomes of the others: what PostgreSQL cannot hold is one of them."""
+
+
 class Forwarder:
     """Forwards what one region's reports have recorded. `process` is what a Follower calls."""
 
@@ -78,8 +82,9 @@ class Forwarder:
                 if aggregate not in shared and (message.headers or {}).get("ce-type") not in SPOKEN:
                     continue
                 try:
-                    await self._forward(connection, message, shared)
-                except (CannotForward, Undecodable) as error:
+                    async with connection.transaction():
+                        await self._forward(connection, message, shared)
+                except _OF_THE_EVENT as error:
                     if isinstance(error, Forged):
                         _log.critical("forged", region=self._region, position=streams.sequence(message), why=str(error))
                     await quarantine.set_aside(connection, self.checkpoint, message, error)
@@ -100,8 +105,9 @@ class Forwarder:
             with tracing.batch("retry", self.checkpoint.stream, map(streams.about, messages), follower=NAME):
                 for message in messages:
                     try:
-                        await self._forward(connection, message, shared)
-                    except (CannotForward, Undecodable) as error:
+                        async with connection.transaction():
+                            await self._forward(connection, message, shared)
+                    except _OF_THE_EVENT as error:
                         await quarantine.still(connection, self.checkpoint, message, error)
                         break
                     done += 1
