@@ -119,6 +119,8 @@ class Shelf:
 
     def rows(self, digits: str) -> range:
         """The rows whose codes begin with these digits; all rows for none."""
+        if not digits:
+            return range(len(self._numbers))
         if len(digits) > self._width:
             return range(0)
         low, high = int(digits.ljust(10, "0")), int(digits.ljust(10, "9"))
@@ -140,11 +142,13 @@ class Shelf:
 
     def find(self, needle: str, digits: str) -> Iterator[str]:
         """Codes of the rows below these digits that hold the needle, which begins with a break or a space, sorted."""
-        rows = self.rows(digits)
-        first, last = self._starts[rows.start], self._starts[rows.stop]
         places = self._words.beginning(needle.strip())
         if places is None:
             places = self._words.beginning(needle[1:])
+        if places == []:
+            return
+        rows = self.rows(digits)
+        first, last = self._starts[rows.start], self._starts[rows.stop]
         if places is not None:
             inside = places[bisect_right(places, first) : bisect_left(places, last)]
             found = [self._row(place - 1) for place in inside if self._text.startswith(needle, place - 1)]
