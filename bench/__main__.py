@@ -19,6 +19,7 @@ from bench.work import TINY, Result, servers
 MEASURES = (
     "accepting",
     "reading",
+    "listing",
     "appending",
     "streaming",
     "seeing",

@@ -136,13 +136,19 @@ def wrk(url: str, seconds: float, delay_ms: int = 0, areas: Sequence[str] = (REP
     )
 
 
-def wrk_get(url: str, seconds: float, paths: Sequence[str], connections: int) -> Load:
-    """Load GETs of these paths at `url`, in turn, through so many connections."""
+def wrk_get(url: str, seconds: float, paths: Sequence[str], connections: int, tokens: Sequence[str] = ()) -> Load:
+    """Load GETs of these paths at `url`, in turn, through so many connections, with these tokens."""
+    headers = [{"Authorization": one} for one in tokens] or [{}]
     script = (
         f"local n, paths = 0, {{{', '.join(map(repr, paths))}}}\n"
-        "request = function() n = n + 1; return wrk.format('GET', paths[n % #paths + 1]) end\n"
+        f"local readers = {{{', '.join(map(repr, tokens)) or 'false'}}}\n"
+        "request = function()\n    n = n + 1\n    local reader = readers[n % #readers + 1]\n"
+        "    return wrk.format('GET', paths[n % #paths + 1], reader and {Authorization = reader} or nil)\nend\n"
     )
-    return _loaded(url, script, seconds, connections, lambda client, n: client.get(url + paths[n % len(paths)]))
+    return _loaded(
+        url, script, seconds, connections,
+        lambda client, n: client.get(url + paths[n % len(paths)], headers=headers[n % len(headers)]),
+    )  # fmt: skip
 
 
 def _loaded(

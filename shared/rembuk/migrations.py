@@ -11,7 +11,7 @@ from alembic.config import Config
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
-from rembuk.read_engine import engine
+from rembuk.read_engine import owners_engine
 
 FIRST_SCRIPTS = ("event_log.sql", "flow.sql", "vault.sql")
 """What the first migration of every service runs, in this order, before its own tables."""
@@ -60,7 +60,7 @@ def upgrade(package: str, owner_url: str, service_role: str, revision: str = "he
         _run(connection, GRANTS.format(role=service_role))
 
     async def run() -> None:
-        owner = engine(owner_url, f"{package} migrations", size=1, most_s=None)  # millions of rows take minutes
+        owner = owners_engine(owner_url, f"{package} migrations")
         async with owner.begin() as connection:
             await connection.run_sync(migrate)
         await owner.dispose()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import msgspec
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -21,18 +22,29 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(error, NoneFree) or database.is_unreachable(error)
 
 
-def engine(
-    url: str, name: str, size: int = 4, settings: dict[str, str] | None = None, most_s: float | None = 30
-) -> AsyncEngine:
-    """SQLAlchemy over asyncpg, for queries of read models; each connection has the `settings` of PostgreSQL, and a
-    statement ends after `most_s` (None: it may take any time)."""
+def engine(url: str, name: str, size: int = 4, settings: dict[str, str] | None = None) -> AsyncEngine:
+    """SQLAlchemy over asyncpg, for queries of read models; each connection has the `settings` of PostgreSQL. A question
+    is one statement, hence no transaction: beginning and ending one would take two round trips more."""
     return create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://", 1),
+        _driven(url),
         pool_size=size, max_overflow=0, pool_timeout=CONNECT_S, pool_pre_ping=False,
+        isolation_level="AUTOCOMMIT", json_deserializer=msgspec.json.decode,
         hide_parameters=True,  # in messages of errors, hence in logs
-        connect_args={"timeout": CONNECT_S, "command_timeout": most_s,
+        connect_args={"timeout": CONNECT_S, "command_timeout": 30,
                       "server_settings": {"application_name": name, **(settings or {})}},
     )  # fmt: skip
+
+
+def owners_engine(url: str, name: str) -> AsyncEngine:
+    """One connection, for migrations: with transactions, and with all the time that millions of rows take."""
+    return create_async_engine(
+        _driven(url), pool_size=1, max_overflow=0,
+        connect_args={"timeout": CONNECT_S, "server_settings": {"application_name": name}},
+    )  # fmt: skip
+
+
+def _driven(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
 async def close_engine(engine: AsyncEngine) -> None:

@@ -205,9 +205,7 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
         at_least: AtLeast = None,
     ) -> MeetingPage:
         known_area(area)
-        return await queries.meetings(
-            area, meetings(request), cursor, limit, at_least, forum_id=forum_id, status=status
-        )
+        return await queries.meetings(area, meetings(request), status, cursor, limit, at_least, forum_id=forum_id)
 
     @get("/v1/meetings/{id:uuid}", summary="One meeting", description=WHOLE, security=WELCOME,
          responses=documented(400, 401, 404, 422, 503))  # fmt: skip
@@ -227,7 +225,7 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
     ) -> CommitmentPage:
         known_area(area)
         return await queries.commitments(
-            area, cursor, limit, at_least, forum_id=forum_id, meeting_id=meeting_id, status=status
+            area, status, cursor, limit, at_least, forum_id=forum_id, meeting_id=meeting_id
         )
 
     @get("/v1/commitments/{id:uuid}", summary="One commitment", responses=documented(400, 404, 422, 503))

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from datetime import date
-from typing import Any, Literal, TypeVar
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args
 from uuid import UUID
 
 import msgspec
+from rembuk.area_keys import lies_in
 from rembuk.contracts.forums import Agreement, Attendance, ForumModel, MemberRole, MissReason, Promise
 from rembuk.contracts.polmas import Pillar, Sex
 from rembuk.contracts.reports import Level
 from rembuk.web.partner_access import Within
-from rembuk.web.reading import ReadModel, Timestamp, lies_in
-from sqlalchemy import Row, Select, Table, func, or_, select
+from rembuk.web.reading import ReadModel, Timestamp
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    Uuid,
+    any_,
+    func,
+    literal,
+    or_,
+    select,
+)
 
 from forums.tables import commitment, forum, meeting, member, open_problem
 
@@ -186,12 +201,13 @@ class ForumQueries:
         return None if row is None else (await self._meetings([row], within))[0]
 
     async def meetings(
-        self, area: str | None, within: Within, cursor: str | None, limit: int, at_least: int | None = None,
-        **equal: Any,
+        self, area: str | None, within: Within, status: MeetingStatus | None, cursor: str | None, limit: int,
+        at_least: int | None = None, **equal: Any,
     ) -> MeetingPage:  # fmt: skip
         """Meetings in an area and everything below it, the last scheduled first."""
         query = _narrowed(select(meeting, _MEMBERS_THEN), meeting, area, **equal)
-        rows, more = await self._read_model.page(query, meeting.c.position, cursor, limit, at_least)
+        walks = _walks(meeting, status, MeetingStatus, area, **equal)
+        rows, more = await self._read_model.page(query, meeting.c.position, cursor, limit, at_least, walks)
         return MeetingPage(await self._meetings(rows, within), more)
 
     async def commitment(self, commitment_id: UUID, at_least: int | None = None) -> Commitment | None:
@@ -200,11 +216,13 @@ class ForumQueries:
         return None if row is None else _shown(row, Commitment)
 
     async def commitments(
-        self, area: str | None, cursor: str | None, limit: int, at_least: int | None = None, **equal: Any
-    ) -> CommitmentPage:
+        self, area: str | None, status: CommitmentStatus | None, cursor: str | None, limit: int,
+        at_least: int | None = None, **equal: Any,
+    ) -> CommitmentPage:  # fmt: skip
         """Commitments in an area and everything below it, newest first."""
         query = _narrowed(select(commitment), commitment, area, **equal)
-        rows, more = await self._read_model.page(query, commitment.c.position, cursor, limit, at_least)
+        walks = _walks(commitment, status, CommitmentStatus, area, **equal)
+        rows, more = await self._read_model.page(query, commitment.c.position, cursor, limit, at_least, walks)
         return CommitmentPage([_shown(row, Commitment) for row in rows], more)
 
     async def candidates(
@@ -219,7 +237,7 @@ class ForumQueries:
         """Those of some problems that a forum of an area may put on its agenda."""
         if not problems:
             return frozenset()
-        query = _candidates(select(open_problem.c.id), area).where(open_problem.c.id.in_(problems))
+        query = _candidates(select(open_problem.c.id), area).where(_among(open_problem.c.id, problems))
         return frozenset(row.id for row in await self._reported.all(query))
 
     async def _meetings(self, rows: Sequence[Row[Any]], within: Within) -> list[Meeting]:
@@ -227,7 +245,7 @@ class ForumQueries:
         named = {problem for row in rows if not within(row.area) for problem in _problems_of(row)}
         public: set[UUID] = set()
         if named:
-            query = select(open_problem.c.id).where(open_problem.c.id.in_(named), open_problem.c.public)
+            query = select(open_problem.c.id).where(_among(open_problem.c.id, named), open_problem.c.public)
             public = {row.id for row in await self._reported.all(query)}
         hidden = named - public
         return [_meeting(row, set() if within(row.area) else hidden) for row in rows]
@@ -239,7 +257,7 @@ class ForumQueries:
         officers = func.count().filter(member.c.role == "officer").label("officers")
         query = select(*kind, count, officers).group_by(*kind).order_by(count.desc(), *kind)
         kinds: dict[UUID, list[Row[Any]]] = {row.id: [] for row in rows}
-        for one in await self._read_model.all(query.where(member.c.forum_id.in_(kinds))):
+        for one in await self._read_model.all(query.where(_among(member.c.forum_id, kinds))):
             kinds[one.forum_id].append(one)
         return [_forum(row, kinds[row.id]) for row in rows]
 
@@ -258,9 +276,31 @@ def _narrowed(query: Select[Any], table: Table, area: str | None, **equal: Any) 
     return query.where(*(table.c[name] == value for name, value in equal.items() if value is not None))
 
 
+def _among(column: Column[UUID], ids: Iterable[UUID]) -> ColumnElement[bool]:
+    """Whether a row's is one of some ids: one parameter, where `in` has as many as ids."""
+    return column == any_(literal(list(ids), ARRAY(Uuid)))
+
+
+def _walks(
+    table: Table, status: str | None, statuses: Any, area: str | None, **equal: Any
+) -> Sequence[ColumnElement[bool]]:
+    """The ranges of an index that a page is of: of a status, or else of each one. All rows are in order anyway, and
+    those of one meeting are few."""
+    if status is not None:
+        return [table.c.status == status]
+    narrowed = area is not None or equal.get("forum_id") is not None
+    return [table.c.status == one for one in get_args(statuses)] if narrowed else []
+
+
 def _shown(row: Row[Any], kind: type[T], **computed: Any) -> T:
     """A row as what is shown of it: columns it does not name are left out, JSON becomes structs."""
-    return msgspec.convert({str(name): value for name, value in row._mapping.items()} | computed, kind)
+    return msgspec.convert(dict(zip(_names(row._fields), row, strict=True)) | computed, kind)
+
+
+@cache
+def _names(fields: tuple[str, ...]) -> tuple[str, ...]:
+    """SQLAlchemy's names of columns are more than text, which msgspec refuses."""
+    return tuple(map(str, fields))
 
 
 def _forum(row: Row[Any], kinds: Sequence[Row[Any]]) -> Forum:

@@ -1,5 +1,6 @@
 """The read models of forums, as SQLAlchemy tables; migrations/ makes them."""
 
+from rembuk.area_keys import area_indexes
 from rembuk.persons import erased_table
 from sqlalchemy import (
     BigInteger,
@@ -17,6 +18,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
+ROOM = {"fillfactor": 85}
+"""For a row's next version in its page, which then needs no entry in any index."""
 
 forum = Table(
     "forum",
@@ -30,7 +33,8 @@ forum = Table(
     Column("hall", Text, nullable=False),
     Column("founded_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
-    Index("forum_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
+    *area_indexes("forum", "position"),
+    postgresql_with=ROOM,
 )
 
 member = Table(
@@ -66,8 +70,10 @@ meeting = Table(
     Column("held_at", DateTime(timezone=True)),
     Column("scheduled_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
-    Index("meeting_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
-    Index("meeting_forum", "forum_id", "position"),
+    *area_indexes("meeting", "status", "position"),
+    Index("meeting_status", "status", "position"),
+    Index("meeting_forum", "forum_id", "status", "position"),
+    postgresql_with=ROOM,
 )
 
 commitment = Table(
@@ -86,9 +92,11 @@ commitment = Table(
     Column("reason", Text),
     Column("made_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
-    Index("commitment_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
-    Index("commitment_forum", "forum_id", "position"),
+    *area_indexes("commitment", "status", "position"),
+    Index("commitment_status", "status", "position"),
+    Index("commitment_forum", "forum_id", "status", "position"),
     Index("commitment_meeting", "meeting_id", "position"),
+    postgresql_with=ROOM,
 )
 
 open_problem = Table(  # of the stream of reports: only what a forum may see, and nothing of the reporter
@@ -106,7 +114,8 @@ open_problem = Table(  # of the stream of reports: only what a forum may see, an
     Column("priority", Text),
     Column("root_cause", Text),
     Column("reported_at", DateTime(timezone=True), nullable=False),
-    Index("open_problem_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
+    *area_indexes("open_problem", "position"),
+    postgresql_with=ROOM,
 )
 
 erased = erased_table(metadata)

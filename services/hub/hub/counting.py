@@ -15,7 +15,6 @@ from typing import Any, Literal, get_args
 
 from rembuk.bulk import Statement
 from rembuk.contracts.status import OPEN, Between, Status
-from rembuk.web.reading import lies_in
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -155,7 +154,7 @@ def recounted(
 
 def within(column: Column[str], area: str) -> ColumnElement[bool]:
     """Whether a row's area is `area` or lies below it; nothing lies below a village, whose problems stand in order."""
-    return column == area if len(area) == VILLAGE else lies_in(column, area)
+    return column == area if len(area) == VILLAGE else column.like(f"{area}.%") | (column == area)
 
 
 def at_home(query: Select[Any], status: Status | None) -> Select[Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
+from rembuk.area_keys import lies_in
 from rembuk.contracts.notifications import (
     Bilingual,
     Certainty,
@@ -15,8 +16,8 @@ from rembuk.contracts.notifications import (
     Urgency,
 )
 from rembuk.web.metrics import Gauge, Outcomes
-from rembuk.web.reading import ReadModel, Timestamp, lies_in
-from sqlalchemy import Row, func, literal, or_, select
+from rembuk.web.reading import ReadModel, Timestamp
+from sqlalchemy import Row, func, or_, select
 
 from notifications.domain import area_and_above, delivery_id, one_of_each_contact
 from notifications.tables import alert, delivery, subscription
@@ -180,9 +181,10 @@ class NotificationQueries:
         query = (
             select(delivery, subscription.c.channel)
             .join(subscription, subscription.c.id == delivery.c.subscription_id)
-            .where(of_alert, literal(True) if state is None else delivery.c.state == state)
+            .where(of_alert)
         )
-        rows, more = await self._read_model.page(query, delivery.c.number, cursor, limit)
+        walks = [delivery.c.state == one for one in (get_args(DeliveryState) if state is None else [state])]
+        rows, more = await self._read_model.page(query, delivery.c.number, cursor, limit, walks=walks)
         states: dict[DeliveryState, int] = {row.state: row.many for row in await self._read_model.all(counts)}
         return DeliveryPage(states, [_delivery(row) for row in rows], more)
 

@@ -1,6 +1,7 @@
 """The read model of subscriptions and alerts, and the ledger of deliveries, as SQLAlchemy tables; migrations/ makes
 them. What the log says is authoritative: the sender asks it before each message."""
 
+from rembuk.area_keys import area_indexes
 from rembuk.persons import erased_table
 from rembuk.side_model import KEPT
 from sqlalchemy import (
@@ -62,7 +63,8 @@ alert = Table(
     Column("corrects", Uuid),
     Column("withdrawn_at", DateTime(timezone=True)),
     Index("alert_about", "about", postgresql_where=text("about is not null")),
-    Index("alert_area", "area", "position", postgresql_ops={"area": "text_pattern_ops"}),
+    *area_indexes("alert", "position"),
+    Index("alert_category", "category", "position"),
 )
 
 delivery = Table(
@@ -81,7 +83,7 @@ delivery = Table(
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("due_at", DateTime(timezone=True), nullable=False, info=KEPT),  # the sender's: when it may be taken (again)
     Index("delivery_due", "lane", "rank", "due_at", postgresql_where=text("state in ('queued', 'failed')")),
-    Index("delivery_of_alert", "alert_id", "number"),
+    Index("delivery_of_alert", "alert_id", "state", "number"),
 )
 
 erased = erased_table(metadata)

@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 from litestar.di import Provide
 from litestar.params import QueryParameter
-from sqlalchemy import BigInteger, Column, ColumnElement, MetaData, Row, Select, Table, Text, select
+from sqlalchemy import BigInteger, Column, ColumnElement, MetaData, Row, Select, Table, Text, select, union_all
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -152,14 +152,20 @@ class ReadModel:
         cursor: str | None,
         limit: int,
         at_least: int | None = None,
+        walks: Sequence[ColumnElement[bool]] = (),
     ) -> tuple[Sequence[Row[Any]], str | None]:
         """Up to `limit` rows of `query` by falling `position`, and the cursor of the next page,
-        None behind the last; raises Behind, and Refused for a cursor that is none."""
+        None behind the last; raises Behind, and Refused for a cursor that is none. Of the conditions `walks`, if any,
+        a row fulfils one: each is a range of an index in the order of the page, and they are merged."""
         if cursor is not None:
             query = query.where(position < position_before(cursor))
         await self.reached(at_least)
-        rows = await self.all(query.order_by(position.desc()).limit(limit + 1))
-        more = encode_cursor(rows[limit - 1]._mapping[position]) if len(rows) > limit else None
+        query = query.order_by(position.desc()).limit(limit + 1)
+        if walks:
+            merged = union_all(*(query.where(walk) for walk in walks)).subquery()
+            query = select(merged).order_by(merged.c[position.name].desc()).limit(limit + 1)
+        rows = await self.all(query)
+        more = encode_cursor(getattr(rows[limit - 1], position.name)) if len(rows) > limit else None
         return rows[:limit], more
 
 
@@ -167,11 +173,6 @@ def position_before(cursor: str) -> int:
     """The position that a cursor of a list by position was made of; raises Refused for one that is none."""
     position: int = decode_cursor(cursor, _Position)[0]
     return position
-
-
-def lies_in(column: Column[str], area: str) -> ColumnElement[bool]:
-    """Whether a row's area is `area` or lies below it."""
-    return column.like(f"{area}.%") | (column == area)
 
 
 Q = TypeVar("Q")
