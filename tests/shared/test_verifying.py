@@ -177,6 +177,19 @@ async def test_removed_events_are_told_and_spoil_no_others_verdict(
     assert told.signed == 600
 
 
+async def test_what_is_recorded_and_signed_while_somebody_verifies_is_no_loss(
+    sound: TallyRegion, log: EventLog, broker: Client, signer: Signer, signs: Signing
+) -> None:
+    url = broker.connected_url.geturl()  # type: ignore[union-attr]
+    steps = verify(sound.url, url, sound.name, SERVICE, [signer.verifier])
+    assert isinstance(await anext(steps), Verifying)
+    await count_up(log, 7)
+    assert await signs.sign() is not None
+    rest = [step async for step in steps]
+    assert [step for step in rest if isinstance(step, Wrong)] == []
+    assert isinstance(rest[-1], Verified)
+
+
 async def test_a_log_that_was_cut_short_is_told_by_heads_and_stream(
     sound: TallyRegion, broker: Client, signer: Signer
 ) -> None:
