@@ -13,7 +13,7 @@ from rembuk.texts import sealed_fields
 
 _STILL = """not exists (select from vault_key where vault_key.person = {0}.person)
             and not exists (select from log.event
-                            where type = 'PersonErased' and data ->> 'person' = {0}.person::text)"""
+                            where type || '' = 'PersonErased' and data ->> 'person' = {0}.person::text)"""
 COUNT = f"select count(*) from key_missing as noted where {_STILL.format('noted')}"  # noqa: S608 - our own words
 """How many they are, whatever else the vault holds: it costs what is noted."""
 

@@ -36,7 +36,7 @@ _NOTE = """insert into key_missing
            select person from sealed_in_log(array[{types}], array[{fields}], {after}, {after} + {page}) as sealed
            where not exists (select from vault_key where vault_key.person = sealed.person)
              and not exists (select from log.event
-                             where type = 'PersonErased' and data ->> 'person' = sealed.person::text)"""
+                             where type || '' = 'PersonErased' and data ->> 'person' = sealed.person::text)"""
 
 
 def upgrade() -> None:
