@@ -16,7 +16,7 @@ from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
-from litestar.params import FromPath, HeaderParameter, JSONBody, SkipValidation
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter, SkipValidation
 from litestar.types import Empty
 from litestar.utils.scope.state import ScopeState
 from rembuk.database import Unavailable
@@ -98,6 +98,11 @@ async def one(request: Json, queries: NamedDependency[SkipValidation[str]], id: 
     return seen(request, (queries, id))
 
 
+@get("/v1/found")
+async def find(request: Json, q: Annotated[str, QueryParameter(min_length=2)], limit: Limit = 10) -> Answer[Seen]:
+    return seen(request, (q, limit))
+
+
 @get("/v1/failures/{name:str}")
 async def fail(name: FromPath[str]) -> Answer[Seen]:
     raise FAILURES[name]
@@ -124,7 +129,7 @@ def plain() -> list[int]:
 
 
 APP = Litestar(
-    [make, change, end, take, some, one, fail, guarded, since, plain],
+    [make, change, end, take, some, one, find, fail, guarded, since, plain],
     dependencies={"queries": queried(lambda as_of: f"as of {as_of}")},
     exception_handlers=problem_details.HANDLERS,
     request_class=StrictRequest,
@@ -185,6 +190,7 @@ def both(*asked: Any, **more: Any) -> tuple[Any, bool]:
         (("POST", f"/v1/things/{ID}/end"), b""),
         (("GET", "/v1/things"), b""),
         (("GET", "/v1/things", "limit=3"), b""),
+        (("GET", "/v1/found", "q=kota%20surabaya&limit=2"), b""),
         (("GET", "/v1/things", "at%5Fleast=%37&limit=20"), b""),
         (("GET", f"/v1/things/{ID}"), b""),
     ],
@@ -218,6 +224,9 @@ def test_what_asks_nothing_unusual_is_answered_directly(asked: tuple[str, ...], 
         ("HEAD", "/v1/things"),
         ("GET", "/v1/things/"),
         ("GET", "/v1/since"),
+        ("GET", "/v1/found"),
+        ("GET", "/v1/found", "limit=3"),
+        ("GET", "/v1/found", "q=a"),
         ("GET", "/v1/plain"),
     ],
 )  # fmt: skip

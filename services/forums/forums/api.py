@@ -164,18 +164,18 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
     @get("/v1/forums", summary="Forums, newest first", responses=documented(400, 422, 503))
     async def list_forums(
         queries: Queries, area: AreaFilter = None, cursor: Cursor = None, limit: Limit = 50, at_least: AtLeast = None
-    ) -> ForumPage:
+    ) -> Answer[ForumPage]:
         known_area(area)
-        return await queries.forums(area, cursor, limit, at_least)
+        return Answer(await queries.forums(area, cursor, limit, at_least))
 
     @get("/v1/forums/{id:uuid}", summary="One forum", responses=documented(400, 404, 422, 503))
     async def read_forum(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Forum]:
         return found(await queries.forum(id, at_least), "unknown-forum")
 
     @get("/v1/forums/{id:uuid}/members", summary="Its members", responses=documented(400, 404, 422, 503))
-    async def list_members(queries: Queries, id: Id, at_least: AtLeast = None) -> list[Member]:
+    async def list_members(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[list[Member]]:
         await _founded(log, id)
-        return await queries.members(id, at_least)
+        return Answer(await queries.members(id, at_least))
 
     @get(
         "/v1/forums/{id:uuid}/agenda-candidates",
@@ -187,10 +187,10 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
     async def list_candidates(
         request: Json, queries: Queries, id: Id, cursor: Cursor = None, limit: Limit = 50,
         at_least: AtLeastReported = None,
-    ) -> CandidatePage:  # fmt: skip
+    ) -> Answer[CandidatePage]:  # fmt: skip
         within = problems(request)
         forum = await _founded(log, id)
-        return await queries.candidates(forum.area, within, cursor, limit, at_least)
+        return Answer(await queries.candidates(forum.area, within, cursor, limit, at_least))
 
     @get("/v1/meetings", summary="Meetings, the last scheduled first", description=WHOLE,
          security=WELCOME, responses=documented(400, 401, 422, 503))  # fmt: skip
@@ -203,9 +203,11 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
-    ) -> MeetingPage:
+    ) -> Answer[MeetingPage]:
         known_area(area)
-        return await queries.meetings(area, meetings(request), status, cursor, limit, at_least, forum_id=forum_id)
+        return Answer(
+            await queries.meetings(area, meetings(request), status, cursor, limit, at_least, forum_id=forum_id)
+        )
 
     @get("/v1/meetings/{id:uuid}", summary="One meeting", description=WHOLE, security=WELCOME,
          responses=documented(400, 401, 404, 422, 503))  # fmt: skip
@@ -222,10 +224,10 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
-    ) -> CommitmentPage:
+    ) -> Answer[CommitmentPage]:
         known_area(area)
-        return await queries.commitments(
-            area, status, cursor, limit, at_least, forum_id=forum_id, meeting_id=meeting_id
+        return Answer(
+            await queries.commitments(area, status, cursor, limit, at_least, forum_id=forum_id, meeting_id=meeting_id)
         )
 
     @get("/v1/commitments/{id:uuid}", summary="One commitment", responses=documented(400, 404, 422, 503))

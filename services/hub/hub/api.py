@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from litestar import get
 from litestar.params import FromQuery, QueryParameter
 from rembuk.contracts.status import Status
+from rembuk.web.answers import Answer
 from rembuk.web.commands import known_area, known_category
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, CategoryFilter, Cursor, Limit, Since, moment
@@ -29,8 +30,8 @@ def routes(queries: HubQueries) -> list[Any]:
     """Every route of the service but those that all services share."""
 
     @get("/v1/regions", summary="How far the hub knows each region", responses=documented(400, 503))
-    async def list_regions() -> list[Region]:
-        return await queries.regions()
+    async def list_regions() -> Answer[list[Region]]:
+        return Answer(await queries.regions())
 
     @get("/v1/counts", summary="Problems, counted", responses=documented(400, 422, 503))
     async def count_problems(
@@ -40,22 +41,22 @@ def routes(queries: HubQueries) -> list[Any]:
         category: CategoryFilter = None,
         status: FromQuery[Status | None] = None,
         since: Since = None,
-    ) -> list[Count]:
+    ) -> Answer[list[Count]]:
         known_area(area)
         known_category(category)
         moment_since = moment(since, "since")
-        return await queries.problems_by(by, area, moment_since, status, region=region, category=category)
+        return Answer(await queries.problems_by(by, area, moment_since, status, region=region, category=category))
 
     @get("/v1/deliberations", summary="Meetings of forums, counted", responses=documented(400, 422, 503))
     async def count_meetings(
         by: FromQuery[MeetingsBy], region: RegionFilter = None, area: AreaFilter = None, since: Since = None
-    ) -> list[Deliberated]:
+    ) -> Answer[list[Deliberated]]:
         known_area(area)
-        return await queries.meetings_by(by, area, moment(since, "since"), region=region)
+        return Answer(await queries.meetings_by(by, area, moment(since, "since"), region=region))
 
     @get("/v1/activity", summary="Events, counted", responses=documented(400, 422, 503))
-    async def count_events(by: FromQuery[EventsBy], region: RegionFilter = None) -> list[Happened]:
-        return await queries.events_by(by, region=region)
+    async def count_events(by: FromQuery[EventsBy], region: RegionFilter = None) -> Answer[list[Happened]]:
+        return Answer(await queries.events_by(by, region=region))
 
     @get("/v1/problems", summary="Problems of all regions, newest first", responses=documented(400, 422, 503))
     async def list_problems(
@@ -65,9 +66,9 @@ def routes(queries: HubQueries) -> list[Any]:
         status: FromQuery[Status | None] = None,
         cursor: Cursor = None,
         limit: Limit = 50,
-    ) -> ProblemPage:
+    ) -> Answer[ProblemPage]:
         known_area(area)
         known_category(category)
-        return await queries.problems(area, status, cursor, limit, region=region, category=category)
+        return Answer(await queries.problems(area, status, cursor, limit, region=region, category=category))
 
     return [list_regions, count_problems, count_meetings, count_events, list_problems]

@@ -250,10 +250,10 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
-    ) -> AlertPage:
+    ) -> Answer[AlertPage]:
         known_area(area)
         known_category(category)
-        return await queries.alerts(area=area, category=category, cursor=cursor, limit=limit, at_least=at_least)
+        return Answer(await queries.alerts(area=area, category=category, cursor=cursor, limit=limit, at_least=at_least))
 
     @get("/v1/alerts/{id:uuid}", summary="One alert", responses=documented(400, 404, 422, 503))
     async def read_alert(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Alert]:
@@ -267,11 +267,11 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause
         cursor: Cursor = None,
         limit: Limit = 50,
         at_least: AtLeast = None,
-    ) -> DeliveryPage:
+    ) -> Answer[DeliveryPage]:
         page = await queries.deliveries(id, state=in_state, cursor=cursor, limit=limit, at_least=at_least)
         if page is None:
             raise Refused("unknown-alert")
-        return page
+        return Answer(page)
 
     return [
         subscribe,

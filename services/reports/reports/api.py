@@ -142,8 +142,8 @@ def routes(
         )
 
     @get("/v1/regions", summary="To whom a problem can be referred", responses=documented(400, 503))
-    async def list_regions() -> list[OtherRegion]:
-        return await referrals.regions()
+    async def list_regions() -> Answer[list[OtherRegion]]:
+        return Answer(await referrals.regions())
 
     @get("/v1/problems", summary="Problems, newest first", description=f"{_FOUND} {WHOLE}", security=WELCOME,
          responses=documented(400, 401, 422, 503))  # fmt: skip

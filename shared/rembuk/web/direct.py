@@ -37,18 +37,20 @@ class _Call(NamedTuple):
     """Its dependencies, by name: each is made with its defaults."""
     asks: dict[str, str]
     """Its own names of what a query can ask, by the names that a client gives them."""
+    needs: frozenset[str]
+    """Those that have to be asked."""
     defaults: dict[str, Any]
 
     def asked(self, scope: HTTPScope) -> dict[str, str] | None:
         """What a query asks; None where it is not as plain as it should be, or asks what a dependency is made of."""
         query = scope["query_string"]
         if not query:
-            return {}
+            return None if self.needs else {}
         if scope["method"] != "GET":
             return None
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
         asked = {self.asks[name]: value for name, value in pairs if name in self.asks and value != "null"}
-        return asked if len(asked) == len(pairs) else None
+        return asked if len(asked) == len(pairs) and self.needs <= asked.keys() else None
 
 
 class Direct:
@@ -114,20 +116,23 @@ def _call_of(handler: HTTPRouteHandler, path: str) -> _Call | None:
     asked = signature.parameters
     made = {name: provided[name] for name in asked.keys() & provided.keys()}
     own = [asked[name] for name in asked.keys() - _GIVEN - made.keys()]
-    others = own + [field for one in made.values() for field in one.parsed_fn_signature.parameters.values()]
+    theirs = [field for one in made.values() for field in one.parsed_fn_signature.parameters.values()]
+    asks = {_asked_as(field): field.name for field in own if not field.is_non_string_collection}
+    needs = frozenset(field.name for field in own if field.is_required)
     if (
         not signature.return_type.is_subclass_of(Answer)
         or handler.has_sync_callable
         or not all(one.has_sync_callable for one in made.values())
-        or any(field.is_required or isinstance(field.kwarg_definition, _ELSEWHERE) for field in others)
+        or not needs <= set(asks.values())
+        or any(field.is_required for field in theirs)
+        or any(isinstance(field.kwarg_definition, _ELSEWHERE) for field in own + theirs)
         or "any_body" in handler.opt
         or "{" in path.replace("{id}", "", 1)
     ):
         return None
-    asks = {_asked_as(field): field.name for field in own if not field.is_non_string_collection}
-    takes = frozenset(asked.keys() & _GIVEN)
-    defaults = {field.name: field.default for field in own}
-    return _Call(handler, path, takes, {name: one.dependency for name, one in made.items()}, asks, defaults)
+    dependencies = {name: one.dependency for name, one in made.items()}
+    defaults = {field.name: field.default for field in own if not field.is_required}
+    return _Call(handler, path, frozenset(asked.keys() & _GIVEN), dependencies, asks, needs, defaults)
 
 
 def _asked_as(field: FieldDefinition) -> str:
