@@ -20,6 +20,7 @@ MEASURES = (
     "accepting",
     "reading",
     "listing",
+    "counting",
     "appending",
     "streaming",
     "seeing",

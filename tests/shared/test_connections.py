@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -43,12 +45,13 @@ def serving(app: Any = echo) -> Iterator[int]:
     config = uvicorn.Config(
         app, port=0, loop="uvloop", http=partial(Connection, Room(MOST)), ws="none", lifespan="off", log_config=None
     )  # type: ignore[arg-type]
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
+    server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # little waits in the kernel
+    thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
         eventually(lambda: _require(server.started))
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield listening.getsockname()[1]
     finally:
         server.should_exit = True
         thread.join()
@@ -116,6 +119,34 @@ def test_who_takes_nothing_of_an_answer_is_parted_with(port: int) -> None:
     with serving(large) as port:
         wire = connected(port, GET)
         eventually(gone)
+
+
+def test_who_takes_little_of_an_answer_is_parted_with_and_who_takes_it_all_has_it(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "TAKEN_BYTES", 1 << 18)
+    monkeypatch.setattr(protocol, "KEEP_ALIVE_S", 1.5)  # within which the kernel takes something, if little
+
+    async def large(scope: Any, receive: Any, send: Callable[..., Any]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"8388608")]})
+        await send({"type": "http.response.body", "body": b"x" * (8 << 20)})
+
+    with serving(large) as port:
+        assert len(rest(connected(port, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")))) > 8 << 20
+        slow, taken = socket.socket(), 0
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        slow.connect(("127.0.0.1", port))
+        slow.sendall(GET)
+        with contextlib.suppress(ConnectionResetError):
+            while more := slow.recv(1 << 12):
+                taken += len(more)
+                time.sleep(0.05)
+        assert taken < 4 << 20
+
+
+def test_so_many_requests_wait_in_line_and_no_more(port: int) -> None:
+    answers = rest(connected(port, GET * 200)).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200"] * (protocol.MAX_IN_LINE + 1) + [b"429"]
 
 
 def test_a_fault_is_told_after_what_was_asked_before_it(port: int) -> None:

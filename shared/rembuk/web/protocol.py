@@ -30,6 +30,10 @@ KEEP_ALIVE_S = 65.0
 """How long an idle connection is kept, and one whose client takes nothing of an answer: longer than clients (httpx:
 5 s) and proxies (nginx: 60 s) do, so that it is they who end it. A server that ends it first may do so in the moment in
 which a request is on its way."""
+TAKEN_BYTES = 64 * 1024
+"""What a client takes of an answer in that time, or all that is left of it: else it takes nothing."""
+MAX_IN_LINE = 16
+"""Requests of a connection that wait for the answer to one before them."""
 LINGER_S = 2.0
 """How long a client may take to read why it is refused."""
 
@@ -95,6 +99,7 @@ class _Refusal(Exception):
 _NO_ROOM = _Refusal(503, "temporarily-unavailable", "as many connections are open as may be; try again")
 _NO_HTTP = _Refusal(400, "malformed-input", "Invalid HTTP request received.")
 _TOO_SLOW = _Refusal(408, "too-slow", "the request did not come in time")
+_TOO_MANY = _Refusal(429, "too-many-at-once", f"{MAX_IN_LINE} requests may wait in line on a connection")
 _HEAD_TOO_LARGE = _Refusal(431, "head-too-large", f"a request's head may have {MAX_HEAD_BYTES} bytes")
 _BODY_TOO_LARGE = _Refusal(413, "body-too-large", f"a request's body may have {MAX_BODY_BYTES} bytes")
 
@@ -146,11 +151,11 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def standing(self) -> tuple[Any, ...]:
-        unsent = self.transport.get_write_buffer_size()
+        unsent = -(-self.transport.get_write_buffer_size() // TAKEN_BYTES)
         return self._requests, self._in_head, self._between, self._refused, self._is_answered(), unsent
 
     def patience(self) -> float | None:
-        if self._refused or self.transport.is_closing():
+        if self._refused or (self.transport.is_closing() and not self.transport.get_write_buffer_size()):
             return LINGER_S
         if not self._is_answered() and (self._between or self._in_head):
             return None
@@ -203,6 +208,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         version, method = self.parser.get_http_version(), self.parser.get_method()
+        if len(self.pipeline) >= MAX_IN_LINE:
+            raise _TOO_MANY
         try:
             if version not in ("1.1", "1.0"):
                 raise Malformed("HTTP/1.1 is spoken here", 505)
