@@ -117,7 +117,7 @@ def test_a_region_whose_witness_is_away_accepts_signs_and_gives_receipts(regions
         assert row["failing_since"] is not None
         return row["failure"]
 
-    assert "refused" in eventually(failing)
+    assert "cannot be reached" in eventually(failing)
     witness.running.start("reports", "api")
     eventually(lambda: cosigned(region, problem, keys))
     assert region.ask("select failure from witness")[0]["failure"] == ""
