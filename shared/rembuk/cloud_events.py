@@ -9,7 +9,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from rembuk import streams
-from rembuk.event import Event, Metadata, Recorded, schema_uri
+from rembuk.event import Event, Recorded, decode_metadata, schema_uri
 
 if TYPE_CHECKING:
     import asyncpg
@@ -37,7 +37,6 @@ class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     traceparent: str = ""
 
 
-_decode_metadata = msgspec.json.Decoder(Metadata).decode
 _ATTRIBUTES = {name: f"ce-{name}" for name in CloudEvent.__struct_fields__ if name != "data"}
 
 
@@ -52,7 +51,7 @@ def structured(message: Msg) -> CloudEvent:
 
 def published(region: str, service: str, row: asyncpg.Record | Mapping[str, Any]) -> CloudEvent:
     """A row of log.event as its stream has it: in the version in which it was recorded, and whatever it says."""
-    why = _decode_metadata(row["metadata"])
+    why = decode_metadata(row["metadata"])
     kind, schema = row["type"], schema_uri(service, row["type"], row["schema_version"])
     return CloudEvent(  # by place: by name it takes five times as long
         "1.0", str(row["id"]), kind, f"/polmas/{region}/{service}", str(row["stream_id"]),

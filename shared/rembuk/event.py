@@ -50,6 +50,10 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
     fingerprint: str = ""
 
 
+decode_metadata = msgspec.json.Decoder(Metadata).decode
+"""The metadata of a row of log.event. Raises msgspec.MsgspecError."""
+
+
 class Recorded(msgspec.Struct, Generic[E_co], frozen=True):
     """An event with its place in the log.
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from rembuk.codec import Codec
-from rembuk.event import Metadata, Recorded
+from rembuk.event import Recorded, decode_metadata
 
 if TYPE_CHECKING:
     import asyncpg
 
 COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at"
-
-_decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 
 def recorded(codec: Codec, row: asyncpg.Record | Mapping[str, Any], *, leniently: bool = False) -> Recorded[Any]:
@@ -29,5 +25,5 @@ def recorded(codec: Codec, row: asyncpg.Record | Mapping[str, Any], *, leniently
         area=row["area"],
         recorded_at=row["recorded_at"],
         event=decode(row["type"], row["schema_version"], row["data"]),
-        metadata=_decode_metadata(row["metadata"]),
+        metadata=decode_metadata(row["metadata"]),
     )

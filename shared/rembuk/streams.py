@@ -20,7 +20,7 @@ from nats.js.errors import NotFoundError
 
 from rembuk import nats_wire, rows, tracing
 from rembuk.codec import Codec, Undecodable
-from rembuk.event import SCHEMA_SCHEME, Metadata, Recorded, schema_path
+from rembuk.event import SCHEMA_SCHEME, Metadata, Recorded, decode_metadata, schema_path
 
 if TYPE_CHECKING:
     import asyncpg
@@ -29,7 +29,6 @@ CONTENT_TYPE = "application/json"
 
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 _NO_AREA, _INBOX = "_", "inbox"
-_decode_metadata = msgspec.json.Decoder(Metadata).decode
 _encode_metadata = msgspec.json.Encoder().encode
 
 
@@ -105,7 +104,7 @@ def header_lines(region: str, service: str, row: asyncpg.Record | Mapping[str, A
         f"ce-version: {row['version']}\r\nce-area: {row['area']}\r\n"
     )
     count = 12
-    metadata = _decode_metadata(row["metadata"])
+    metadata = decode_metadata(row["metadata"])
     for attribute, value in (
         ("ce-correlationid", metadata.correlation_id),
         ("ce-causationid", metadata.causation_id),
@@ -169,7 +168,7 @@ def _of_inbox(message: Msg) -> bool:
 
 def about_row(row: asyncpg.Record | Mapping[str, Any]) -> tracing.About:
     """What a span tells of a row of log.event."""
-    return tracing.About(_decode_metadata(row["metadata"]).traceparent, row["type"], row["position"], row["area"])
+    return tracing.About(decode_metadata(row["metadata"]).traceparent, row["type"], row["position"], row["area"])
 
 
 def about(message: Msg) -> tracing.About:

@@ -11,11 +11,10 @@ from hashlib import sha256
 from typing import Any
 
 import asyncpg
-import msgspec
 import structlog
 
 from rembuk.cosignature import WitnessVerifier
-from rembuk.event import Metadata
+from rembuk.event import decode_metadata
 from rembuk.event_log import PAGE
 from rembuk.leaves import leaf
 from rembuk.merkle import EMPTY_ROOT, Frontier, Range, folded, leaf_hash, node_hash, perfect_subtrees
@@ -37,7 +36,6 @@ _NODES = "select hash from log.tree_node where level = $1 and index >= $2 and in
 _ADD = "select log.add_tree_head($1, $2, $3, $4, $5, $6, $7)"
 
 _log = structlog.get_logger(__name__)
-_decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 
 def origin(region: str, service: str) -> str:
@@ -69,7 +67,7 @@ class Unpublished:
 
     def append(self, metadata: str) -> None:
         """Add an event's. Raises msgspec.MsgspecError for what is no metadata."""
-        self._sha256.update(_decode_metadata(metadata).fingerprint.encode() + b"\n")
+        self._sha256.update(decode_metadata(metadata).fingerprint.encode() + b"\n")
 
     def digest(self) -> bytes:
         return self._sha256.digest()

@@ -15,11 +15,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import CookieParameter, HeaderParameter
 from litestar.routes import HTTPRoute
 from litestar.types import HTTPScope, Receive, Scope, Send
-from litestar.typing import FieldDefinition
 
 from rembuk import logs
 from rembuk.web import problem_details
 from rembuk.web.answers import Answer
+from rembuk.web.parameters import asked_as
 from rembuk.web.requests import StrictRequest, correlation_id, declares_json
 
 _GIVEN = {"request", "id", "data"}
@@ -117,7 +117,7 @@ def _call_of(handler: HTTPRouteHandler, path: str) -> _Call | None:
     made = {name: provided[name] for name in asked.keys() & provided.keys()}
     own = [asked[name] for name in asked.keys() - _GIVEN - made.keys()]
     theirs = [field for one in made.values() for field in one.parsed_fn_signature.parameters.values()]
-    asks = {_asked_as(field): field.name for field in own if not field.is_non_string_collection}
+    asks = {asked_as(field): field.name for field in own if not field.is_non_string_collection}
     needs = frozenset(field.name for field in own if field.is_required)
     if (
         not signature.return_type.is_subclass_of(Answer)
@@ -133,10 +133,6 @@ def _call_of(handler: HTTPRouteHandler, path: str) -> _Call | None:
     dependencies = {name: one.dependency for name, one in made.items()}
     defaults = {field.name: field.default for field in own if not field.is_required}
     return _Call(handler, path, frozenset(asked.keys() & _GIVEN), dependencies, asks, needs, defaults)
-
-
-def _asked_as(field: FieldDefinition) -> str:
-    return getattr(field.kwarg_definition, "name", None) or field.name
 
 
 def _template(path: str) -> tuple[str, UUID | None]:

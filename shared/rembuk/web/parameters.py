@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from litestar.exceptions import ValidationException
 from litestar.params import HeaderParameter
 from litestar.types import Scope
+from litestar.typing import FieldDefinition
 
 
 def require_plain_query(scope: Scope) -> None:
@@ -26,6 +27,11 @@ def require_plain_query(scope: Scope) -> None:
         seen.add(name)
 
 
+def asked_as(field: FieldDefinition) -> str:
+    """What a client calls the parameter that a route handler knows by the field's name."""
+    return getattr(field.kwarg_definition, "name", None) or field.name
+
+
 @cache
 def _parameters(route_handler: Any) -> dict[str, bool]:
     """What can be asked, its dependencies' parameters included, and whether Litestar would read "null" as absence."""
@@ -35,7 +41,7 @@ def _parameters(route_handler: Any) -> dict[str, bool]:
         del asked[name]
         asked |= given[name].parsed_fn_signature.parameters
     return {
-        getattr(field.kwarg_definition, "name", None) or name: field.is_optional
+        asked_as(field): field.is_optional
         for name, field in asked.items()
         if name != "request" and not isinstance(field.kwarg_definition, HeaderParameter)
     }

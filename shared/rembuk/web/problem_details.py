@@ -25,6 +25,7 @@ from rembuk.read_engine import is_unreachable
 from rembuk.region_key import Unopened
 from rembuk.signing import PAUSE_S
 from rembuk.state_file import Damaged
+from rembuk.web.parameters import asked_as
 from rembuk.wording import RULES
 
 RETRY_AFTER_S = 2
@@ -92,18 +93,13 @@ def _field_error(request: Request[Any, Any, Any], one: dict[str, Any]) -> FieldE
         return FieldError("body", "a JSON body must be given")
     match = _AT.match(message)
     assert match is not None
-    within = _asked_as(request, str(one.get("key") or "")) or (match["field"] or "").removeprefix("$")
+    key = str(one.get("key") or "")
+    asked = request.route_handler.parsed_fn_signature.parameters.get(key)
+    within = (asked_as(asked) if asked else key) or (match["field"] or "").removeprefix("$")
     within = "" if within == "data" else within.removeprefix(".")
     named = _NAMED.match(match["rule"])
     field = ".".join(filter(None, (within, named["field"] if named else "")))
     return FieldError(field or "body", _said(match["rule"]))
-
-
-def _asked_as(request: Request[Any, Any, Any], name: str) -> str:
-    """What a client calls the parameter that a route handler knows by this name."""
-    field = request.route_handler.parsed_fn_signature.parameters.get(name)
-    told = field.kwarg_definition if field else None
-    return getattr(told, "name", None) or name
 
 
 def _said(rule: str) -> str:
