@@ -20,6 +20,7 @@ from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
 from rembuk.testing.small_disk import fill, small_disk
 from rembuk_cli import disk as disks
+from rembuk_cli.home import Home, Process, Running
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -126,3 +127,13 @@ def test_a_disk_without_bytes_or_without_inodes_is_full(tmp_path: Path) -> None:
     with small_disk(tmp_path / "few", "64m,nr_inodes=60") as disk:
         assert "new files fit (inodes)" in (disks.lack(disk) or "")
     assert disks.lack(tmp_path / "nowhere") is None
+
+
+def test_a_disk_that_is_full_is_named_also_where_only_the_logs_are(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    running = Running("jatim", Process.of(None), True, {}, "", "", {})
+    with small_disk(home.logs, "64m") as disk:
+        assert disks.full(home, running) == []
+        fill(disk)
+        [said] = disks.full(home, running)
+        assert said.startswith(f"DISK FULL: 0.0 MB are free where {home.logs} is.")
