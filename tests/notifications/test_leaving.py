@@ -96,6 +96,8 @@ def test_a_sender_that_is_no_address_is_named_when_the_worker_starts() -> None:
         ("email", "warga.rt-05+polmas@kel.surabaya.go.id", True),
         ("email", "warga@bücher.example", True),
         ("email", "warga@xn--bcher-kva.example", True),
+        ("email", f"{'a' * 64}@example.org", True),
+        ("email", f"{'a' * 65}@example.org", False),
         ("email", "warga@example", False),
         ("email", "a..b@example.org", False),
         ("email", ".a@example.org", False),
