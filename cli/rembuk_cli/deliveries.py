@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-import msgspec
 import typer
 
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, require_running
-from rembuk_cli.services import ask_each, told_by
+from rembuk_cli.services import told_by
 from rembuk_cli.terminal import escape, out, write_json
 
 app = typer.Typer(help="Messages to subscribers: which wait, which were given up, and why.", no_args_is_help=True)
 
 SERVICE = "notifications"
-_LISTED = """
-    select delivery.id, state, split_part(lane, ' ', 1) as channel, attempts, reason, queued_at, delivery.changed_at,
-           case when state in ('queued', 'failed') then due_at end as due_at, alert_id,
-           coalesce(headline->>'id', 'confirmation code') as headline,
-           state in ('queued', 'failed', 'given_up')
-               and subscription.status = case when alert_id is null then 'requested' else 'confirmed' end
-               and withdrawn_at is null as wanted,
-           count(*) over () as in_all
-    from delivery join subscription on subscription.id = subscription_id left join alert on alert.id = alert_id
-    where state = any($1) and starts_with(delivery.reason, $2)
-    order by delivery.changed_at desc, delivery.id limit $3"""
 State = Literal["queued", "failed", "given_up", "sent", "called_off"]
 UNSENT = ("queued", "failed", "given_up")
 Reason = Annotated[
@@ -54,18 +43,19 @@ def list_(
     home = home_of(region, data)
     seen = home.running_region(require_running(home))
     states = [state] if state else list(UNSENT)
-    [(_, rows)] = ask_each(seen, _LISTED, states, reason, limit, services=(SERVICE,))
+    rows = [json.loads(line) for line in told_by(seen, SERVICE, "deliveries", reason, str(limit), *states)]
     in_all = rows[0]["in_all"] if rows else 0
     if as_json:
         shown = [{name: value for name, value in row.items() if name != "in_all"} for row in rows]
-        write_json(msgspec.json.format(msgspec.json.encode({"in_all": in_all, "deliveries": shown})))
+        write_json(json.dumps({"in_all": in_all, "deliveries": shown}, indent=2))
         return
     for row in rows:
         why = f": {escape(row['reason'])}" if row["reason"] else ""
         moot = "" if row["wanted"] or row["state"] not in UNSENT else ", not wanted any more"
+        changed = datetime.fromisoformat(row["changed_at"]).astimezone()
         out.print(
             f"[bold]{row['id']}[/] {row['channel']}, {row['state'].replace('_', ' ')} after {row['attempts']} attempts "
-            f"at {row['changed_at'].astimezone():%Y-%m-%d %H:%M:%S}{why}{moot}\n    {escape(row['headline'])}"
+            f"at {changed:%Y-%m-%d %H:%M:%S}{why}{moot}\n    {escape(row['headline'])}"
         )
     out.print(f"{in_all:,} deliveries" + (f", of which {len(rows):,} are shown" if in_all > len(rows) else ""))
 

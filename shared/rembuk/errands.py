@@ -32,6 +32,7 @@ from rembuk.streams import stream_name
 USAGE = {
     "replay": "ID [AS-OF]",
     "retry": "FOLLOWER STREAM AGGREGATE",
+    "deliveries": "REASON LIMIT STATE ...",
     "requeue": "DELIVERY | given-up REASON",
     "rebuild": "swap | compare | discard | as-of WHEN",
     "rewrap": "",
@@ -56,10 +57,12 @@ def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIter
             return _replay(settings, UUID(stream_id), _position_or_moment(as_of))
         case "retry", [follower, stream, aggregate]:
             return _retry(settings, follower, stream, aggregate)
+        case "deliveries", [reason, limit, *states]:
+            return _of_deliveries(settings, name, states, reason, int(limit))
         case "requeue", ["given-up", reason]:
-            return _requeue(settings, None, reason)
+            return _of_deliveries(settings, name, None, reason)
         case "requeue", [delivery_id]:
-            return _requeue(settings, UUID(delivery_id))
+            return _of_deliveries(settings, name, UUID(delivery_id))
         case "rebuild", ["swap" | "compare" | "discard" as what]:
             return _rebuild(settings, what)
         case "rebuild", ["as-of" as what, when]:
@@ -110,11 +113,11 @@ async def _retry(settings: Settings, follower: str, stream: str, aggregate: str)
         await log.stop()
 
 
-async def _requeue(settings: Settings, delivery_id: UUID | None, reason: str = "") -> AsyncIterator[Any]:
-    """Each delivery that is tried again, as its service tells it."""
-    if (requeue := _of_its_own(settings, "requeue")) is None:
+async def _of_deliveries(settings: Settings, name: str, *arguments: Any) -> AsyncIterator[Any]:
+    """Each delivery that is listed, or tried again, as its service tells it."""
+    if (told := _of_its_own(settings, name)) is None:
         raise CannotRun(f"{settings.service} delivers nothing")
-    async for answer in requeue(settings, delivery_id, reason):
+    async for answer in told(settings, *arguments):
         yield answer
 
 

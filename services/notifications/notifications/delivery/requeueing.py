@@ -1,4 +1,4 @@
-"""What an operator has tried again: one delivery that was given up, or all that are still to be sent."""
+"""What did not get through, whether it is still wanted, and what an operator has tried again of it: one, or all."""
 
 from __future__ import annotations
 
@@ -24,15 +24,39 @@ from notifications.domain import DELIVERY
 BATCH = 100
 """Deliveries asked for at once."""
 
-_GIVEN_UP = """
+_WANTED = """subscription.status = case when alert_id is null then 'requested' else 'confirmed' end
+               and withdrawn_at is null"""
+_JOINED = "delivery join subscription on subscription.id = subscription_id left join alert on alert.id = alert_id"
+_GIVEN_UP = f"""
     select delivery.id, alert_id, subscription_id, state, reason, coalesce(alert.area, subscription.area) as area,
-           subscription.status = case when alert_id is null then 'requested' else 'confirmed' end
-               and withdrawn_at is null as wanted
-    from delivery join subscription on subscription.id = subscription_id left join alert on alert.id = alert_id"""
+           {_WANTED} as wanted
+    from {_JOINED}"""  # noqa: S608 - our own words, as below
 _ONE = f"{_GIVEN_UP} where delivery.id = $1"
 _ALL = f"""select * from ({_GIVEN_UP} where state = 'given_up' and starts_with(delivery.reason, $1)) as given_up
-           where wanted order by id"""  # noqa: S608 - our own words
+           where wanted order by id"""  # noqa: S608
+_LISTED = f"""
+    select delivery.id, state, split_part(lane, ' ', 1) as channel, attempts, reason, queued_at, delivery.changed_at,
+           case when state in ('queued', 'failed') then due_at end as due_at, alert_id,
+           coalesce(headline->>'id', 'confirmation code') as headline,
+           state in ('queued', 'failed', 'given_up') and {_WANTED} as wanted, count(*) over () as in_all
+    from {_JOINED}
+    where state = any($1) and starts_with(delivery.reason, $2)
+    order by delivery.changed_at desc, delivery.id limit $3"""  # noqa: S608
 _INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable)
+
+
+async def listed(settings: Settings, states: Sequence[str], reason: str, limit: int) -> AsyncIterator[dict[str, Any]]:
+    """The deliveries in these states whose last attempt failed for a reason that begins so, the last changed first;
+    each says how many there are in all, and never to whom it goes. Raises CannotRun."""
+    try:
+        connection = await connect(settings.database_url, f"{settings.name} errand")
+        try:
+            for row in await connection.fetch(_LISTED, states, reason, limit):
+                yield dict(row)
+        finally:
+            connection.terminate()
+    except _INTERRUPTED as error:
+        raise CannotRun(str(error) or repr(error)) from error
 
 
 async def requeue(settings: Settings, delivery_id: UUID | None, reason: str = "") -> AsyncIterator[dict[str, Any]]:
