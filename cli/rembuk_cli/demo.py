@@ -13,7 +13,7 @@ from rembuk.provisioning import SERVICES
 from rembuk_cli import simulate
 from rembuk_cli.home import DEFAULT_PORT_BASE, SINK_OFFSET, USUAL, Home, Running, choose_ports
 from rembuk_cli.options import Data, PortBase, RegionName, cannot_run, home_of, suggested
-from rembuk_cli.terminal import err, escape, out
+from rembuk_cli.terminal import err, escape, escape_lines, out
 from rembuk_cli.up import CannotStart, plan, start, tell
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _started(home: Home, region: str, port_base: int | None) -> Running:
     try:
         start(plan(home, region, port_base, extra))
     except CannotStart as error:
-        cannot_run(escape(str(error)))
+        cannot_run(escape_lines(str(error)))
     running = home.running()
     if running is None:
         cannot_run(f"the region ended at once; see {home.logs / 'supervisor.log'}")

@@ -16,7 +16,7 @@ from rich.table import Table
 from rembuk_cli import hub, simulate
 from rembuk_cli.home import DEFAULT_PORT_BASE, Home, Running, usual_place
 from rembuk_cli.options import cannot_run, program, suggested
-from rembuk_cli.terminal import err, escape, out
+from rembuk_cli.terminal import err, escape_lines, out
 from rembuk_cli.up import CannotStart, join, plan, start
 
 CITIES = {
@@ -79,10 +79,9 @@ def _require_none_runs(places: dict[str, Path], count: int) -> None:
         for name, place in runs.items()
     ]
     cannot_run(
-        escape(f"{', '.join(runs)} runs already, and the demo starts regions of its own. Run it beside them:\n")
-        + f"  {suggested(f'demo --regions {count} --data .rembuk-regions --port-base 9000')}\n"
-        + "or stop what runs first:\n"
-        + "\n".join(f"  {suggested(stop)}" for stop in stops)
+        f"{', '.join(runs)} runs already, and the demo starts regions of its own. Run it beside them:\n"
+        f"  {suggested(f'demo --regions {count} --data .rembuk-regions --port-base 9000')}\n"
+        "or stop what runs first:\n" + "\n".join(f"  {suggested(stop)}" for stop in stops)
     )
 
 
@@ -96,7 +95,7 @@ def _join(name: str, places: dict[str, Path], port_base: int) -> None:
     try:
         start(plan(home, name, port_base))
     except CannotStart as error:
-        cannot_run(escape(str(error)))
+        cannot_run(escape_lines(str(error)))
     out.print(f"{name} is up, in {areas()[CITIES[name]].name}: {_running(home).urls['reports']}")
 
 

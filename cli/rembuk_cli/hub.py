@@ -80,7 +80,7 @@ def up(
     try:
         supervisor = start(Plan(DOMAIN, str(home.data), ports, extra=passed_on(os.environ), hub=True), not detach)
     except CannotStart as error:
-        cannot_run(escape(str(error)))
+        cannot_run(escape_lines(str(error)))
     running = home.running()
     if running is None:
         cannot_run(f"the hub ended at once; see {home.logs / 'supervisor.log'}")
@@ -135,7 +135,7 @@ def admit(
             place = to or Path(f"{region}.hub.json")
             state_file.write_json(place, invitation)
     except (BadRegionName, BadVerifierKey, OSError, UnicodeDecodeError) as error:
-        cannot_run(escape(str(error)))
+        cannot_run(escape_lines(str(error)))
     _apply(home, region)
     out.print(f"{region} is admitted; its operators join with: rembuk up --region {region} --hub {place}")
 
@@ -241,7 +241,7 @@ def _apply(home: HubHome, region: str) -> None:
     try:
         nats_server.reload()
     except EmbeddedError as error:
-        cannot_run(f"the list is changed, and NATS does not take it: {escape(str(error))}")
+        cannot_run(f"the list is changed, and NATS does not take it: {escape_lines(str(error))}")
     if nats_server.pid is not None and not asyncio.run(cut_off(home, running, region)):
         err.print(f"[red]{region} is still connected as before[/]; end that with: {suggested('hub down')}")
         raise typer.Exit(WRONG)

@@ -263,15 +263,17 @@ class Supervisor:
                 stderr=log,
                 start_new_session=True,
             )
+            while child.poll() is None:
+                self._sleep(None)
+                if self._stopping:
+                    child.wait()
+                    raise Stopped
+            if child.returncode:
+                why = self._tail("prepare")
+                _say("databases are not prepared", "error", to=Lines(log))  # gives its time to the lines above it
+                raise CannotRun(f"the databases cannot be prepared; {why}")
         finally:
             os.close(log)
-        while child.poll() is None:
-            self._sleep(None)
-            if self._stopping:
-                child.wait()
-                raise Stopped
-        if child.returncode:
-            raise CannotRun(f"the databases cannot be prepared; {self._tail('prepare')}")
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
@@ -428,11 +430,11 @@ def _tell(progress: dict[str, Any]) -> None:
         os.write(1, json.dumps(progress).encode() + b"\n")
 
 
-def _say(event: str, level: str = "info", **fields: Any) -> None:
-    """One line of the log, in the shape of the services' own."""
+def _say(event: str, level: str = "info", to: Lines = _log, **fields: Any) -> None:
+    """One line of a log, in the shape of the services' own."""
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     line = {"event": event, **fields, "process": "supervisor", "level": level, "timestamp": now}
-    _log.write(json.dumps(line) + "\n")
+    to.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from rembuk_cli.key_files import COPIES
 from rembuk_cli.options import WRONG, Data, PortBase, RegionName, cannot_run, home_of, suggested
 from rembuk_cli.stop_links import stop_links
 from rembuk_cli.supervisor import answers_ready
-from rembuk_cli.terminal import err, escape, out
+from rembuk_cli.terminal import err, escape, escape_lines, out
 
 PATIENCE_S = 30.0
 """How long `up` waits for a region that runs already."""
@@ -84,7 +84,7 @@ def up(
         )
         supervisor = start(wanted, attached=not detach)
     except CannotStart as error:
-        cannot_run(escape(str(error)))
+        cannot_run(escape_lines(str(error)))
     running = home.running()
     if running is None:
         cannot_run(f"the region ended at once; see {home.logs / 'supervisor.log'}")
@@ -110,7 +110,7 @@ def join(home: Home, region: str, hub: str) -> None:
         else:
             invited = msgspec.json.decode(Path(hub).read_bytes(), type=Invitation)
     except (OSError, msgspec.MsgspecError) as error:
-        cannot_run(f"no invitation to a hub can be read from {escape(hub)}: {escape(str(error))}")
+        cannot_run(f"no invitation to a hub can be read from {escape(hub)}: {escape_lines(str(error))}")
     if invited.region != region:
         cannot_run(f"the invitation is for {escape(invited.region)}, this region is {region}")
     home.data.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -31,14 +31,16 @@ UNREACHABLE: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,  # its files cannot be read or are gone: it answers on for up to a minute
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
 )
-"""What asyncpg raises when the server is down, stopping, starting, full or another's, or when somebody else's
-transaction won (deadlock, serialisation): worth trying again later, and nothing the data is to blame for."""
+"""What asyncpg raises when the server is down, stopping, starting, full, without its files or another's, or when
+somebody else's transaction won (deadlock, serialisation): worth trying again later, and nothing the data is to blame
+for."""
 
 AS_LONG_AS_IT_TAKES_S = 10 * 365 * 24 * 3600.0
 """The time limit of a statement that waits for its turn (asyncpg takes None for its default)."""

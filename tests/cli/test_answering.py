@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
+import psutil
 import pytest
 from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
@@ -216,6 +217,23 @@ def test_a_dead_postgresql_is_told_with_what_to_do(running: Command, problem: st
         assert running("status").returncode == 1
 
 
+def test_files_that_postgresql_loses_while_it_runs_are_blamed_on_nobody_who_asks(running: Command) -> None:
+    """It looks whether they are there once a minute, and answers until then as it can."""
+    files = running.data / "postgres" / "cluster" / "global"
+    away = files.rename(files.with_name("taken"))
+    try:
+        for backend in psutil.Process(running.note()["processes"]["postgres"]["pid"]).children():
+            if "jatim_reports" in " ".join(backend.cmdline()):
+                backend.terminate()
+        answer = httpx.post(running.note()["urls"]["reports"] + "/v1/problems", json=REPORT, timeout=30)
+        told = running("status")
+    finally:
+        away.rename(files)
+    assert (answer.status_code, answer.headers.get("retry-after") is not None) == (503, True)
+    assert (told.returncode, "reports: its database does not answer: UndefinedFile" in told.stdout) == (1, True)
+    eventually(running.well, 60)
+
+
 def test_a_service_without_its_database_is_told(running: Command) -> None:
     home = Home(running.data)
     asked(home.postgres(running.note()["ports"]["postgres"]).url, 'drop database "jatim_notifications" with (force)')
@@ -231,5 +249,9 @@ def test_an_up_that_fails_tells_nothing_of_earlier_attempts(running: Command) ->
         log.write("the failure of yesterday\n")
     said = running.up()
     assert said.returncode == 2
-    assert "region.key is missing" in said.stderr
-    assert "yesterday" not in said.stderr
+    see, why = said.stderr.splitlines()
+    assert see.endswith("logs/prepare.log:")
+    assert "region.key is missing" in why
+    since_now = running("logs", "--since", "1m", "--service", "prepare").stdout.splitlines()
+    assert why.strip() in since_now[-2]  # what has no time of its own has that of the line behind it
+    assert "databases are not prepared" in since_now[-1]

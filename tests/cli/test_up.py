@@ -188,9 +188,11 @@ def test_regions_are_not_demonstrated_in_place_of_one_that_runs_and_it_is_said_h
     (tmp_path / "jatim").symlink_to(running.data)
     refused = type(running)(tmp_path)("demo", "--regions", "3")
     assert refused.returncode == 2
-    assert "jatim runs already" in refused.stderr
-    assert "demo --regions 3 --data .rembuk-regions --port-base 9000" in refused.stderr
-    assert f"down --region jatim --data {tmp_path / 'jatim'}" in refused.stderr.replace("\n", "")
+    first, beside, or_else, stop = refused.stderr.splitlines()
+    assert "jatim runs already" in first
+    assert "stop what runs" in or_else
+    assert beside.endswith("demo --regions 3 --data .rembuk-regions --port-base 9000")
+    assert stop.endswith(f"down --region jatim --data {tmp_path / 'jatim'}")
 
 
 def test_a_taken_port_is_told_in_one_line_with_who_has_it_and_nothing_is_left(rembuk: Command) -> None:
