@@ -22,6 +22,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from rembuk import tracing
 from rembuk.database import is_unreachable
+from rembuk.pulling import Pull
 from rembuk.streams import about, sequence
 
 BATCH = 500
@@ -87,50 +88,40 @@ def unseen(messages: list[Msg], position: int) -> list[Msg]:
 
 
 class _PatientPull:
-    """A pull subscription that waits long for the first message; once there was one, it lets company gather at the
-    broker and takes all of it with one request (FastStream alone would ask again and again while it lingers). Where a
-    full batch is known to wait, it waits for nothing but that."""
+    """What FastStream takes for its subscription: it waits long for the first message; once there was one, it lets
+    company gather at the broker and takes all of it at once, unless a full batch is known to wait."""
 
-    def __init__(
-        self,
-        pull: JetStreamContext.PullSubscription,
-        idle: Callable[[], Awaitable[None]],
-        lost: Callable[[], Awaitable[None]],
-    ) -> None:
+    def __init__(self, pull: Pull, idle: Callable[[], Awaitable[None]], lost: Callable[[], Awaitable[None]]) -> None:
         self._pull, self._idle, self._lost = pull, idle, lost
         self._last = 0  # how many messages came last
         self._behind = False  # a full batch waits at the broker
 
-    async def replace(self, pull: JetStreamContext.PullSubscription) -> None:
-        """Go on with another subscription; what the former still holds is dropped."""
+    async def replace(self, pull: Pull) -> None:
+        """Go on with another; what the former still holds is dropped."""
         former, self._pull = self._pull, pull
-        await former.unsubscribe()
+        await former.close()
 
     async def fetch(self, batch: int, timeout: float) -> list[Msg]:
         try:
-            if self._behind:
-                messages = await self._pull.fetch(batch, PATIENCE_S)
-            elif self._last:
+            if self._last and not self._behind:
                 await asyncio.sleep(BUSY_LINGER_S if self._last >= BUSY else LINGER_S)
-                messages = await self._pull.fetch(batch, timeout)
-            else:
-                messages = await self._pull.fetch(1, PATIENCE_S)
-        except (TimeoutError, nats.errors.TimeoutError):
-            if not self._last:
-                await self._idle()
-            self._last, self._behind = 0, False
-            raise nats.errors.TimeoutError from None
+            messages = await self._pull.take(batch, 0 if self._last else PATIENCE_S)
         except nats.errors.Error as error:
             self._last, self._behind = 0, False
             _log.warning("pull failed", error=repr(error))
             await asyncio.sleep(0.5)
             await self._lost()
             raise nats.errors.TimeoutError from error
+        if not messages:
+            if not self._last:
+                await self._idle()
+            self._last, self._behind = 0, False
+            raise nats.errors.TimeoutError
         self._last, self._behind = len(messages), messages[-1].metadata.num_pending >= BATCH
         return messages
 
     async def unsubscribe(self) -> None:
-        await self._pull.unsubscribe()
+        await self._pull.close()
 
 
 class Follower:
@@ -172,9 +163,10 @@ class Follower:
         )
         self._subscriber(self._handle)
         await self._subscriber.start()
-        self._pull = self._subscriber.subscription = _PatientPull(
-            self._subscriber.subscription, self._settle, self._rewind
-        )
+        theirs = self._subscriber.subscription
+        self._pull = _PatientPull(self._new_pull(), self._settle, self._rewind)
+        self._subscriber.subscription = self._pull  # before it was asked for anything
+        await theirs.unsubscribe()
 
     async def stop(self) -> None:
         """Pull no more and finish the batch in hand, for the broker's `graceful_timeout` at most; one whose servers
@@ -195,7 +187,7 @@ class Follower:
                 consumer = await jetstream.add_consumer(self.stream, self._consumer(position + 1))
                 self._live_after = max(self._live_after, position + (consumer.num_pending or 0))
                 if self._pull is not None:
-                    await self._pull.replace(await jetstream.pull_subscribe_bind(durable=self.name, stream=self.stream))
+                    await self._pull.replace(self._new_pull())
             except Exception as error:
                 if not (is_unreachable(error) or isinstance(error, nats.errors.Error)):
                     raise
@@ -205,6 +197,9 @@ class Follower:
             else:
                 _log.info("follower stands", follower=self.name, stream=self.stream, position=position)
                 return
+
+    def _new_pull(self) -> Pull:
+        return Pull(self._broker.config.broker_config.connection_state.connection, self.stream, self.name)
 
     @property
     def _jetstream(self) -> JetStreamContext:

@@ -52,7 +52,8 @@ class Projector:
                 for message in aside:
                     await quarantine.set_aside(connection, self.checkpoint, message, None)
             facts = [streams.recorded(self._codec, message) for message in self._read(new)]
-            changes = ((fact.stream_id, self._project(fact)) for fact in facts if str(fact.stream_id) not in held)
+            ours = [fact for fact in facts if str(fact.stream_id) not in held] if held else facts
+            changes = ((fact.stream_id, self._project(fact)) for fact in ours)
             await bulk.execute(connection, bulk.grouped(changes))
             await self.checkpoint.move(connection, streams.sequence(new[-1]), facts[-1].recorded_at if facts else None)
 

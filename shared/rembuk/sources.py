@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import asyncpg
-import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from rembuk import streams
 from rembuk.event_log import PAGE
+from rembuk.pulling import Pull
 
 WAIT_S = 5.0
 PULL = 500
@@ -79,7 +78,7 @@ class StreamSource:
 
     def __init__(self, client: Client, stream: str) -> None:
         self._client, self._stream = client, stream
-        self._pull: JetStreamContext.PullSubscription | None = None
+        self._pull: Pull | None = None
         self._position = 0
 
     async def after(self, position: int, limit: int) -> list[Msg]:
@@ -87,10 +86,7 @@ class StreamSource:
         if self._pull is None or position != self._position:
             await self._stand_at(position)
         assert self._pull is not None
-        try:
-            messages = await self._pull.fetch(min(limit, PULL), WAIT_S)
-        except nats.errors.TimeoutError:
-            messages = []
+        messages = await self._pull.take(min(limit, PULL), WAIT_S)
         self._position = streams.sequence(messages[-1]) if messages else position
         return messages
 
@@ -108,4 +104,6 @@ class StreamSource:
             inactive_threshold=60,
         )
         name = (await jetstream.add_consumer(self._stream, config)).name
-        self._pull = await jetstream.pull_subscribe_bind(name, self._stream)
+        if self._pull is not None:
+            await self._pull.close()
+        self._pull = Pull(self._client, self._stream, name)

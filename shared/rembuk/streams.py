@@ -21,6 +21,7 @@ from nats.js.errors import NotFoundError
 from rembuk import nats_wire, rows, tracing
 from rembuk.codec import Codec, Undecodable
 from rembuk.event import SCHEMA_SCHEME, Metadata, Recorded, decode_metadata, schema_path
+from rembuk.ids import quick_uuid
 
 if TYPE_CHECKING:
     import asyncpg
@@ -208,8 +209,8 @@ def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
             raise Undecodable(f"position {position} stands at sequence {sequence(message)}")
         return Recorded(
             position=position,
-            id=UUID(header["ce-id"]),
-            stream_id=UUID(header["ce-subject"]),
+            id=quick_uuid(header["ce-id"]),
+            stream_id=quick_uuid(header["ce-subject"]),
             version=int(header["ce-version"]),
             area=header.get("ce-area", ""),
             recorded_at=moment_of(header["ce-time"]),

@@ -12,7 +12,6 @@ import asyncpg
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from rembuk import following
 from rembuk.event_log import EventLog
 from rembuk.following import BATCH, Hole, unseen
 from rembuk.relay import Relay
@@ -38,12 +37,6 @@ from rembuk.testing.tallies import (
 from rembuk.worker import connect
 
 Process = Callable[[list[Msg]], Awaitable[None]]
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """nats-py takes a deleted consumer for an idle one until the pull has ended: here after one second, not five."""
-    monkeypatch.setattr(following, "PATIENCE_S", 1.0)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from rembuk import following, nats_wire, worker
+from rembuk import nats_wire, worker
 from rembuk.checkpoints import Checkpoint
 from rembuk.event_log import EventLog
 from rembuk.following import unseen
@@ -33,11 +33,6 @@ from rembuk.testing.tallies import (
 )
 
 NOTING = "noting"
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "PATIENCE_S", 1.0)
 
 
 class Noting:
