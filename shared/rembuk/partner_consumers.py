@@ -3,6 +3,9 @@
 A partner goes on from any position that there is: its wish is looked at here, for the server itself would take one
 beyond the stream's end, and would refuse one before that from which a consumer was made.
 
+A partner may ask for no more than some wishes a second: without a limit one of them, asking without end, would hold up
+the worker that publishes for all. Whoever asks more is told by the server that nobody answers.
+
 Where each stands is in the server's memory, and once a second in a bucket for all together: a server that writes the
 state of 200 consumers to the disk, each several times a second, has little time for anything else.
 """
@@ -19,6 +22,7 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.kv import KeyValue
 
@@ -31,6 +35,8 @@ UNACKNOWLEDGED, PULLS = 1_000, 32
 """How many messages a consumer hands out before one is acknowledged; how many pulls may wait at it."""
 ACKNOWLEDGED_WITHIN_S = 30.0
 PAUSE_S = 1.0
+WISHES = 10
+"""How many of a partner's are heeded from one look at the partners to the next."""
 ANSWER_S = 5.0
 INVALID_RESET = 10204
 """As nats-server calls what it cannot reset a consumer to."""
@@ -72,10 +78,10 @@ class Consumers:
         self._region, self._service, self._partners = region, service, partners
         self._stream = stream_name(region, service)
         self._bucket = f"{self._stream}_PARTNERS"
+        self._heeded: dict[str, Subscription] = {}  # by partner: its next wishes, and no more than those
 
     async def run(self) -> None:
         """Keep them until cancelled; what cannot be done is said and tried again."""
-        await self.answer()
         while True:
             try:
                 await self.keep()
@@ -107,6 +113,7 @@ class Consumers:
                 _log.info("partner has a consumer", partner=partner.name, stream=self._stream, position=position)
             if wanted:
                 positions[partner.name] = position
+            await self._listen(partner.name, wanted)
         if positions != kept:
             await bucket.put(_KEY, msgspec.json.encode(positions))
 
@@ -120,9 +127,17 @@ class Consumers:
             await self._jetstream.delete_consumer(self._stream, partner.name)
             raise
 
-    async def answer(self) -> None:
-        """Reset consumers as their partners wish, as long as the connection lasts."""
-        await self._broker.subscribe(f"{RESETTING}.{self._stream}.*", queue="partners", cb=self._heed)
+    async def _listen(self, partner: str, wanted: bool) -> None:
+        """Heed the next WISHES of a partner; the server itself keeps back what comes beyond them."""
+        before = self._heeded.get(partner)
+        if before is not None and (not wanted or before.delivered >= WISHES):
+            del self._heeded[partner]
+            with suppress(nats.errors.BadSubscriptionError):  # it has ended by itself
+                await before.unsubscribe()
+        if wanted and partner not in self._heeded:
+            subject = f"{RESETTING}.{self._stream}.{partner}"
+            self._heeded[partner] = heeded = await self._broker.subscribe(subject, queue="partners", cb=self._heed)
+            await heeded.unsubscribe(WISHES)
 
     async def _heed(self, wish: Msg) -> None:
         with suppress(nats.errors.Error, nats.js.errors.APIError):  # who hears nothing asks again
@@ -131,14 +146,15 @@ class Consumers:
     async def _reset(self, wish: Msg) -> bytes:
         """What the server says, or we in its stead where the position is none that there is yet."""
         try:
-            position = (msgspec.json.decode(wish.data, type=_Wish) if wish.data else _Wish()).seq
+            understood = msgspec.json.decode(wish.data, type=_Wish) if wish.data else _Wish()
         except msgspec.MsgspecError as error:
             return _refused(f'a reset is asked for as {{"seq": position}}: {error}')
         head = (await self._jetstream.stream_info(self._stream)).state.last_seq
-        if position > head + 1:
-            return _refused(f"position {position - 1} is beyond the head of {self._stream}, which is {head}")
+        if understood.seq > head + 1:
+            return _refused(f"position {understood.seq - 1} is beyond the head of {self._stream}, which is {head}")
         asked = wish.subject.replace(RESETTING, "$JS.API.CONSUMER.RESET", 1)
-        return (await self._broker.request(asked, wish.data, timeout=ANSWER_S)).data
+        told = msgspec.json.encode(understood)  # the server reads JSON otherwise: `SEQ` would be a position to it
+        return (await self._broker.request(asked, told, timeout=ANSWER_S)).data
 
     def _is_as_told(self, consumer: ConsumerInfo, partner: Partner) -> bool:
         """Not so after its scope was changed, and where an earlier release made it."""

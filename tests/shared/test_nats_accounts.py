@@ -21,7 +21,7 @@ from rembuk import streams
 from rembuk.embedded import is_free
 from rembuk.embedded_nats import EmbeddedNats, nats_binary
 from rembuk.nats_accounts import ASKED, DOMAIN, LIMITS, new_credentials, to_include
-from rembuk.partner_consumers import INVALID_RESET, PULLS, Consumers, consumer_config
+from rembuk.partner_consumers import INVALID_RESET, PULLS, WISHES, Consumers, consumer_config
 from rembuk.partners import Partner, Partners, Scope
 from rembuk.region_nats import RegionNats
 from rembuk.testing.ports import free_ports
@@ -55,10 +55,10 @@ class Given:
         for subject in (SURABAYA, MALANG, CLOSED) * 2:
             await self.publish(subject)
 
-    async def enter_region(self) -> None:
+    async def enter_region(self, url: str = "") -> None:
         """As a worker of its does, which answers partners."""
-        self.region = await self.connected(self.server.url)
-        await Consumers(self.region, "jatim", SERVICE, self.partners).answer()
+        self.region = await self.connected(url or self.server.url)
+        self.consumers = Consumers(self.region, "jatim", SERVICE, self.partners)
 
     async def publish(self, subject: str) -> None:
         await self.region.jetstream().publish(subject, b"{}")
@@ -80,7 +80,8 @@ class Given:
 
     async def kept(self) -> None:
         """As the worker does once a second."""
-        await Consumers(self.region, "jatim", SERVICE, self.partners).keep()
+        await self.consumers.keep()
+        await self.region.flush()
 
     async def killed(self) -> None:
         """The server, and it is there again."""
@@ -253,9 +254,37 @@ async def test_a_partner_goes_on_from_any_position_that_there_is_after_the_serve
         assert positions(await pulled(client, "polda")) == list(range(seq, 7))
     with pytest.raises(nats.js.errors.ConsumerInvalidResetError, match=f"7 is beyond the head of {STREAM}, which is 6"):
         await jetstream.reset_consumer(STREAM, "polda", seq=8)
-    for wish in (b'{"seq": -1}', b'{"seq": "all"}', b"[]"):
+    for wish in (b'{"seq": -1}', b'{"seq": "all"}', b"[]", b'{"seq": 8, "seq": 9}'):
         answer = await client.request(f"$JS.{DOMAIN}.API.CONSUMER.RESET.{STREAM}.polda", wish)
         assert msgspec.json.decode(answer.data)["error"]["err_code"] == INVALID_RESET
+
+
+async def test_a_position_is_what_is_looked_at_however_it_is_spelt(given: Given) -> None:
+    await given.partner("polda")
+    client = await given.enter("polda")
+    reset = f"$JS.{DOMAIN}.API.CONSUMER.RESET.{STREAM}.polda"
+    answer = await client.request(reset, b'{"seq": 2, "SEQ": 5000}')  # the server would take the second for it
+    assert "error" not in msgspec.json.decode(answer.data)
+    assert positions(await pulled(client, "polda")) == [2, 3, 4, 5, 6]
+
+
+async def test_a_partner_that_wishes_without_end_is_heeded_now_and_then_and_others_at_once(given: Given) -> None:
+    await given.partner("polda")
+    await given.partner("bappeda")
+    client, other = await given.enter("bappeda"), await given.enter("polda")
+    before = given.region.stats["in_msgs"]
+    for _ in range(50 * WISHES):
+        await client.publish(f"$JS.{DOMAIN}.API.CONSUMER.RESET.{STREAM}.bappeda", b'{"seq": 1}', reply="_INBOX.it")
+    await client.flush()
+    await other.jetstream(domain=DOMAIN).reset_consumer(STREAM, "polda", seq=5)
+    assert given.region.stats["in_msgs"] - before <= 4 * WISHES  # the wishes and what the server says to each
+    assert positions(await pulled(other, "polda")) == [5, 6]
+    jetstream = client.jetstream(domain=DOMAIN)
+    with pytest.raises(nats.js.errors.ServiceUnavailableError):
+        await jetstream.reset_consumer(STREAM, "bappeda", seq=3)
+    await given.kept()
+    await jetstream.reset_consumer(STREAM, "bappeda", seq=3)
+    assert positions(await pulled(client, "bappeda")) == [3, 4, 5, 6]
 
 
 FORBIDDEN = [
@@ -455,7 +484,7 @@ async def test_a_server_is_started_with_the_partners_and_the_password_of_that_mo
         await given.connected(f"nats://region:{PASSWORD}@127.0.0.1:{given.server.port}")
     with pytest.raises(nats.errors.Error):
         await given.enter("polda")
-    given.region = await given.connected(given.server.url)
+    await given.enter_region()
     await given.kept()
     assert positions(await pulled(await given.enter("polres"), "polres")) == [1, 2, 3, 4, 5, 6]
 
@@ -507,7 +536,7 @@ async def test_a_server_of_the_regions_own_includes_the_same_accounts(given: Giv
     (tmp_path / "own.conf").write_text(INCLUDING % (port, tmp_path / "own"))
     own = subprocess.Popen([str(nats_binary()), "-c", str(tmp_path / "own.conf")], stderr=subprocess.DEVNULL)
     try:
-        given.region = await given.connected(await _listening(f"nats://region:rahasia@127.0.0.1:{port}", port))
+        await given.enter_region(await _listening(f"nats://region:rahasia@127.0.0.1:{port}", port))
         await given.region.jetstream().add_stream(streams.stream_config("jatim", SERVICE))
         await given.publish(MALANG)
         await given.publish(SURABAYA)
