@@ -24,6 +24,7 @@ from rembuk.database import (
     ANSWER_S,
     UNREACHABLE,
     KeptConnection,
+    Pool,
     Unavailable,
     borrowed,
     close_pool,
@@ -129,7 +130,7 @@ class EventLog:
     ) -> None:
         self.codec, self._promising = codec, promising
         self._open_readers = partial(open_pool, url, f"{name} log reader", readers)
-        self._readers: asyncpg.Pool[Any]
+        self._readers: Pool
         self._writer = KeptConnection(url, f"{name} log writer")
         self.turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()  # of who waits for an aggregate
         self._encode_metadata = msgspec.json.Encoder().encode

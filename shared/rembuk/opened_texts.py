@@ -14,7 +14,8 @@ KEPT = 5_000
 KEPT_S = 60.0
 """How long a generation lasts: of what nobody has a key for any more nothing is in memory after twice as long."""
 
-_Text = tuple[str, WrappedKey, str]
+_Sealed = tuple[str, UUID | None, bytes | None, str | None]
+"""A ciphertext, and the key as the table has it: whose, wrapped, and by which region key."""
 
 
 class OpenedTexts:
@@ -22,31 +23,34 @@ class OpenedTexts:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._young: dict[UUID, _Text] = {}
-        self._old: dict[UUID, _Text] = {}
+        self._young: dict[UUID, tuple[_Sealed, str]] = {}
+        self._old: dict[UUID, tuple[_Sealed, str]] = {}
         self._turning: asyncio.TimerHandle | None = None
 
-    def text(self, sealed: str, event_id: UUID, key: WrappedKey | None) -> str | Unopened | None:
+    def text(
+        self, sealed: str, event_id: UUID, person: UUID | None, wrapped: bytes | None, key_id: str | None
+    ) -> str | Unopened | None:
         """The text of `sealed`, which is itself where it was recorded in clear; None without a key."""
+        opened_from = sealed, person, wrapped, key_id
         kept = self._young.get(event_id)
-        if kept is not None and kept[0] == sealed and kept[1] == key:
-            return kept[2]
+        if kept is not None and kept[0] == opened_from:
+            return kept[1]
         if not is_sealed(sealed):
             return sealed
-        if key is None:
+        if person is None or wrapped is None or key_id is None:
             self._young.pop(event_id, None)
             self._old.pop(event_id, None)
             return None
         kept = self._old.get(event_id)
-        if kept is not None and kept[0] == sealed and kept[1] == key:
-            text: str | Unopened = kept[2]
+        if kept is not None and kept[0] == opened_from:
+            text: str | Unopened = kept[1]
         else:
-            text = self._vault.open_by(key, sealed, event_id)
+            text = self._vault.open_by(WrappedKey(person, wrapped, key_id), sealed, event_id)
         if isinstance(text, str):
-            self._keep(event_id, (sealed, key, text))
+            self._keep(event_id, (opened_from, text))
         return text
 
-    def _keep(self, event_id: UUID, opened: _Text) -> None:
+    def _keep(self, event_id: UUID, opened: tuple[_Sealed, str]) -> None:
         self._young[event_id] = opened
         if len(self._young) >= KEPT:
             self._turn()

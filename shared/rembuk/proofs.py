@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from rembuk.database import ANSWER_S, UNREACHABLE, Unavailable, borrowed, close_pool, open_pool
+from rembuk.database import ANSWER_S, UNREACHABLE, Pool, Unavailable, borrowed, close_pool, open_pool
 from rembuk.decider import Refused
 from rembuk.log_key import signers
 from rembuk.merkle import consistency_ranges, inclusion_ranges, leaf_hash, root_of_inclusion
@@ -42,7 +42,7 @@ class Proofs:
         self.signer, *older = signers(settings)
         self._verifiers = [self.signer.verifier, *(one.verifier for one in older)]
         self._settings = settings
-        self._pool: asyncpg.Pool[Any]
+        self._pool: Pool
 
     async def start(self) -> None:
         self._pool = await open_pool(self._settings.database_url, f"{self._settings.name} proofs", 2)

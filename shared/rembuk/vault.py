@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 import time
@@ -19,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rembuk import randomness
-from rembuk.database import UNREACHABLE, Unavailable, borrowed, close_pool, open_pool
+from rembuk.database import UNREACHABLE, Pool, Unavailable, borrowed, close_pool, open_pool
 from rembuk.ids import derive_id
 from rembuk.region_key import RegionKey, RegionKeys, Tampered, Unopened, WrappedKey
 
@@ -31,11 +30,12 @@ TRUSTED_SECONDS = 5.0
 """How long a remembered key is used unasked: within it an erasure made by another process is noticed."""
 
 _NONCE, _KEY = 12, 32  # bytes; a random nonce is safe for 2^32 uses of a key (NIST SP 800-38D, 8.3)
+_FORM = "sealed:v1:"
 _SEALED = re.compile(  # 38 characters: the nonce and the tag of an empty text
     r"sealed:v1:([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}):([A-Za-z0-9_-]{38,})"
 )
 
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_URL_SAFE, _STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 
 _READ = "select person, wrapped, key_id from vault_key where person = any($1)"
 _ADD = "insert into vault_key (person, wrapped, key_id) values ($1, $2, $3) on conflict do nothing"
@@ -72,10 +72,10 @@ def stream_of(person: UUID) -> UUID:
 
 def is_sealed(text: str) -> bool:
     """Whether it has the form of what `seal` returns."""
-    with suppress(NotSealed):
-        _parts(text)
-        return True
-    return False
+    try:
+        return text.startswith(_FORM) and bool(_parts(text))
+    except NotSealed:
+        return False
 
 
 def person_of(sealed: str) -> UUID:
@@ -87,10 +87,12 @@ def _parts(sealed: str) -> tuple[UUID, bytes]:
     """Person, and nonce with ciphertext. Only the one spelling of these bytes that `seal` writes is taken."""
     if match := _SEALED.fullmatch(sealed):
         person, body = match.groups()
-        with suppress(binascii.Error):
-            data = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
-            if _base64url(data) == body:
-                return UUID(person), data
+        try:
+            data = binascii.a2b_base64(f"{body}{'=' * (-len(body) % 4)}".encode().translate(_STANDARD))
+        except binascii.Error:
+            data = b""
+        if _base64url(data) == body:
+            return UUID(person), data
     raise NotSealed("not of the form sealed:v1:<person>:<base64url>")
 
 
@@ -135,7 +137,7 @@ class Vault:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_pool = partial(open_pool, url, f"{name} vault", 4)
-        self._pool: asyncpg.Pool[asyncpg.Record]
+        self._pool: Pool
         self._region_keys = region_keys
         self._clock = clock
         self._kept: OrderedDict[UUID, _Kept] = OrderedDict()

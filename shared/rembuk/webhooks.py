@@ -17,7 +17,16 @@ import structlog
 from rembuk import scoped
 from rembuk.cancelling import cancel
 from rembuk.cloud_events import published
-from rembuk.database import AGAIN_S, AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection, borrowed, close_pool, open_pool
+from rembuk.database import (
+    AGAIN_S,
+    AS_LONG_AS_IT_TAKES_S,
+    UNREACHABLE,
+    KeptConnection,
+    Pool,
+    borrowed,
+    close_pool,
+    open_pool,
+)
 from rembuk.partners import Partner, Partners
 from rembuk.roster import BadRoster
 from rembuk.settings import Settings
@@ -81,7 +90,7 @@ class Webhooks:
         """Send until cancelled."""
         from rembuk.posting import Poster  # a service without webhooks need not carry it
 
-        pool: asyncpg.Pool[Any] | None = None
+        pool: Pool | None = None
         poster: Poster | None = None
         try:
             while True:
@@ -134,13 +143,13 @@ class Webhooks:
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                     _log.critical("webhook fails", partner=name, exc_info=error)
 
-    def _take_up(self, wanted: dict[str, Partner], pool: asyncpg.Pool[Any], poster: Poster) -> None:
+    def _take_up(self, wanted: dict[str, Partner], pool: Pool, poster: Poster) -> None:
         for name, partner in wanted.items():
             if name not in self._sending:
                 task = asyncio.create_task(self._send_all(partner, pool, poster), name=f"webhook of {name}")
                 self._sending[name] = partner, task
 
-    async def _send_all(self, partner: Partner, pool: asyncpg.Pool[Any], poster: Poster) -> None:
+    async def _send_all(self, partner: Partner, pool: Pool, poster: Poster) -> None:
         """Send what is past, then what comes."""
         cursor = _Cursor()
         while True:
@@ -157,7 +166,7 @@ class Webhooks:
                     async with asyncio.timeout(CHECK_S):
                         await grown.wait()
 
-    async def _send(self, partner: Partner, cursor: _Cursor, pool: asyncpg.Pool[Any], poster: Poster) -> float | None:
+    async def _send(self, partner: Partner, cursor: _Cursor, pool: Pool, poster: Poster) -> float | None:
         """Send one batch; the seconds until the next one, None for when the log has grown."""
         name = partner.name
         async with borrowed(pool) as connection:

@@ -11,14 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
-import asyncpg
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from rembuk.cosignature import Cosigner
-from rembuk.database import ANSWER_S, UNREACHABLE, Unavailable, borrowed, close_pool, open_pool
+from rembuk.database import ANSWER_S, UNREACHABLE, Pool, Unavailable, borrowed, close_pool, open_pool
 from rembuk.key_setting import KEY, read_keys
 from rembuk.merkle import EMPTY_ROOT, HASH, BadProof, require_consistent
 from rembuk.settings import WITNESSED, Settings
@@ -47,7 +45,7 @@ class Witness:
     def __init__(self, database_url: str, cosigner: Cosigner, logs: Callable[[], list[Verifier]]) -> None:
         self.verifier, self._cosigner, self._logs = cosigner.verifier, cosigner, logs
         self._url = database_url
-        self._pool: asyncpg.Pool[Any]
+        self._pool: Pool
 
     @classmethod
     def told(cls, settings: Settings) -> Witness | None:

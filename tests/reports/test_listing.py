@@ -25,7 +25,7 @@ from rembuk.region_key import RegionKey, RegionKeys, WrappedKey
 from rembuk.vault import Vault, stream_of
 from rembuk.web.reading import ReadModel
 from reports import listing, projection
-from reports.queries import FIELDS, Problem, ProblemQueries
+from reports.queries import Problem, ProblemQueries
 
 AREAS = ("35", "35.78", "35.78.08", "35.78.08.1004", "35.78.08.1003", "35.78.09.1001", "35.01.01.2001", "33.74.01.1001")
 CATEGORIES = ("theft", "noise", "of a later release")
@@ -91,8 +91,9 @@ async def test_every_combination_of_filters_finds_what_it_should_page_by_page(da
     await connection.close()
     areas, sinces = (None, *AREAS[:4], "33"), (None, BEGAN + timedelta(minutes=60))
     async with asking(database) as queries:
-        for area, category, status, since in itertools.product(
-            areas, (None, *CATEGORIES), (None, "closed", "offered"), sinces
+        for area, category, status, since in itertools.chain(
+            itertools.product(areas, (None, *CATEGORIES), (None, "closed", "offered"), sinces),
+            itertools.product((None, "35.78"), (None,), get_args(Status), (None,)),
         ):
             expected = [
                 (row["position"], row["id"] if row["public"] else None)
@@ -115,12 +116,15 @@ async def test_every_combination_of_filters_finds_what_it_should_page_by_page(da
             assert found == expected, (area, category, status, since)
 
 
-async def test_the_first_columns_are_the_fields_of_a_problem_in_their_order(database: ServiceDatabase) -> None:
+async def test_the_columns_are_the_fields_of_a_problem_in_their_order_and_what_opens_it(
+    database: ServiceDatabase,
+) -> None:
     connection = await asyncpg.connect(database.service_url)
     columns = [one.name for one in (await connection.prepare(listing.one(""))).get_attributes()]
     await connection.close()
-    made_of = {"position": "reference", "public": "withheld"}
-    assert tuple(made_of.get(name, name) for name in columns[:FIELDS]) == Problem.__struct_fields__
+    made_of = {"reference": "position", "withheld": "public"}
+    fields = [made_of.get(name, name) for name in Problem.__struct_fields__]
+    assert columns == [*fields, "event_id", "person", "wrapped", "key_id"]
 
 
 def _nowhere(_: str) -> bool:
@@ -185,11 +189,11 @@ async def test_what_was_opened_is_shown_again_only_with_the_key_that_stands() ->
     it = Gone()
     texts = OpenedTexts(it.vault)
     for _ in range(2):
-        assert texts.text(it.sealed, it.event_id, it.key) == "Motor Pak Kasuari."
+        assert texts.text(it.sealed, it.event_id, *it.key) == "Motor Pak Kasuari."
     zeroed = WrappedKey(it.person, bytes(60), it.key.key_id)
-    assert not isinstance(texts.text(it.sealed, it.event_id, zeroed), str)
-    assert not isinstance(texts.text(it.sealed[:-2] + "AA", it.event_id, it.key), str)
-    assert texts.text(it.sealed, it.event_id, None) is None
+    assert not isinstance(texts.text(it.sealed, it.event_id, *zeroed), str)
+    assert not isinstance(texts.text(it.sealed[:-2] + "AA", it.event_id, *it.key), str)
+    assert texts.text(it.sealed, it.event_id, None, None, None) is None
     assert KEPT_S <= 60
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rembuk import vault as vault_module
 from rembuk.codec import Codec
 from rembuk.contracts.privacy import Opened, PersonErased, SealedDataOpened
-from rembuk.database import borrowed, connect
+from rembuk.database import Pool, borrowed, connect
 from rembuk.erasing import Eraser
 from rembuk.event import Metadata
 from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
@@ -129,7 +129,7 @@ async def test_a_page_is_opened_with_one_question_and_one_for_those_without_a_ke
     await erased(log, vault, persons[3])
     questions = count()
 
-    def counted(pool: asyncpg.Pool) -> AbstractAsyncContextManager[asyncpg.Connection]:
+    def counted(pool: Pool) -> AbstractAsyncContextManager[asyncpg.Connection]:
         next(questions)
         return borrowed(pool)
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rembuk import vault as vault_module
-from rembuk.database import Unavailable, borrowed
+from rembuk.database import Pool, Unavailable, borrowed
 from rembuk.key_setting import BadKey
 from rembuk.region_key import RegionKey, RegionKeys, Tampered, WrongRegionKey
 from rembuk.vault import (
@@ -329,7 +329,7 @@ async def test_a_key_read_while_its_person_is_erased_is_not_remembered(
         read, erased = asyncio.Event(), asyncio.Event()
 
         @asynccontextmanager
-        async def the_first_returns_late(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+        async def the_first_returns_late(pool: Pool) -> AsyncIterator[asyncpg.Connection]:
             async with borrowed(pool) as connection:
                 yield connection
             if not read.is_set():

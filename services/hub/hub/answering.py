@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from rembuk.database import UNREACHABLE, borrowed
+from rembuk.database import UNREACHABLE, Pool, borrowed
 from rembuk.hub_regions import ADDRESSED, INBOX, MIRROR, REGIONS, STANDING, Introduced, Known, Wanted
 from rembuk.inbox import Letter, Page
 from rembuk.provisioning import SERVICES
@@ -39,7 +39,7 @@ Answer = Callable[["asyncpg.Connection[Any]", Msg], Awaitable[bytes]]
 Heed = Callable[[Msg], Awaitable[None]]
 
 
-async def answer(client: Client, pool: asyncpg.Pool[Any], region: str) -> None:
+async def answer(client: Client, pool: Pool, region: str) -> None:
     """Answer whoever asks in a region's account, as long as the connection lasts. An answer goes to an inbox and
     nowhere else: we may write to the account's JetStream, who asks may not."""
 

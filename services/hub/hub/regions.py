@@ -7,14 +7,12 @@ import time
 from collections.abc import Sequence, Set
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
-import asyncpg
 import nats.errors
 import structlog
 from rembuk import nats_wire
 from rembuk.checkpoints import Checkpoint
-from rembuk.database import UNREACHABLE, borrowed, close_pool, open_pool
+from rembuk.database import UNREACHABLE, Pool, borrowed, close_pool, open_pool
 from rembuk.following import Follower
 from rembuk.hub_regions import INBOX, KEY_SETTING, SETTING, Admitted, operator_seed, reader_seed
 from rembuk.key_setting import read_keys
@@ -112,7 +110,7 @@ class Regions:
         """Of each region finish the batches in hand."""
         await asyncio.gather(*(region.stop() for region in self._running.values()))
 
-    async def _heed(self, pool: asyncpg.Pool[Any], active: Set[str]) -> None:
+    async def _heed(self, pool: Pool, active: Set[str]) -> None:
         """Begin and end what the list says."""
         for name in self._running.keys() - active:
             await self._running.pop(name).stop()
@@ -125,7 +123,7 @@ class Regions:
 class _Region:
     """Reads a region until it is stopped, whatever happens to it or to the other ones."""
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool[Any], name: str, seed: str, server: OwnServer) -> None:
+    def __init__(self, settings: Settings, pool: Pool, name: str, seed: str, server: OwnServer) -> None:
         self._settings, self._pool, self._name, self._seed = settings, pool, name, seed
         self._server = server
         stalled_s = settings.environment.get(STALLED_SETTING)
@@ -187,7 +185,7 @@ async def _follow(follower: Follower, mirrored: asyncio.Event) -> None:
     await follower.start()
 
 
-async def _write_down(pool: asyncpg.Pool[Any], listed: Sequence[Admitted]) -> None:
+async def _write_down(pool: Pool, listed: Sequence[Admitted]) -> None:
     """Who is admitted, and who no longer: the last word on each."""
     async with borrowed(pool) as connection, connection.transaction():
         for one in sorted(listed, key=lambda one: one.admitted_at):

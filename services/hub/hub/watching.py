@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-import asyncpg
 import msgspec
 import nats.errors
 import structlog
@@ -17,7 +16,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig, StreamInfo
 from nats.js.errors import NotFoundError
 from rembuk.checkpoints import Checkpoint
-from rembuk.database import UNREACHABLE, borrowed
+from rembuk.database import UNREACHABLE, Pool, borrowed
 from rembuk.hub_regions import mirror_config
 from rembuk.streams import moment_of
 
@@ -63,7 +62,7 @@ class Watch:
     def __init__(
         self,
         client: Client,
-        pool: asyncpg.Pool[Any],
+        pool: Pool,
         region: str,
         service: str,
         checkpoint: Checkpoint,

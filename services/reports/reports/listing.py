@@ -8,18 +8,15 @@ from typing import get_args
 
 from rembuk.areas import LEVELS
 from rembuk.contracts.disclosure import SHOWN
-from rembuk.contracts.status import Status
+from rembuk.contracts.status import Between
 
 from reports import tables
 
-STANDING = "coalesce(referral, status)"
-"""How a problem stands, at home or between two regions, as `problem`'s indexes have it."""
 AREA_KEYS = dict(zip(LEVELS, tables.AREA_KEYS.values(), strict=True))
 """By the length of an area's code: what the areas in it have in common, as the indexes have it."""
 MOST = 201
 """Rows of a page, and one more: said as a number, so that PostgreSQL knows how few are wanted when it plans."""
 
-STATUSES: tuple[Status, ...] = get_args(Status)
 _NEWEST = "order by reported_at desc, position desc"
 _SHOWN = """
     select p.id, p.position, p.version, p.public, p.area, p.category, p.title, p.description,
@@ -72,17 +69,23 @@ def reported_at(schema: str) -> str:
     return f"select reported_at from {schema}problem where position <= $1 order by position desc limit 1"
 
 
-_COLUMNS = {"category": "category", "status": STANDING, "position": "position"}
+_COLUMNS = {"category": "category", "status": tables.STANDING, "position": "position"}
+_STAGE_OF = f"""(case when {{0}} in {get_args(Between)} then 'between'
+                      when {{0}} in {tables.ENDED} then 'ended' else 'open' end)"""
 _WITHIN = "reported_at >= $2 and (reported_at, position) < ($3, $4)"
 
 
 def _branches(table: str, where: str, number: dict[str, str], public: bool) -> list[str]:
-    """A select for each range of an index that has to be walked: one where the status is given, else one a status."""
+    """A select for each range of an index that has to be walked: one a stage, or the one of the status that is given.
+    Of a stage the index itself tells who stands so."""
     where = " and ".join([where, *_only(public)])
     if "category" in number:
         where += f" and category = {number['category']}"
-    standings = [number["status"]] if "status" in number else [f"'{one}'" for one in STATUSES]
-    return [f"select * from {table} where {where} and {STANDING} = {one} and {_WITHIN}" for one in standings]
+    stages = [f"'{stage}'" for stage in tables.STAGES]
+    if "status" in number:
+        where += f" and {tables.STANDING} = {number['status']}"
+        stages = [_STAGE_OF.format(number["status"])]
+    return [f"select * from {table} where {where} and {tables.STAGE} = {stage} and {_WITHIN}" for stage in stages]
 
 
 def _only(public: bool) -> list[str]:

@@ -19,7 +19,13 @@ metadata = MetaData()
 
 AREA_KEYS = {"province": "left(area, 2)", "regency": "left(area, 5)", "district": "left(area, 8)", "village": "area"}
 """By the level of an area: what rows of problems in it have in common."""
-PUBLIC_ALONE = ("district_status", "village_status", *(f"{level}_category" for level in AREA_KEYS))
+STANDING = "coalesce(referral, status)"
+"""How a problem stands, at home or between two regions."""
+ENDED = ("closed", "rejected")
+STAGE = f"case when referral is not null then 'between' when status in {ENDED} then 'ended' else 'open' end"
+STAGES = ("open", "ended", "between")
+"""What statuses have in common, so that a list of every status is a merge of three walks and not of thirteen."""
+PUBLIC_ALONE = ("district_stage", "village_stage", *(f"{level}_category_stage" for level in AREA_KEYS))
 """The indexes of public problems alone: no other is found by its category, nor by an area below its regency."""
 
 problem = Table(
@@ -53,13 +59,14 @@ problem = Table(
             f"problem_{level}_{more}",
             text(key),
             *columns,
-            text("(coalesce(referral, status))"),
+            text(f"({STAGE})"),
             "reported_at",
             "position",
+            text(f"({STANDING})"),  # last: a walk passes by what stands otherwise without reading its row
             postgresql_where=text("public") if f"{level}_{more}" in PUBLIC_ALONE else None,
         )
         for level, key in AREA_KEYS.items()
-        for more, columns in (("status", ()), ("category", ("category",)))
+        for more, columns in (("stage", ()), ("category_stage", ("category",)))
     ),
     Index(  # for retention; an index on `changed_at` would be written to by every event
         "problem_ended",

@@ -22,7 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from rembuk import streams
 from rembuk.codec import Codec
-from rembuk.database import UNREACHABLE, borrowed, close_pool, open_pool
+from rembuk.database import UNREACHABLE, Pool, borrowed, close_pool, open_pool
 from rembuk.settings import Settings
 
 PATIENCE_S = 2.0
@@ -82,7 +82,7 @@ class Metrics:
     ) -> None:
         self._settings, self._gauges, self._outcomes = settings, gauges, outcomes
         self._stream = streams.stream_name(settings.region, settings.service)
-        self._pool: asyncpg.Pool[Any]
+        self._pool: Pool
         self._broker: Client | None = None
         self._stream_bytes = 0
         self._tail: int | None = None  # of our stream, as last seen: the relay's lag rises when the broker is away

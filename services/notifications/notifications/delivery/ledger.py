@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import asyncpg
-from rembuk.database import borrowed, close_pool, open_pool
+from rembuk.database import Pool, borrowed, close_pool, open_pool
 
 LEASE = timedelta(seconds=60)
 """How long what one sender took is left to it by the others; it knows itself what it has not done with."""
@@ -71,7 +70,7 @@ class Ledger:
 
     def __init__(self, url: str, name: str) -> None:
         self._open = partial(open_pool, url, name, 4)
-        self._pool: asyncpg.Pool[Any]
+        self._pool: Pool
 
     async def start(self) -> None:
         self._pool = await self._open()
