@@ -3,6 +3,7 @@ one village and one forum; an alert that went to 10,000 subscriptions, and one s
 
 from __future__ import annotations
 
+import importlib
 from hashlib import md5
 from uuid import UUID
 
@@ -18,6 +19,7 @@ SUBSCRIPTIONS = sized(10_000, tiny=50)
 BUSY, *OTHERS = villages()
 QUIET = OTHERS[-1]
 
+_COUNTING = importlib.import_module("hub.migrations.versions.0006_months")
 _AT = "timestamptz '2024-01-01Z' + i * interval '1 minute'"
 _PLACES = f"array{OTHERS}"
 _IN = f"case when i % 10 > 0 then '{BUSY}' else ({_PLACES})[1 + (i / 10) % {len(OTHERS)}] end"
@@ -85,11 +87,12 @@ _ROWS = {
     "hub": f"""
         insert into problem (region, id, area, category, status, referral, reported_at, changed_at)
         select case when i % 10 > 0 then 'jatim' else 'region' || i % 38 end, {id_of("problem")},
-               case when i % 5 = 0 then left({_IN}, 5) else {_IN} end,
-               case when i % 5 = 0 then 'withheld' else {_CATEGORY} end,
-               case when i % 100 = 0 then 'verified' else 'closed' end, case when i % 200 = 0 then 'referred' end,
+               case when i % 7 = 0 then left({_IN}, 5) else {_IN} end,
+               case when i % 7 = 0 then 'withheld' else {_CATEGORY} end,
+               case when i % 101 = 0 then 'verified' else 'closed' end, case when i % 199 = 0 then 'referred' end,
                {_AT}, {_AT}
-        from generate_series(1, {MANY}) i;""",
+        from generate_series(1, {MANY}) i;
+        begin; {"; ".join((_COUNTING.FIND, *_COUNTING.FILL))}; commit;""",
     "reports": f"""
         alter table log.event disable trigger append_only;
         insert into log.event (position, id, stream_id, version, type, schema_version, area, data, metadata,

@@ -27,7 +27,17 @@ ROOMS = {
 OWN_ROOMS = {
     "notifications": {"channels", "contacts", "delivery", "errands", "phrases"},
     "reports": {"briefs", "directory", "listing", "retention"},
-    "hub": {"answering", "counting", "errands", "forwarding", "mirrors", "nats_server", "regions", "watching"},
+    "hub": {
+        "answering",
+        "counting",
+        "errands",
+        "forwarding",
+        "listing",
+        "mirrors",
+        "nats_server",
+        "regions",
+        "watching",
+    },
 }
 PUBLIC_IN_SPITE = {"_replace", "_asdict", "_exit"}
 """Names of the standard library that begin with _ lest they meet a field's, and os._exit."""

@@ -1,5 +1,5 @@
 """How many problems there are, as rows keep it: what a recount of the problems comes to, whatever happened to them in
-which order, and no slower with more of them."""
+which order, and no slower with more of them; and the list of problems, which asks those rows where there are any."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from hub.counting import ProblemsBy, counts, recounted
+from hub import listing
+from hub.counting import ProblemsBy, at_home, counts, recounted, within
 from hub.projection import projection
+from hub.queries import Problem
+from hub.tables import problem
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rembuk import bulk
@@ -34,7 +37,7 @@ from rembuk.contracts.reports import (
 from rembuk.contracts.status import Status
 from rembuk.event import Event, Metadata, Recorded
 from rembuk.testing.services import RunningRegion
-from sqlalchemy import Select
+from sqlalchemy import Select, select
 from sqlalchemy.dialects import postgresql
 
 REGIONS, CATEGORIES = ("jatim", "jabar"), ("theft", "street_lighting")
@@ -137,6 +140,7 @@ async def test_what_is_kept_equals_a_recount(
             told = (by, where, when, status)
             kept = await asked(database, counts(*told, region=region, category=category))
             assert kept == await asked(database, recounted(*told, region=region, category=category)), told
+        await lists_what_there_is(database, 2, area, status, region, category)
         kept_rows, moved = await database.fetch(KEPT), await database.fetch("select * from moved order by id, region")
         await database.execute("delete from problem_count; delete from moved")
         await database.execute(";".join((MIGRATION.FIND, *MIGRATION.FILL)))
@@ -144,6 +148,74 @@ async def test_what_is_kept_equals_a_recount(
         assert kept_rows == await database.fetch(KEPT)
     finally:
         await transaction.rollback()
+
+
+async def lists_what_there_is(
+    database: asyncpg.Connection[Any], limit: int, area: str | None, status: Any, region: str | None,
+    category: str | None,
+) -> None:  # fmt: skip
+    """Page by page, in order and without loss."""
+    order = (problem.c.reported_at, problem.c.region, problem.c.id)
+    query = at_home(select(*order), status).order_by(*(column.desc() for column in order))
+    if area is not None:
+        query = query.where(within(problem.c.area, area))
+    for column, value in ((problem.c.region, region), (problem.c.category, category)):
+        query = query if value is None else query.where(column == value)
+    sql = str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    expected = [tuple(row) for row in await database.fetch(sql)]
+    given = [asked for asked in (area, region, category) if asked is not None]
+    found: list[tuple[Any, ...]] = []
+    for page in range(len(expected) // limit + 1):
+        sql = listing.page(len(area or ""), status, region is not None, category is not None, page > 0)
+        rows = await database.fetch(sql, limit, *given, *(found[-1] if page else ()))
+        found += [tuple(row[column.name] for column in order) for row in rows]
+    assert found == expected, (area, status, region, category)
+
+
+MANY = f"""
+    insert into problem (region, id, area, category, status, referral, reported_at, changed_at)
+    select (array['jatim', 'jabar'])[1 + i % 7 / 6], md5('p' || i)::uuid,
+           case when i % 40 = 0 then '32.73' when i % 90 = 1 then '32.73.01.1001'
+                else (array{list(AREAS[:5])})[1 + i % 5] end,
+           case when i % 11 = 0 then 'withheld' else (array{list(CATEGORIES)})[1 + i % 13 / 9] end,
+           case when i % 17 = 0 then 'verified' else 'closed' end,
+           case when i % 29 = 0 then 'referred' when i % 31 = 0 then 'handed_over' end,
+           timestamptz '2026-01-01Z' + i / 3 * interval '1 hour', now()
+    from generate_series(1, 600) i;
+    insert into problem (region, id, area, category, status, reported_at, changed_at)
+    select 'jabar', id, area, category, 'reported', reported_at, now() from problem
+    where referral = 'referred' and region = 'jatim'"""
+
+
+async def test_every_combination_of_filters_lists_what_it_should_along_indexes(
+    database: asyncpg.Connection[Any],
+) -> None:
+    """What a page costs must not grow with what matches; a province is both, dense and sparse among all."""
+    transaction = database.transaction()
+    await transaction.start()
+    try:
+        for statement in (*MANY.split(";"), MIGRATION.FIND, *MIGRATION.FILL, "analyze problem"):
+            await database.execute(statement)
+        for area, status, region, category in product(
+            (None, "35", "35.78", "35.78.08", "35.78.08.1004", "32", "32.73", "11"),
+            (None, "closed", "verified", "referred", "handed_over"), (None, "jabar"), (None, "theft"),
+        ):  # fmt: skip
+            await lists_what_there_is(database, 50, area, status, region, category)
+        await database.execute("set local enable_seqscan = off; set local enable_bitmapscan = off")
+        for area, status in product((0, 2, 5, 8, 13), (None, "closed")):
+            sql = listing.page(area, status, False, False, False).replace("$1", "50").replace("$2", "'35'")
+            plan = "\n".join(line[0] for line in await database.fetch(f"explain {sql}"))
+            assert "Seq Scan on problem" not in plan, plan
+            assert plan.count("problem_reported") == (area in (0, 2)), plan
+            assert plan.count("problem_regency") == (area in (2, 5)), plan
+            assert plan.count("problem_place") == (area in (8, 13)), plan
+    finally:
+        await transaction.rollback()
+
+
+async def test_the_columns_are_the_fields_of_a_problem_in_their_order(database: asyncpg.Connection[Any]) -> None:
+    prepared = await database.prepare(listing.page(0, None, False, False, False))
+    assert tuple(column.name for column in prepared.get_attributes()) == Problem.__struct_fields__
 
 
 async def test_two_projections_that_learn_at_once_of_the_two_ends_of_a_referral_take_it_off_once(

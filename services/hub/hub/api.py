@@ -69,6 +69,6 @@ def routes(queries: HubQueries) -> list[Any]:
     ) -> Answer[ProblemPage]:
         known_area(area)
         known_category(category)
-        return Answer(await queries.problems(area, status, cursor, limit, region=region, category=category))
+        return Answer(await queries.problems(area, status, region, category, cursor, limit))
 
     return [list_regions, count_problems, count_meetings, count_events, list_problems]

@@ -7,6 +7,7 @@ from litestar import Litestar
 from rembuk import read_engine
 from rembuk.areas import areas
 from rembuk.contracts.hub import CODEC
+from rembuk.database import PlainSql
 from rembuk.event_log import EventLog
 from rembuk.proofs import Proofs
 from rembuk.settings import Settings
@@ -15,12 +16,16 @@ from rembuk.web.app import build as build_app
 from hub.api import routes
 from hub.queries import GAUGES, HubQueries
 
+_PLANS = {"plan_cache_mode": "force_generic_plan", "enable_bitmapscan": "off"}
+"""A page walks along an index, whatever is asked."""
+
 
 def build(settings: Settings) -> Litestar:
     areas()  # loaded before the first request
     settings = msgspec.structs.replace(settings, nats_url="")  # there each region has an account, and we have none
     engine = read_engine.engine(settings.database_url, f"{settings.name} queries")
-    queries = HubQueries(engine)
+    plain = PlainSql(settings.database_url, f"{settings.name} queries", settings=_PLANS)
+    queries = HubQueries(engine, plain)
     return build_app(
         settings,
         EventLog(settings.database_url, CODEC, settings.name),
@@ -28,6 +33,7 @@ def build(settings: Settings) -> Litestar:
         routes(queries),
         lambda _: queries,
         title="Rembuk hub: all regions together",
-        stop=[partial(read_engine.close_engine, engine)],
+        start=[plain.start],
+        stop=[plain.stop, partial(read_engine.close_engine, engine)],
         gauges=GAUGES,
     )

@@ -37,7 +37,7 @@ from hub.tables import STATUSES, moved, problem, problem_count
 ProblemsBy = Literal["region", "area", "category", "status", "month"]
 
 _OPEN = (*OPEN, "referred")
-_AWAY = tuple(one for one in get_args(Between) if one != "referred")
+AWAY = tuple(one for one in get_args(Between) if one != "referred")
 """How a problem stands in a region that it does not live in."""
 PROVINCE, VILLAGE = 2, 13
 LEVEL_BELOW = {None: PROVINCE, 2: 5, 5: 8, 8: 13, 13: 13}
@@ -159,7 +159,7 @@ def within(column: Column[str], area: str) -> ColumnElement[bool]:
 
 def at_home(query: Select[Any], status: Status | None) -> Select[Any]:
     """The query for problems with a status, or for those that are at home."""
-    if status in _AWAY:
+    if status in AWAY:
         return query.where(problem.c.referral == status)
     if status == "referred":
         return query.where(problem.c.referral == status, not_(_MOVED))
@@ -180,7 +180,7 @@ def _kept(
 ) -> Select[Any]:
     """By the rows that count."""
     kept = problem_count.c
-    which = [status] if status else [one for one in STATUSES if one not in _AWAY]
+    which = [status] if status else [one for one in STATUSES if one not in AWAY]
     opened = [one for one in which if one in _OPEN]
     key: ColumnElement[str]
     numbers: list[ColumnElement[Any]]

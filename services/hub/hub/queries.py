@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
+from asyncpg import Record
 from rembuk.areas import areas
 from rembuk.contracts.status import Status
+from rembuk.database import PlainSql
 from rembuk.read_engine import connected
 from rembuk.streams import stream_name
 from rembuk.tree import origin
@@ -24,13 +26,13 @@ from sqlalchemy import (
     func,
     select,
     text,
-    tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hub.counting import LEVEL_BELOW, ProblemsBy, at_home, counts, standing, within
+from hub import listing
+from hub.counting import LEVEL_BELOW, ProblemsBy, counts, within
 from hub.domain import State
-from hub.tables import WITHHELD, activity, meeting, problem, quarantine, region_stream, witnessed
+from hub.tables import WITHHELD, activity, meeting, quarantine, region_stream, witnessed
 
 Shown = Literal[State, "unwatched"]
 MeetingsBy = Literal["region", "area", "month"]
@@ -171,8 +173,8 @@ class ProblemPage(msgspec.Struct, frozen=True):
 class HubQueries:
     """Reads of the national read model."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, engine: AsyncEngine, plain: PlainSql) -> None:
+        self._engine, self._plain = engine, plain
 
     async def regions(self) -> list[Region]:
         """Every region that was ever admitted, by name."""
@@ -222,24 +224,17 @@ class HubQueries:
         return [Happened(row.key, int(row.events)) for row in await self._all(query.group_by(key).order_by(key))]
 
     async def problems(
-        self, area: str | None, status: Status | None, cursor: str | None, limit: int, **equal: Any
-    ) -> ProblemPage:
+        self, area: str | None, status: Status | None, region: str | None, category: str | None,
+        cursor: str | None, limit: int,
+    ) -> ProblemPage:  # fmt: skip
         """Problems, newest first, each as for `problems_by`; raises Refused for a cursor that is none."""
-        order = (problem.c.reported_at, problem.c.region, problem.c.id)
-        query = _narrowed(
-            at_home(select(problem, standing.label("standing")), status),
-            problem,
-            area,
-            problem.c.reported_at,
-            None,
-            equal,
-        )
-        if cursor is not None:
-            query = query.where(tuple_(*order) < tuple_(*decode_cursor(cursor, Timestamp, _Name, UUID)))
-        rows = await self._all(query.order_by(*(column.desc() for column in order)).limit(limit + 1))
-        items = [_problem(row) for row in rows[:limit]]
+        before = () if cursor is None else decode_cursor(cursor, Timestamp, _Name, UUID)
+        query = listing.page(len(area or ""), status, region is not None, category is not None, cursor is not None)
+        filters = [asked for asked in (area, region, category) if asked is not None]
+        rows = await self._plain.rows(query, limit + 1, *filters, *before)
         last = rows[limit - 1] if len(rows) > limit else None
-        return ProblemPage(items, encode_cursor(last.reported_at, last.region, _beginning(last)) if last else None)
+        more = encode_cursor(last["reported_at"], last["region"], _beginning(last)) if last else None
+        return ProblemPage([_problem(row) for row in rows[:limit]], more)
 
     async def _all(self, query: Select[Any] | TextClause) -> Sequence[Row[Any]]:
         async with connected(self._engine) as connection:
@@ -303,16 +298,18 @@ def _narrowed(
     return _equal(query, table, equal)
 
 
-def _problem(row: Row[Any]) -> Problem:
-    shown = {name: getattr(row, name) for name in Problem.__struct_fields__}
-    withheld = {"id": None, "category": None} if row.category == WITHHELD else {}
-    return Problem(**shown | {"status": row.standing} | withheld)
+def _problem(row: Record) -> Problem:
+    """By place: `listing` has the columns in the order of the fields."""
+    if row["category"] != WITHHELD:
+        return Problem(*row)
+    return Problem(row["region"], None, row["area"], None, *row[4:])
 
 
-def _beginning(row: Row[Any]) -> UUID:
+def _beginning(row: Record) -> UUID:
     """The id of a problem for a cursor, which anybody can read: of one that is not public only how it begins, before
     which no other comes that its region reported in the same microsecond."""
-    return UUID(int=row.id.int >> 80 << 80) if row.category == WITHHELD else row.id
+    whole: UUID = row["id"]
+    return UUID(int=whole.int >> 80 << 80) if row["category"] == WITHHELD else whole
 
 
 def _equal(query: Select[Any], table: Table, equal: dict[str, Any]) -> Select[Any]:

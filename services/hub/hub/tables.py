@@ -30,6 +30,9 @@ metadata = MetaData()
 WITHHELD = "withheld"
 """What stands in place of the category of a problem that is not public: no category has this code."""
 
+_ORDER, _STANDING = ("reported_at", "region", "id"), text("coalesce(referral, status)")
+"""Of a list, newest first; and how a problem stands."""
+
 problem = Table(
     "problem",
     metadata,
@@ -41,10 +44,10 @@ problem = Table(
     Column("referral", Text),  # the status that it has instead while it is not at home
     Column("reported_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
-    Index("problem_reported", "reported_at", "region", "id"),
-    Index("problem_area", "area", "reported_at", "region", "id", postgresql_ops={"area": "text_pattern_ops"}),
+    Index("problem_reported", *_ORDER, _STANDING, "category"),
+    Index("problem_regency", text("left(area, 5)"), _STANDING, *_ORDER, "category"),
+    Index("problem_place", "area", _STANDING, *_ORDER, "category"),
     Index("problem_id", "id"),
-    Index("problem_referral", "referral", "reported_at", "region", "id", postgresql_where=text("referral is not null")),
 )
 
 moved = Table(  # the referred problems that another region has accepted while their own has not heard of it
