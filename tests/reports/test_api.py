@@ -117,6 +117,20 @@ def test_a_reporter_is_sealed_and_never_shown(reports: httpx.Client) -> None:
         assert "2222 3333" not in answer.text  # four digits alone stand in one of 300 answers' ids
 
 
+def test_who_names_a_value_that_there_is_not_is_told_which_there_are(reports: httpx.Client) -> None:
+    path = f"/v1/problems/{accepted(reports.post('/v1/problems', json=REPORT))['id']}"
+    codes = "emergency, handled_elsewhere, not_a_problem, not_enough_information, outside_area"
+    nonsense = {"proposal": "Memasang lampu", "strategies": ["problem_solving", "nonsense"]}
+    for answer, field, rule in (
+        (reports.post(f"{path}/reject", json={"code": "nonsense", "reason": "Salah"}), "code", f"not one of {codes}"),
+        (reports.post(f"{path}/propose-solution", json=nonsense), "strategies[1]", "not one of closer_relations, "),
+        (reports.get("/v1/problems", params={"status": "nonsense"}), "status", "not one of closed, "),
+    ):
+        [error] = answer.json()["errors"]
+        assert (answer.status_code, error["field"]) == (400, field)
+        assert error["rule"].startswith(rule)
+
+
 def test_problems_are_found_by_area_and_paged_without_loss(reports: httpx.Client) -> None:
     village = {**REPORT, "area": "35.78.01.1001"}
     made = [accepted(reports.post("/v1/problems", json=village)) for _ in range(5)]

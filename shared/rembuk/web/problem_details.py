@@ -25,6 +25,7 @@ from rembuk.read_engine import is_unreachable
 from rembuk.region_key import Unopened
 from rembuk.signing import PAUSE_S
 from rembuk.state_file import Damaged
+from rembuk.web.choices import choices
 from rembuk.web.parameters import asked_as
 from rembuk.wording import RULES
 
@@ -94,18 +95,21 @@ def _field_error(request: Request[Any, Any, Any], one: dict[str, Any]) -> FieldE
     match = _AT.match(message)
     assert match is not None
     key = str(one.get("key") or "")
-    asked = request.route_handler.parsed_fn_signature.parameters.get(key)
+    parameters = request.route_handler.parsed_fn_signature.parameters
+    asked = parameters.get(key)
     within = (asked_as(asked) if asked else key) or (match["field"] or "").removeprefix("$")
     within = "" if within == "data" else within.removeprefix(".")
     named = _NAMED.match(match["rule"])
     field = ".".join(filter(None, (within, named["field"] if named else "")))
+    if match["rule"].startswith(_CHOICE):
+        decoded = asked or parameters.get("data")
+        there_are = choices(decoded.annotation, match["field"] or "") if decoded else []
+        return FieldError(field, f"not one of {', '.join(there_are) or 'the values that there are'}")
     return FieldError(field or "body", _said(match["rule"]))
 
 
 def _said(rule: str) -> str:
     """A rule as people read it: what msgspec says, but for patterns what they stand for, and never what was sent."""
-    if rule.startswith(_CHOICE):
-        return "not one of the values that there are"
     if not rule.startswith(_PATTERN):
         return rule
     regex: str = ast.literal_eval(rule.removeprefix(_PATTERN))
