@@ -33,7 +33,8 @@ __all__ = ["sink"]
 
 pytestmark = [pytest.mark.drills, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[1]
-RUNBOOK = sections((ROOT / "docs/runbook.md").read_text())
+PAGE = (ROOT / "docs/runbook.md").read_text()
+RUNBOOK = sections(PAGE)
 VILLAGE, PATH = "35.78.08.1004", "/runbook"
 REPORT = {"area": VILLAGE, "category": "theft", "title": "Motor hilang", "description": "Di depan rumah."}
 _LOG = """select position, id, stream_id, version, type, schema_version, area, data::text, recorded_at
@@ -211,6 +212,18 @@ def on_call(tmp_path_factory: pytest.TempPathFactory, sink: Sink) -> Iterator[On
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def led_by(said: str) -> str:
+    """The part of the page that its index leads to from what one sees: by the first line that fits."""
+    _, _, index = PAGE.partition("### What do you see?\n")
+    for line in index.partition("\n## ")[0].splitlines():
+        if line.startswith("| ") and "](#" in line:
+            _, seen, _, then, _ = line.split("|")
+            for quoted in re.findall("`([^`]*)`", seen):
+                if quoted not in ("status", "logs") and re.search(re.escape(quoted).replace("9", "[0-9,]+"), said):
+                    return re.findall(r"\[(.*?)\]\(#", then)[0]
+    raise AssertionError(f"nothing of this is in the index: {said}")
+
+
 def test_every_part_of_the_page_is_run_by_a_test() -> None:
     tests = Path(__file__).read_text()
     assert [heading for heading in RUNBOOK if f'"{heading}"' not in tests] == []
@@ -262,22 +275,26 @@ def test_whatever_is_alerting_there_is_something_to_look_at(on_call: OnCall) -> 
     assert "accepting connections" in postgres
 
 
-@pytest.mark.parametrize(
-    "heading",
-    [
-        "PostgreSQL's disk is gone, and there is a base backup",
-        "PostgreSQL's disk is gone, and there are dumps",
-    ],
-)
-def test_a_lost_postgres_comes_back_from_a_backup_and_its_stream(on_call: OnCall, heading: str) -> None:
+def test_a_lost_postgres_comes_back_from_a_backup_and_its_stream(on_call: OnCall) -> None:
+    heading = "PostgreSQL's disk is gone, and there is a base backup"
+    on_call.have_a_backup()
+    before = on_call.logs()
+    shutil.rmtree(on_call.home.data / "postgres/cluster")  # while it runs
+    looked = run(on_call.folder, ".venv/bin/rembuk status", on_call.base)
+    assert (looked.returncode, led_by(looked.stdout)) == (1, heading)
+    on_call.type(RUNBOOK[heading][0])
+    on_call.has_all_of(before)
+
+
+def test_a_lost_postgres_comes_back_from_dumps_and_its_stream(on_call: OnCall) -> None:
     on_call.have_a_backup()
     before = on_call.logs()
     on_call.type(".venv/bin/rembuk down")
     shutil.rmtree(on_call.home.data / "postgres")
     told = on_call.refused(".venv/bin/rembuk up --detach")
     assert "no empty one is begun in its place" in told
-    assert "docs/runbook.md" in told
-    on_call.type(RUNBOOK[heading][0])
+    assert led_by(told).startswith("PostgreSQL's disk is gone")
+    on_call.type(RUNBOOK["PostgreSQL's disk is gone, and there are dumps"][0])
     on_call.has_all_of(before)
 
 
@@ -311,6 +328,7 @@ def test_a_missing_region_key_is_put_back(on_call: OnCall) -> None:
     on_call.home.region_key.unlink()
     told = on_call.refused(".venv/bin/rembuk up --detach")
     assert "region.key is missing, and data of" in told
+    assert led_by(told) == "The region's key is missing"
     assert f"opened by {on_call.folder.resolve()}/elsewhere/region.key" in told
     assert not on_call.home.region_key.exists()
     assert "Nothing is destroyed" in on_call.refused(".venv/bin/rembuk up --detach --new-region-key")
@@ -323,7 +341,9 @@ def test_a_password_that_was_emptied_opens_nothing_and_is_made_anew(on_call: OnC
     before = on_call.logs()
     on_call.type(".venv/bin/rembuk down")
     (on_call.home.data / "nats-password").write_text("")
-    assert "nats-password is damaged" in on_call.refused(".venv/bin/rembuk up --detach")
+    told = on_call.refused(".venv/bin/rembuk up --detach")
+    assert "nats-password is damaged" in told
+    assert led_by(told) == "A file of the region is damaged"
     on_call.follow("A file of the region is damaged")
     on_call.has_all_of(before)
 
@@ -534,7 +554,9 @@ def test_a_missing_log_key_is_put_back_or_replaced_and_old_receipts_stay_valid(o
     put_back, replace = RUNBOOK["The log's key is missing"]
     on_call.type(".venv/bin/rembuk down")
     on_call.home.log_key.unlink()
-    assert "tree heads are signed by" in on_call.refused(".venv/bin/rembuk up --detach")
+    told = on_call.refused(".venv/bin/rembuk up --detach")
+    assert "tree heads are signed by" in told
+    assert led_by(told) == "The log's key is missing"
     assert not on_call.home.log_key.exists()
     on_call.type(put_back)
     on_call.type(".venv/bin/rembuk down")
