@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -102,6 +103,32 @@ def test_nobody_is_waited_for_too_long(port: int, begun: bytes, status: bytes) -
     answer = rest(connected(port, begun))
     assert answer[9:12] == status
     assert answer.count(b"HTTP/1.1") == bool(status)
+
+
+async def in_one_piece(scope: Any, receive: Any, send: Callable[..., Any]) -> None:
+    """As below, but by the extension."""
+    await scope["extensions"][protocol.WHOLE](201, b'etag: "1"\r\n', scope["raw_path"] * 3)
+
+
+async def in_two(scope: Any, receive: Any, send: Callable[..., Any]) -> None:
+    body = scope["raw_path"] * 3
+    headers = [(b"etag", b'"1"'), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 201, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize("fields", [b"", b"Connection: close\r\n", b"Connection: keep-alive\r\n"])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("times", [1, 9])
+def test_an_answer_in_one_piece_is_on_the_wire_what_two_messages_are(fields: bytes, version: bytes, times: int) -> None:
+    asked = [b"GET /%d HTTP/%b\r\nHost: x\r\n%b\r\n" % (n, version, fields) for n in range(times)]
+    answers = []
+    for app in (in_one_piece, in_two):
+        with serving(app) as port, connected(port, b"".join(asked)) as wire:
+            wire.shutdown(socket.SHUT_WR)
+            answers.append(re.sub(rb"date: .*?\r\n", b"", rest(wire)))
+    assert answers[0] == answers[1]
+    assert answers[0].startswith(b"HTTP/1.1 201 Created\r\n")
 
 
 def test_who_takes_nothing_of_an_answer_is_parted_with(port: int) -> None:

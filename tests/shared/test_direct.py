@@ -28,6 +28,7 @@ from rembuk.web.answers import Answer
 from rembuk.web.app import answered_unread
 from rembuk.web.direct import Direct
 from rembuk.web.problem_details import TooSoon
+from rembuk.web.protocol import WHOLE
 from rembuk.web.reading import AtLeast, Limit, queried
 from rembuk.web.requests import StrictRequest
 
@@ -156,11 +157,16 @@ def ask(
     async def send(message: Any) -> None:
         sent.append(message)
 
+    async def whole(status: int, fields: bytes, body: bytes) -> None:
+        headers = [tuple(line.split(b": ", 1)) for line in fields.split(b"\r\n")[:-1]]
+        sent.append({"status": status, "headers": [*headers, (b"content-length", b"%d" % len(body))]})
+        sent.append({"body": body})
+
     scope: Any = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,
         "scheme": "http", "root_path": "", "path": path, "raw_path": path.encode(), "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in fields.items() if value],
-        "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2), "state": {}, "extensions": {},
+        "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2), "state": {}, "extensions": {WHOLE: whole},
     }  # fmt: skip
     APP.asgi_handler = handler
     asyncio.run(APP(scope, receive, send))  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from rembuk import logs
 from rembuk.web import problem_details
 from rembuk.web.answers import Answer
 from rembuk.web.parameters import asked_as
+from rembuk.web.protocol import WHOLE, Whole
 from rembuk.web.requests import StrictRequest, correlation_id, declares_json
 
 _GIVEN = {"request", "id", "data"}
@@ -107,7 +108,11 @@ class Direct:
             response = answer.to_asgi_response(self._app, request, status_code=handler.status_code)
         except Exception as error:
             response = problem_details.answer(request, error).to_asgi_response(app=None, request=request)
-        await response(scope, receive, send)
+        whole: Whole | None = (scope.get("extensions") or {}).get(WHOLE)  # type: ignore[assignment]
+        if whole is not None and isinstance(response, Answer):
+            await whole(response.status, response.fields, response.data)
+        else:
+            await response(scope, receive, send)
 
 
 def _call_of(handler: HTTPRouteHandler, path: str) -> _Call | None:

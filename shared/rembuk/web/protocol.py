@@ -9,14 +9,15 @@ from typing import Any, Protocol
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from rembuk.web.heads import Malformed, require_sound, target
 from rembuk.web.problem_details import ProblemDetails
 from rembuk.web.requests import MAX_BODY_BYTES
 from rembuk.web.room import Room
 
-WIRE = "rembuk.wire"
+WIRE, WHOLE = "rembuk.wire", "rembuk.whole"
+"""Extensions of a scope: what an application may ask of the connection, and how it answers in one piece."""
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of a request line and headers that do not come in one read of the socket (256 KiB)."""
@@ -55,6 +56,11 @@ class _Gathering:
             self._loop.call_soon(self.flush)
         self._parts.append(data)
 
+    def write_whole(self, data: bytes) -> None:
+        """Write what needs nothing to gather with it."""
+        self.flush()
+        self._transport.write(data)
+
     def write_eof(self) -> None:
         self.flush()
         self._transport.write_eof()
@@ -71,13 +77,39 @@ class _Gathering:
 
 
 class Wire(Protocol):
-    """What an application may ask of the connection that its scope has as the extension `WIRE`."""
+    """What a scope has as the extension `WIRE`."""
 
     def when_closing(self, call: Callable[[], None]) -> None:
         """Have something done once the server stops: answers that go on for ever end then."""
 
     def abort(self) -> None:
         """End it at once, whatever was not taken yet."""
+
+
+class Whole(Protocol):
+    """What a scope has as the extension `WHOLE`."""
+
+    async def __call__(self, status: int, fields: bytes, body: bytes) -> None:
+        """Answer with these lines of a head, each ending in CRLF, the length not among them, and this body: in place of
+        two messages, which are looked at once more on their way. Nothing is said to a client that has left."""
+
+
+class _Cycle(RequestResponseCycle):
+    """A request and its answer, which may be given in one piece."""
+
+    async def whole(self, status: int, fields: bytes, body: bytes) -> None:
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        ours = b"".join([b"%b: %b\r\n" % field for field in self.default_headers])
+        length = b"content-length: %d\r\n%b\r\n" % (len(body), b"" if self.keep_alive else b"connection: close\r\n")
+        self.transport.write_whole(b"".join((STATUS_LINE[status], ours, fields, length, body)))  # type: ignore[attr-defined]
+        self.response_started = self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
 
 class _Refusal(Exception):
@@ -204,7 +236,6 @@ class Connection(HttpToolsProtocol):
         self._size = -self._read if self._shared else 0
         self._between, self._shared = False, True
         super().on_message_begin()
-        self.scope["extensions"] = {WIRE: self}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
         version, method = self.parser.get_http_version(), self.parser.get_method()
@@ -222,9 +253,26 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._changing = self.parser.should_upgrade()
         if not self._changing:
-            self.url = asked
-            super().on_headers_complete()
+            self._begin(version, method.decode(), asked)
             self.headers = []  # what trails a body is no part of what was asked
+
+    def _begin(self, version: str, method: str, asked: bytes) -> None:
+        """Have the request answered, after those before it. As uvicorn does, but for what `target` has seen to."""
+        scope, earlier = self.scope, self.cycle
+        path, _, query = asked.partition(b"?")
+        scope["method"], scope["http_version"] = method, version
+        scope["path"], scope["raw_path"], scope["query_string"] = path.decode("ascii"), path, query
+        self.cycle = cycle = _Cycle(
+            scope, self.transport, self.flow, self.logger, self.access_logger, self.access_log,
+            self.server_state.default_headers, asyncio.Event(), self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(), on_response=self.on_response_complete,
+        )  # fmt: skip
+        scope["extensions"] = {WIRE: self, WHOLE: cycle.whole}  # type: ignore[dict-item]
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
 
     def on_message_complete(self) -> None:
         self._between = True
