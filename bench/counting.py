@@ -25,9 +25,13 @@ BEFORE, HUB = "0005", "hub"
 REGENCY = "35.78"
 BUSY = [village.code for village in areas().villages(REGENCY)]
 ELSEWHERE = [village for village in villages() if not village.startswith(REGENCY)]
+SINCE = "since=2025-03-02T10:00:00Z"
+"""Within a month, of which 200,000 problems are counted."""
 QUESTIONS = (
     "by=region", "by=area", "by=category", "by=status", "by=month", f"by=area&area={REGENCY}",
     f"by=month&area={REGENCY}", "by=region&category=theft", "by=region&status=referred",
+    f"by=region&{SINCE}", f"by=category&{SINCE}", f"by=area&category=theft&{SINCE}",
+    f"by=status&area={REGENCY}&{SINCE}",
 )  # fmt: skip
 
 _AREA = f"""case when i % 5 > 0 then (array{BUSY})[1 + i % {len(BUSY)}]

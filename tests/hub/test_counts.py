@@ -43,7 +43,7 @@ from sqlalchemy.dialects import postgresql
 REGIONS, CATEGORIES = ("jatim", "jabar"), ("theft", "street_lighting")
 AREAS = ("35", "35.78", "35.78.08", "35.78.08.1004", "35.78.08.1005", "35.73.01.1001", "32.73")
 PROBLEMS = [uuid4() for _ in range(4)]
-BEGIN = datetime(2026, 1, 30, 22, tzinfo=UTC)
+BEGIN, END = datetime(2026, 1, 30, 22, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -76,8 +76,8 @@ def batches(draw: st.DrawFn) -> list[tuple[str, list[tuple[UUID, int, Event]]]]:
 
 OFFER = ReferralOffered("jatim", AREAS[3], "theft", "Motor hilang", "", "public", BEGIN, to="jabar")
 KEPT = "select * from problem_count order by level, month, area, region, category, moved"
-MIGRATION = importlib.import_module("hub.migrations.versions.0006_months")
-"""Counts what is there, and finds what has moved, from the problems alone."""
+MONTHS, DAYS = (importlib.import_module(f"hub.migrations.versions.{name}") for name in ("0006_months", "0008_days"))
+"""They count what is there, and find what has moved, from the problems alone."""
 MOVED: list[tuple[str, list[tuple[UUID, int, Event]]]] = [
     ("jatim", [(PROBLEMS[0], 0, ProblemReported(AREAS[3], "theft", "Motor hilang", "sealed:v1:x", "public"))]),
     ("jatim", [(PROBLEMS[0], 1, ProblemReferred("jatim", "jabar", AREAS[3], "theft", "public", BEGIN, "hpke:v1:x"))]),
@@ -119,11 +119,12 @@ async def asked(database: asyncpg.Connection[Any], query: Select[Any]) -> list[t
 @given(
     happened=batches(),
     area=st.sampled_from([None, "35", "35.78", "35.78.08", "35.78.08.1004"]),
-    since=st.sampled_from([None, BEGIN, BEGIN + timedelta(days=20)]),
+    since=st.sampled_from([None, *(BEGIN + timedelta(hours=hours) for hours in (0, 2, 20, 480, 493)), END]),
     status=st.sampled_from([None, *get_args(Status)]),
     region=st.sampled_from([None, *REGIONS]),
     category=st.sampled_from([None, *CATEGORIES]),
 )
+@example(happened=MOVED, area=None, since=END, status=None, region=None, category=None)
 @example(happened=MOVED, area="35", since=BEGIN, status=None, region=None, category=None)
 @example(happened=MOVED, area="35.78", since=None, status="referred", region="jatim", category="theft")
 async def test_what_is_kept_equals_a_recount(
@@ -143,7 +144,7 @@ async def test_what_is_kept_equals_a_recount(
         await lists_what_there_is(database, 2, area, status, region, category)
         kept_rows, moved = await database.fetch(KEPT), await database.fetch("select * from moved order by id, region")
         await database.execute("delete from problem_count; delete from moved")
-        await database.execute(";".join((MIGRATION.FIND, *MIGRATION.FILL)))
+        await database.execute(";".join((MONTHS.FIND, *MONTHS.FILL, *DAYS.FILL)))
         assert moved == await database.fetch("select * from moved order by id, region")
         assert kept_rows == await database.fetch(KEPT)
     finally:
@@ -194,7 +195,7 @@ async def test_every_combination_of_filters_lists_what_it_should_along_indexes(
     transaction = database.transaction()
     await transaction.start()
     try:
-        for statement in (*MANY.split(";"), MIGRATION.FIND, *MIGRATION.FILL, "analyze problem"):
+        for statement in (*MANY.split(";"), MONTHS.FIND, *MONTHS.FILL, *DAYS.FILL, "analyze problem"):
             await database.execute(statement)
         for area, status, region, category in product(
             (None, "35", "35.78", "35.78.08", "35.78.08.1004", "32", "32.73", "11"),

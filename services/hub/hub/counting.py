@@ -2,13 +2,14 @@
 problems one by one; and how those rows are asked.
 
 A row counts the problems of one region and category, by status, whose area begins with `area`, as long as `level` says,
-of all time (FOREVER) or of one month; and where many categories come together, of every one (EVERY). It is written by
-its region's projection alone. What has moved is taken off by rows of its own, which all projections write: see MOVED.
+of all time (FOREVER), of one month or (`level` is negative) of one day; and where many categories come together, of
+every one (EVERY). It is written by its region's projection alone. What has moved is taken off by rows of its own, which
+all projections write: see MOVED.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import reduce
 from operator import add
 from typing import Any, Literal, get_args
@@ -35,17 +36,22 @@ from sqlalchemy.dialects.postgresql import array
 from hub.tables import STATUSES, moved, problem, problem_count
 
 ProblemsBy = Literal["region", "area", "category", "status", "month"]
+Span = Literal["ever", "month", "day"]
 
 _OPEN = (*OPEN, "referred")
 AWAY = tuple(one for one in get_args(Between) if one != "referred")
 """How a problem stands in a region that it does not live in."""
-PROVINCE, VILLAGE = 2, 13
+PROVINCE, REGENCY, VILLAGE = 2, 5, 13
 LEVEL_BELOW = {None: PROVINCE, 2: 5, 5: 8, 8: 13, 13: 13}
 """Of an area, by the length of its code: how long the codes right below it are."""
+_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""So late nothing happens, and a month and a day later there still is a date."""
 FOREVER: ColumnElement[date] = literal_column("'-infinity'::date")
 EVERY = ""
-_TOGETHER = {(PROVINCE, False), (PROVINCE, True), (5, True), (8, True)}
-"""Levels, and whether by month, whose rows are kept of every category together, too."""
+_EACH_CATEGORY: dict[Span, tuple[int, ...]] = {"ever": (2, 5, 13), "month": (2, 5, 13), "day": (2, 5)}
+_TOGETHER: dict[Span, tuple[int, ...]] = {"ever": (2,), "month": (2, 5), "day": (2, 5)}
+"""The levels of which there are rows: of each category, and of every category together. A district is the sum of its
+villages."""
 
 standing: ColumnElement[Any] = func.coalesce(problem.c.referral, problem.c.status)
 _MOVED = exists().where(moved.c.id == problem.c.id, moved.c.region == problem.c.region)
@@ -60,17 +66,20 @@ def _each(told: str) -> str:
     return ", ".join(told.format(status) for status in STATUSES)
 
 
+_KINDS = ", ".join(
+    f"({-level if span == 'day' else level}, '{span}', {together})"
+    for together, levels_of in ((False, _EACH_CATEGORY), (True, _TOGETHER))
+    for span, levels in levels_of.items()
+    for level in levels
+)
+_BEGINS = "case span when 'ever' then '-infinity' when 'month' then date_trunc('month', day)::date else day end"
 _ADD = f"""
     insert into problem_count (level, month, area, region, category, moved, {_each("{0}")})
-    select level, case when by_month then month else '-infinity' end, left(area, level), region,
-           case when together then '' else category end, moved,
+    select level, {_BEGINS}, left(area, abs(level)), region, case when together then '' else category end, moved,
            {_each("coalesce(sum(n) filter (where status = '{0}'), 0)")}
-    from (select area, region, category, moved, status, date_trunc('month', reported_at at time zone 'UTC')::date
-                 as month, sum(n)::integer as n from changed group by 1, 2, 3, 4, 5, 6 having sum(n) <> 0) as different
-         cross join lateral (values (2, false, false), (5, false, false), (8, false, false), (13, false, false),
-                                    (2, true, false), (5, true, false), (8, true, false), (13, true, false),
-                                    (2, false, true), (2, true, true), (5, true, true), (8, true, true)
-                            ) as kept (level, by_month, together)
+    from (select area, region, category, moved, status, (reported_at at time zone 'UTC')::date as day,
+                 sum(n)::integer as n from changed group by 1, 2, 3, 4, 5, 6 having sum(n) <> 0) as different
+         cross join (values {_KINDS}) as kept (level, span, together)
     group by 1, 2, 3, 4, 5, 6
     on conflict (level, month, area, region, category, moved)
     do update set {_each("{0} = problem_count.{0} + excluded.{0}")}"""
@@ -134,14 +143,22 @@ def counts(
     by: ProblemsBy, area: str | None, since: datetime | None, status: Status | None, **equal: Any
 ) -> Select[Any]:
     """A key, how many problems, and how many of them are open, each problem where it lives unless a status is asked for
-    that it has elsewhere. Within the month in which `since` lies problems are counted one by one."""
+    that it has elsewhere. Behind `since` there are whole months, before them days, where these are kept, and before
+    these problems that are counted one by one."""
     level = LEVEL_BELOW[len(area) if area else None] if by == "area" else len(area or "") or PROVINCE
+    begins = problem_count.c.month
+    if since is None and by == "month":
+        return _summed(_kept("month", begins > FOREVER, by, level, area, status, equal))
     if since is None:
-        return _summed(_kept(by, level, area, status, equal, None))
-    begins = _next_month(since)
-    return _summed(
-        _kept(by, level, area, status, equal, begins), _recounted(by, level, area, status, equal, since, begins)
-    )
+        return _summed(_kept("ever", begins == FOREVER, by, level, area, status, equal))
+    since = min(since, _NEVER)
+    until = month = _next_month(since)
+    parts = [_kept("month", begins >= month, by, level, area, status, equal)]
+    if level in _EACH_CATEGORY["day"]:
+        until = since.astimezone(UTC).date() + timedelta(days=1)
+        days = [until + timedelta(days=n) for n in range((month - until).days)]
+        parts.append(_kept("day", begins.in_(days), by, level, area, status, equal))
+    return _summed(*parts, _recounted(by, level, area, status, equal, since, until))
 
 
 def recounted(
@@ -176,10 +193,16 @@ def _summed(*parts: Select[Any]) -> Select[Any]:
 
 
 def _kept(
-    by: ProblemsBy, level: int, area: str | None, status: Status | None, equal: dict[str, Any], since: date | None
+    span: Span,
+    begins: ColumnElement[bool],
+    by: ProblemsBy,
+    level: int,
+    area: str | None,
+    status: Status | None,
+    equal: dict[str, Any],
 ) -> Select[Any]:
-    """By the rows that count."""
-    kept = problem_count.c
+    """By the rows that count in spans that begin so."""
+    kept, rows = problem_count.c, level if level in _EACH_CATEGORY[span] else VILLAGE
     which = [status] if status else [one for one in STATUSES if one not in AWAY]
     opened = [one for one in which if one in _OPEN]
     key: ColumnElement[str]
@@ -189,17 +212,16 @@ def _kept(
         numbers = [func.unnest(array([func.sum(kept[one]) if one in among else literal(0) for one in which]))
                    for among in (which, opened)]  # fmt: skip
     else:
-        key = func.to_char(kept.month, "YYYY-MM") if by == "month" else kept[by]
+        keys = {"month": func.to_char(kept.month, "YYYY-MM"), "area": func.left(kept.area, level)}
+        key = keys[by] if by in keys else kept[by]
         numbers = [func.sum(reduce(add, (kept[one] for one in among), literal(0))) for among in (which, opened)]
     query = select(key.label("key"), numbers[0].label("problems"), numbers[1].label("open"))
     if by != "status":
         query = query.group_by(kept.month if by == "month" else key)
-    monthly = by == "month" or since is not None
-    begins = kept.month == FOREVER if not monthly else kept.month >= since if since else kept.month > FOREVER
-    query = query.where(kept.level == level, begins)
+    query = query.where(kept.level == (-rows if span == "day" else rows), begins)
     if area is not None:
         query = query.where(kept.area >= area, kept.area < f"{area}/")  # itself, and what goes on after a dot
-    together = (level, monthly) in _TOGETHER and by != "category" and equal.get("category") is None
+    together = rows in _TOGETHER[span] and by != "category" and equal.get("category") is None
     query = query.where(kept.category == EVERY if together else kept.category != EVERY)
     return _equal(query, problem_count, equal)
 
@@ -237,6 +259,8 @@ def _narrowed(
 ) -> Select[Any]:
     if area is not None:
         query = query.where(within(problem.c.area, area))
+        if len(area) >= REGENCY:  # as an index has it
+            query = query.where(func.left(problem.c.area, literal_column(str(REGENCY))) == area[:REGENCY])
     if since is not None:
         query = query.where(problem.c.reported_at >= _moment(since))
     return _equal(query, problem, equal)

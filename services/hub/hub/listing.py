@@ -8,10 +8,9 @@ from functools import cache
 
 from rembuk.contracts.status import Status
 
-from hub.counting import AWAY, EVERY, PROVINCE, VILLAGE
+from hub.counting import AWAY, EVERY, PROVINCE, REGENCY, VILLAGE
 from hub.tables import STATUSES
 
-REGENCY = 5
 DENSE = 16
 """Where one problem in so many is in a province, its newest are found among the newest of all."""
 _STANDING = "coalesce(referral, status)"

@@ -63,8 +63,10 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 problem_count = Table(  # see hub.counting
     "problem_count",
     metadata,
-    Column("level", SmallInteger, primary_key=True, autoincrement=False),  # how many letters of the area's code
-    Column("month", Date, primary_key=True),  # its first day, in UTC; -infinity for all time
+    Column(
+        "level", SmallInteger, primary_key=True, autoincrement=False
+    ),  # letters of the area's code; below 0: of a day
+    Column("month", Date, primary_key=True),  # its first day, in UTC; -infinity for all time; the day of a day's row
     Column("area", Text(collation="C"), primary_key=True),
     Column("region", Text, primary_key=True),
     Column("category", Text, primary_key=True),  # "" for every one together
