@@ -16,14 +16,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 from rembuk.lifeline import end_with_us
 
-READ_FIRST = ("uvloop", "uvicorn", "rembuk.main", "rembuk.web.protocol", "rembuk.web.room")
+READ_FIRST = (
+    *("uvloop", "uvicorn", "rembuk.main", "rembuk.web.protocol", "rembuk.web.room"),
+    *("litestar.plugins.attrs", "litestar.plugins.pydantic", "httpcore"),  # else read as an app or a client is made
+)
 _ASKED_BYTES = 1 << 20
 _PATIENCE_S = 30.0
 _POLL_S = 0.02
@@ -120,11 +124,24 @@ def _adopt(ours: bool) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(ours))
 
 
+def read_first(services: Sequence[str]) -> list[str]:
+    """The modules that processes of these services share."""
+    return [*READ_FIRST, *(f"{service}.{room}" for service in services for room in ("app", "worker"))]
+
+
+def become(program: str, arguments: Sequence[str], environment: Mapping[str, str], main: Callable[[], None]) -> None:
+    """Do what `python -m <program> <arguments>` does, whose `main` it is, told this environment and nothing of ours."""
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [program, *arguments]
+    main()
+
+
 def main(services: Sequence[str]) -> None:
     """Fork what is asked for until nobody asks any more."""
     asker, asking = os.getppid(), socket.socket(fileno=os.dup(0))
     gc.disable()  # it would write to what is shared
-    for name in (*READ_FIRST, *(f"{service}.{room}" for service in services for room in ("app", "worker"))):
+    for name in read_first(services):
         import_module(name)
     gc.freeze()
     while True:
@@ -159,11 +176,8 @@ def _run(output: int, service: str, process: str, environment: dict[str, str]) -
         os.dup2(file, number)
     for file in (nothing, output):
         os.close(file)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = [service, process]
     _be_named(sys.executable, "-m", service, process)
-    import_module("rembuk.main").main(service)
+    become(service, [process], environment, partial(import_module("rembuk.main").main, service))
     sys.exit(0)
 
 

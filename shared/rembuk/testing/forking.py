@@ -7,21 +7,33 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import IO, Any
 
+from rembuk.forking import become, read_first
+
 SERVICES = ("reports", "forums", "notifications", "hub")
+
+
+def _modules_of(package: str) -> list[str]:
+    """By name, of a package that may not be installed."""
+    found = find_spec(package)
+    return [] if found is None else [f"{package}.{one.name}" for one in iter_modules(found.submodule_search_locations)]
+
 
 _fork = multiprocessing.get_context("forkserver")
 _fork.set_forkserver_preload(
     [
-        "uvloop", "uvicorn", "rembuk.main", "rembuk.web.protocol", "rembuk.errands", "rembuk_cli.__main__",
-        *(f"{service}.{room}" for service in SERVICES for room in ("app", "worker")),
+        *read_first(SERVICES), "rembuk.errands", "rembuk.migrations", *_modules_of("rembuk_cli"),
+        *("pydantic.fields", "pydantic.functional_validators", "pydantic.type_adapter", "pydantic.types"),  # for typer
+        *("rich.progress", "rich.spinner", "rich.table"),
     ]
 )  # fmt: skip
 
@@ -93,16 +105,12 @@ def _become(
     program: str, arguments: list[str], environment: dict[str, str], where: str, files: list[str | None]
 ) -> None:
     os.chdir(where)
-    os.environ.clear()
-    os.environ.update(environment)
     for number, file in enumerate(files, 1):
         if file is not None:
             opened = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             os.dup2(opened, number)
             os.close(opened)
-    sys.argv = [program, *arguments]
-    main = import_module(f"{program}.__main__" if program == "rembuk_cli" else "rembuk.main").main
     if program == "rembuk_cli":
-        main()
+        become(program, arguments, environment, import_module("rembuk_cli.__main__").main)
     else:
-        main(program)
+        become(program, arguments, environment, partial(import_module("rembuk.main").main, program))

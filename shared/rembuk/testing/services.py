@@ -36,15 +36,17 @@ PARTNER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def eventually(check: Callable[[], T], within: float = 40.0) -> T:
-    """Call `check` until it returns without AssertionError or a connection error, at most `within` seconds."""
+    """Call `check` until it returns without AssertionError or a connection error, at most `within` seconds. Between two
+    calls the processors are left to what it waits for, for as long as a call takes them."""
     deadline = time.monotonic() + within
     while True:
+        begun = time.monotonic()
         try:
             return check()
         except (AssertionError, OSError):
-            if time.monotonic() > deadline:
+            if (now := time.monotonic()) > deadline:
                 raise
-            time.sleep(0.02)
+            time.sleep(min(max(0.02, now - begun), 0.5))
 
 
 class RunningRegion:
