@@ -100,8 +100,10 @@ def rembuk(tmp_path: Path) -> Iterator[Command]:
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    """A region that runs for all tests that leave it as it is, in the DIRECTORY of their module where it names one."""
+    """A region that runs for all tests that leave it as it is, in the DIRECTORY of their module where it names one, and
+    told the ENVIRONMENT that it names."""
     command = Command(tmp_path_factory.mktemp("up") / getattr(request.module, "DIRECTORY", "region"))
+    command.environment = dict(getattr(request.module, "ENVIRONMENT", {}))
     started = command.up()
     assert started.returncode == 0, started.stderr
     yield command
