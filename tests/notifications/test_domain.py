@@ -30,6 +30,7 @@ from notifications.domain import (
     area_and_above,
     reaches,
 )
+from notifications.domain.delivery import Due, Past
 from notifications.domain.subscription import waits_for_code
 from notifications.reactions import but_for_outdated, draft
 from rembuk.codec import MAX_EVENT_BYTES
@@ -225,6 +226,14 @@ def test_a_code_is_sent_again_to_who_asks_whatever_became_of_it() -> None:
         delivery.given(last).when(again).then(requeued)
         delivery.given(last, requeued).when(again).then()
     delivery.given().when(again).then()
+
+
+def test_who_is_asked_again_has_as_many_attempts_as_at_first_and_pauses_count_what_a_subscriber_asked() -> None:
+    for by, asked in ("operator", 0), ("subscriber", 1):
+        requeued = DeliveryRequeued(AREA, SUBSCRIPTION_ID, by, ALERT_ID)  # type: ignore[arg-type]
+        assert DELIVERY.fold([failed, given_up, requeued]) == Due(Past(AREA, attempts=2, asked=asked), before=2)
+        assert DELIVERY.fold([sent, requeued]).past == Past(AREA, attempts=1, sendings=1, asked=asked)
+    assert DELIVERY.fold([]) == Due(Past(), before=0)
 
 
 def test_attempts_are_recorded_in_their_order() -> None:
