@@ -103,7 +103,9 @@ def test_a_member_joins_with_pillar_role_and_sex_and_a_sealed_name() -> None:
 
 
 def test_a_forum_has_one_chair() -> None:
+    forum.given(FOUNDED, joined(1)).when(joining(2, "chair")).then(joined(2, "chair"))
     forum.given(FOUNDED, joined(1, "chair")).when(joining(2, "chair")).refused("chair-taken")
+    forum.given(FOUNDED, joined(1, "chair")).when(joining(2)).then(joined(2))
 
 
 def test_a_member_joins_once() -> None:

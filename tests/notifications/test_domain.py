@@ -28,6 +28,7 @@ from notifications.domain import (
     DELIVERY,
     SUBSCRIPTION,
     area_and_above,
+    one_of_each_contact,
     reaches,
 )
 from notifications.domain.delivery import Due, Past
@@ -248,6 +249,14 @@ def test_an_area_lies_in_everything_above_it() -> None:
 @examples(st.lists(st.sampled_from(["theft", "noise"])).map(tuple), st.sampled_from(["", "theft", "noise"]))
 def test_categories_only_ever_narrow_what_a_subscriber_hears(categories: tuple[str, ...], category: str) -> None:
     assert reaches(categories, category) == (category == "" or categories == () or category in categories)
+
+
+@examples(st.lists(st.sampled_from([b"", b"a", b"b", b"c"])))
+def test_each_contact_is_told_by_its_first_subscription_and_whoever_has_no_mark_by_each(marks: list[bytes]) -> None:
+    subscriptions = [(UUID(int=number), mark) for number, mark in enumerate(marks)]
+    told = one_of_each_contact(subscriptions)
+    assert set(told) == {id for id, mark in subscriptions if not mark or marks.index(mark) == id.int}
+    assert len(told) == len(set(told))
 
 
 def test_pauses_grow_and_are_capped() -> None:
