@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from rembuk.partners import Scope
 from rembuk.testing.services import PARTNER, RunningRegion
 
-from bench.many_rows import BUSY, FORUM, LAST_ALERT, MANY, QUIET, fill
+from bench.many_rows import BUSY, FORUM, LAST_ALERT, MANY, QUIET, QUIET_FORUM, fill
 from bench.running import Load, orm_peer, wrk_get
 from bench.work import Figures, Result, Servers, sized
 
@@ -24,6 +24,8 @@ LISTS = {
         "forums": ("/v1/forums", [AREAS]),
         "meetings": ("/v1/meetings", [(*AREAS, f"forum_id={FORUM}"), ("", "status=scheduled")]),
         "commitments": ("/v1/commitments", [(*AREAS, f"forum_id={FORUM}"), ("", "status=due")]),
+        "candidates in the busy village": (f"/v1/forums/{FORUM}/agenda-candidates", [("",)]),
+        "candidates in a quiet one": (f"/v1/forums/{QUIET_FORUM}/agenda-candidates", [("",)]),
     },
     "notifications": {
         "alerts": ("/v1/alerts", [AREAS, ("", "category=theft")]),
@@ -34,6 +36,7 @@ LISTS = {
             "/v1/problems",
             [AREAS, ("", "category=theft", "status=verified", "status=referred", "region=jatim", "region=region7")],
         ),
+        "the hub's deliberations": ("/v1/deliberations", [("by=region", "by=month"), ("", f"area={QUIET}")]),
     },
 }
 

@@ -8,6 +8,8 @@ from hashlib import md5
 from uuid import UUID
 
 import asyncpg
+from rembuk.contracts import forums
+from rembuk.contracts.forums import ForumFounded
 from rembuk.contracts.reports import CODEC
 from rembuk.testing.services import RunningRegion
 
@@ -35,13 +37,21 @@ def _uuid(kind: str, number: int) -> UUID:
     return UUID(md5(f"{kind} {number}".encode(), usedforsecurity=False).hexdigest())
 
 
-FORUM, LAST_ALERT = _uuid("forum", 1), _uuid("alert", MANY)
-"""The busy forum, and the alert that went to all."""
+FORUM, QUIET_FORUM, LAST_ALERT = _uuid("forum", 1), _uuid("forum", 2), _uuid("alert", MANY)
+"""The busy forum, another in a quiet village, and the alert that went to all."""
 
 
 _FORUM = f"case when i % 10 > 0 then {id_of('forum', 1)} else {id_of('forum', '1 + i % 1000')} end"
+_FOUNDED = "; ".join(
+    f"""insert into log.event (position, id, stream_id, version, type, schema_version, area, data, metadata,
+                               recorded_at)
+        values ({position}, '{forum}', '{forum}', 1, 'ForumFounded', {ForumFounded.schema_version}, '{area}',
+                '{forums.CODEC.encode(ForumFounded(area, "wilayah", "Forum", "Balai RW")).decode()}', '{{}}', now())"""
+    for position, (forum, area) in enumerate(((FORUM, BUSY), (QUIET_FORUM, QUIET)), 1)
+)
 _ROWS = {
     "forums": f"""
+        {_FOUNDED};
         insert into forum (id, position, version, area, model, name, hall, founded_at, changed_at)
         select {id_of("forum")}, i, 1, {_IN}, 'wilayah', 'Forum ' || i, 'Balai RW', {_AT}, {_AT}
         from generate_series(1, {MANY // 10}) i;
@@ -64,7 +74,7 @@ _ROWS = {
         from generate_series(1, {MANY}) i;
         insert into open_problem (id, position, area, category, public, title, status, open, away, reported_at)
         select {id_of("problem")}, i, {_IN}, {_CATEGORY}, i % 4 > 0, 'Motor hilang ' || i,
-               case when i % 100 = 0 then 'verified' else 'closed' end, i % 100 = 0, false, {_AT}
+               case when i % 99 = 0 then 'verified' else 'closed' end, i % 99 = 0, false, {_AT}
         from generate_series(1, {MANY}) i;""",
     "notifications": f"""
         insert into subscription (id, version, area, channel, categories, language, status, requested_at, confirmed_at,
@@ -91,6 +101,10 @@ _ROWS = {
                case when i % 7 = 0 then 'withheld' else {_CATEGORY} end,
                case when i % 101 = 0 then 'verified' else 'closed' end, case when i % 199 = 0 then 'referred' end,
                {_AT}, {_AT}
+        from generate_series(1, {MANY}) i;
+        insert into meeting (region, id, area, agreements, scheduled_at, held_at)
+        select case when i % 10 > 0 then 'jatim' else 'region' || i % 38 end, {id_of("meeting")}, {_IN},
+               case when i % 50 > 0 then i % 3 end, {_AT}, case when i % 50 > 0 then {_AT} end
         from generate_series(1, {MANY}) i;
         begin; {"; ".join((_COUNTING.FIND, *_COUNTING.FILL))}; commit;""",
     "reports": f"""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import JSON, DateTime, ForeignKey, Select, func, or_, select, tuple_
+from sqlalchemy import JSON, DateTime, ForeignKey, Select, column, func, or_, select, table, tuple_
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 
@@ -80,6 +80,22 @@ class Commitment(Base):
     reason: Mapped[str | None]
     made_at: Mapped[datetime]
     changed_at: Mapped[datetime]
+
+
+class OpenProblem(Base):
+    __tablename__ = "open_problem"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    position: Mapped[int]
+    area: Mapped[str]
+    category: Mapped[str]
+    public: Mapped[bool]
+    title: Mapped[str]
+    status: Mapped[str]
+    open: Mapped[bool]
+    away: Mapped[bool]
+    priority: Mapped[str | None]
+    root_cause: Mapped[str | None]
+    reported_at: Mapped[datetime]
 
 
 class Alert(Base):
@@ -209,6 +225,17 @@ class ShownCommitment(Shown):
     changed_at: datetime
 
 
+class ShownCandidate(Shown):
+    id: UUID
+    area: str
+    category: str
+    title: str
+    status: str
+    priority: str | None
+    root_cause: str | None
+    reported_at: datetime
+
+
 class ShownAlert(Shown):
     id: UUID
     version: int
@@ -308,6 +335,15 @@ async def commitments(
     return [ShownCommitment.model_validate(one) for one in await page(query)]
 
 
+@app.get("/v1/forums/{forum_id}/agenda-candidates")
+async def candidates(forum_id: UUID) -> list[ShownCandidate]:
+    async with sessions() as session:
+        forum = await session.get_one(Forum, forum_id)
+    query = within(select(OpenProblem), OpenProblem.area, forum.area).order_by(OpenProblem.position.desc())
+    query = query.where(OpenProblem.open, ~OpenProblem.away, OpenProblem.public, OpenProblem.status != "reported")
+    return [ShownCandidate.model_validate(one) for one in await page(query)]
+
+
 @app.get("/v1/alerts")
 async def alerts(area: str | None = None, category: str | None = None) -> list[ShownAlert]:
     query = within(select(Alert), Alert.area, area).order_by(Alert.position.desc())
@@ -341,6 +377,23 @@ async def problems(
     if region is not None:
         query = query.where(Problem.region == region)
     return [ShownProblem.model_validate(one) for one in await page(query)]
+
+
+hub_meeting = table("meeting", *map(column, ("region", "area", "agreements", "scheduled_at", "held_at")))
+
+
+@app.get("/v1/deliberations")
+async def deliberations(by: str, area: str | None = None) -> list[dict[str, Any]]:
+    meeting = hub_meeting.c
+    key = meeting.region if by == "region" else func.to_char(func.timezone("UTC", meeting.scheduled_at), "YYYY-MM")
+    query = select(
+        key.label("key"), func.count().label("meetings"), func.count(meeting.held_at).label("held"),
+        func.coalesce(func.sum(meeting.agreements), 0).label("agreements"),
+    ).group_by("key").order_by("key")  # fmt: skip
+    if area is not None:
+        query = query.where(or_(meeting.area == area, meeting.area.like(f"{area}.%")))
+    async with sessions() as session:
+        return [dict(row) for row in (await session.execute(query)).mappings()]
 
 
 @app.get("/v1/events")

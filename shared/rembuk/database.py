@@ -186,11 +186,13 @@ async def borrowed(pool: Pool) -> AsyncIterator[asyncpg.Connection[Any]]:
 
 
 class PlainSql:
-    """A pool for questions in SQL, without SQLAlchemy in between, which would cost as much as a question itself. Start
-    it before use, stop it after. Moments have to be finite."""
+    """A pool for questions in SQL, without SQLAlchemy in between, which would cost as much as a question itself. Each
+    is planned once, as a walk along an index whatever is asked. Start it before use, stop it after. Moments have to be
+    finite."""
 
-    def __init__(self, url: str, name: str, size: int = 4, settings: Mapping[str, str] | None = None) -> None:
-        self._open = partial(open_pool, url, name, size, {"timezone": "UTC", **(settings or {})}, _read_moments_as_text)
+    def __init__(self, url: str, name: str, size: int = 4) -> None:
+        settings = {"timezone": "UTC", "plan_cache_mode": "force_generic_plan", "enable_bitmapscan": "off"}
+        self._open = partial(open_pool, url, name, size, settings, _read_moments_as_text)
         self._pool: Pool
 
     async def start(self) -> None:

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from rembuk import read_engine
 from rembuk.contracts.disclosure import may_see, shown_area
 from rembuk.contracts.status import Between, Status
 from rembuk.database import PlainSql
@@ -70,17 +69,15 @@ def database(postgres_url: str) -> ServiceDatabase:
 
 @asynccontextmanager
 async def asking(database: ServiceDatabase) -> AsyncIterator[ProblemQueries]:
-    engine = read_engine.engine(database.service_url, "test")
-    plain = PlainSql(database.service_url, "test", settings={"plan_cache_mode": "force_generic_plan"})
+    sql = PlainSql(database.service_url, "test")
     vault = Vault(database.service_url, KEYS)
     await vault.start()
-    await plain.start()
+    await sql.start()
     try:
-        yield ProblemQueries(ReadModel(engine, "projection", "X_REPORTS", plain=plain), "x", vault)
+        yield ProblemQueries(ReadModel(sql, "projection", "X_REPORTS"), "x", vault)
     finally:
-        await plain.stop()
+        await sql.stop()
         await vault.stop()
-        await engine.dispose()
 
 
 async def test_every_combination_of_filters_finds_what_it_should_page_by_page(database: ServiceDatabase) -> None:

@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from rembuk import read_engine
 from rembuk.contracts.reports import CODEC
 from rembuk.database import PlainSql
 from rembuk.event_log import EventLog
@@ -47,12 +46,12 @@ async def _plant(owner_url: str) -> None:
 
 async def _seen(url: str) -> None:
     log, vault = EventLog(url, CODEC), Vault(url, RegionKeys(()))
-    engine, plain = read_engine.engine(url, "test"), PlainSql(url, "test")
+    sql = PlainSql(url, "test")
     await log.start()
     await vault.start()
-    await plain.start()
+    await sql.start()
     try:
-        queries = ProblemQueries(ReadModel(engine, "projection", "X_REPORTS", plain=plain), "x", vault)
+        queries = ProblemQueries(ReadModel(sql, "projection", "X_REPORTS"), "x", vault)
         problem = await queries.one(PROBLEM, lambda _: False)
         assert problem is not None
         assert (problem.description, problem.erased, problem.anonymous) == ("Di depan rumah.", False, False)
@@ -69,10 +68,9 @@ async def _seen(url: str) -> None:
         assert gone is not None
         assert (gone.description, gone.erased) == (None, True)
     finally:
-        await plain.stop()
+        await sql.stop()
         await vault.stop()
         await log.stop()
-        await engine.dispose()
 
 
 @pytest.mark.timeout(60)

@@ -205,9 +205,7 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
         at_least: AtLeast = None,
     ) -> Answer[MeetingPage]:
         known_area(area)
-        return Answer(
-            await queries.meetings(area, meetings(request), status, cursor, limit, at_least, forum_id=forum_id)
-        )
+        return Answer(await queries.meetings(area, meetings(request), status, forum_id, cursor, limit, at_least))
 
     @get("/v1/meetings/{id:uuid}", summary="One meeting", description=WHOLE, security=WELCOME,
          responses=documented(400, 401, 404, 422, 503))  # fmt: skip
@@ -226,9 +224,7 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
         at_least: AtLeast = None,
     ) -> Answer[CommitmentPage]:
         known_area(area)
-        return Answer(
-            await queries.commitments(area, status, cursor, limit, at_least, forum_id=forum_id, meeting_id=meeting_id)
-        )
+        return Answer(await queries.commitments(area, status, forum_id, meeting_id, cursor, limit, at_least))
 
     @get("/v1/commitments/{id:uuid}", summary="One commitment", responses=documented(400, 404, 422, 503))
     async def read_commitment(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Commitment]:

@@ -1,11 +1,10 @@
 """The API process of forums, put together by hand. Accepting needs PostgreSQL alone."""
 
-from functools import partial
-
 from litestar import Litestar
-from rembuk import read_engine, streams
+from rembuk import streams
 from rembuk.areas import areas
 from rembuk.contracts.forums import CODEC
+from rembuk.database import PlainSql
 from rembuk.event_log import EventLog
 from rembuk.partners import Partners
 from rembuk.proofs import Proofs
@@ -24,11 +23,11 @@ def build(settings: Settings) -> Litestar:
     areas()  # loaded before the first request
     log = EventLog(settings.database_url, CODEC, settings.name)
     vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), settings.name)
-    engine = read_engine.engine(settings.database_url, f"{settings.name} queries")
+    sql = PlainSql(settings.database_url, f"{settings.name} queries")
 
     def queries(as_of: int | None) -> ForumQueries:
         def read_model(follower: str, service: str) -> ReadModel:
-            return ReadModel(engine, follower, streams.stream_name(settings.region, service), as_of)
+            return ReadModel(sql, follower, streams.stream_name(settings.region, service), as_of)
 
         return ForumQueries(
             read_model(projection.NAME, settings.service), read_model(projection.OPEN_PROBLEMS, "reports")
@@ -41,6 +40,6 @@ def build(settings: Settings) -> Litestar:
         routes(log, vault, queries(None), Partners.named(settings.environment)),
         queries,
         title="Rembuk forums: police and community deliberate",
-        start=[vault.start],
-        stop=[vault.stop, partial(read_engine.close_engine, engine)],
+        start=[vault.start, sql.start],
+        stop=[vault.stop, sql.stop],
     )

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence
 from datetime import date
-from functools import cache
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
+from asyncpg import Record
 from rembuk.area_keys import lies_in
 from rembuk.contracts.forums import Agreement, Attendance, ForumModel, MemberRole, MissReason, Promise
 from rembuk.contracts.polmas import Pillar, Sex
 from rembuk.contracts.reports import Level
+from rembuk.web.lists import ALL, Shown, each_of
 from rembuk.web.partner_access import Within
 from rembuk.web.reading import ReadModel, Timestamp
-from sqlalchemy import (
-    ARRAY,
-    Column,
-    ColumnElement,
-    Row,
-    Select,
-    Table,
-    Uuid,
-    any_,
-    func,
-    literal,
-    or_,
-    select,
-)
 
-from forums.tables import commitment, forum, meeting, member, open_problem
+from forums.tables import CANDIDATE
 
 MeetingStatus = Literal["scheduled", "held"]
 CommitmentStatus = Literal["due", "kept", "missed"]
-T = TypeVar("T")
 
 EXPECTED_MEMBERS = range(10, 21)
 
@@ -159,16 +145,50 @@ class CandidatePage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
-_MEMBERS_THEN = (
-    select(func.count())
-    .select_from(member)
-    .where(
-        member.c.forum_id == meeting.c.forum_id,
-        or_(meeting.c.held_position.is_(None), member.c.position < meeting.c.held_position),
-    )
-    .scalar_subquery()
-    .label("members")
+FORUMS = Shown(
+    "forum",
+    """forum.id, version, area, model, name, hall, counted.members, counted.officers, counted.kinds, founded_at,
+       changed_at, position""",
+    joined="""cross join lateral (
+        select coalesce(sum(members), 0)::integer as members, coalesce(sum(officers), 0)::integer as officers,
+               json_agg(json_build_object('pillar', pillar, 'sex', sex, 'members', members)
+                        order by members desc, pillar, sex)::text as kinds
+        from (select pillar, sex, count(*) as members, count(*) filter (where role = 'officer') as officers
+              from {0}member where forum_id = forum.id group by pillar, sex) as kind) as counted""",
 )
+MEETINGS = Shown(
+    "meeting",
+    """id, version, forum_id, area, at, place, status, agenda, attendance, agreements, promises, deferred, held_at,
+       scheduled_at, changed_at,
+       (select count(*) from {0}member
+        where member.forum_id = meeting.forum_id
+            and (held_position is null or member.position < held_position)) as members,
+       array(select open_problem.id
+             from jsonb_array_elements_text(agenda || deferred || jsonb_path_query_array(agreements, '$[*].problem_id'))
+                  as named (id)
+             join {0}open_problem on open_problem.id = named.id::uuid and open_problem.public) as public,
+       position""",
+)
+COMMITMENTS = Shown(
+    "commitment",
+    "id, version, forum_id, meeting_id, area, who, what, by, status, reason, made_at, changed_at, position",
+)
+CANDIDATES = Shown("open_problem", "id, area, category, title, status, priority, root_cause, reported_at, position")
+
+
+def _members(schema: str) -> str:
+    return f"select id, pillar, role, sex, joined_at from {schema}member where forum_id = $1 order by position"
+
+
+def _candidates_among(schema: str) -> str:
+    return f"select id, area from {schema}open_problem where id = any($1) and {CANDIDATE}"
+
+
+_kinds, _ids = msgspec.json.Decoder(list[Represented]).decode, msgspec.json.Decoder(list[UUID]).decode
+_attendances, _agreements, _promises = (
+    msgspec.json.Decoder(list[Attendance]).decode, msgspec.json.Decoder(list[Agreement]).decode,
+    msgspec.json.Decoder(list[Promise]).decode,
+)  # fmt: skip
 
 
 class ForumQueries:
@@ -179,154 +199,87 @@ class ForumQueries:
 
     async def forum(self, forum_id: UUID, at_least: int | None = None) -> Forum | None:
         """The forum, None for an unknown one; raises Behind."""
-        row = await self._read_model.one(select(forum).where(forum.c.id == forum_id), at_least)
-        return None if row is None else (await self._forums([row]))[0]
+        row = await self._read_model.one(FORUMS, forum_id, at_least)
+        return None if row is None else _forum(row)
 
     async def forums(self, area: str | None, cursor: str | None, limit: int, at_least: int | None = None) -> ForumPage:
         """Forums of an area and everything below it, newest first."""
-        query = _narrowed(select(forum), forum, area)
-        rows, more = await self._read_model.page(query, forum.c.position, cursor, limit, at_least)
-        return ForumPage(await self._forums(rows), more)
+        rows, more = await self._read_model.page(FORUMS, lies_in(area), cursor, limit, at_least)
+        return ForumPage([_forum(row) for row in rows], more)
 
     async def members(self, forum_id: UUID, at_least: int | None = None) -> list[Member]:
         """A forum's members in the order they joined."""
         await self._read_model.reached(at_least)
-        query = select(member).where(member.c.forum_id == forum_id).order_by(member.c.position)
-        return [_shown(row, Member) for row in await self._read_model.all(query)]
+        return [Member(*row) for row in await self._read_model.rows(_members, forum_id)]
 
     async def meeting(self, meeting_id: UUID, within: Within, at_least: int | None = None) -> Meeting | None:
         """The meeting, None for an unknown one; raises Behind."""
-        query = select(meeting, _MEMBERS_THEN).where(meeting.c.id == meeting_id)
-        row = await self._read_model.one(query, at_least)
-        return None if row is None else (await self._meetings([row], within))[0]
+        row = await self._read_model.one(MEETINGS, meeting_id, at_least)
+        return None if row is None else _meeting(row, within)
 
     async def meetings(
-        self, area: str | None, within: Within, status: MeetingStatus | None, cursor: str | None, limit: int,
-        at_least: int | None = None, **equal: Any,
+        self, area: str | None, within: Within, status: MeetingStatus | None, forum_id: UUID | None,
+        cursor: str | None, limit: int, at_least: int | None = None,
     ) -> MeetingPage:  # fmt: skip
         """Meetings in an area and everything below it, the last scheduled first."""
-        query = _narrowed(select(meeting, _MEMBERS_THEN), meeting, area, **equal)
-        walks = _walks(meeting, status, MeetingStatus, area, **equal)
-        rows, more = await self._read_model.page(query, meeting.c.position, cursor, limit, at_least, walks)
-        return MeetingPage(await self._meetings(rows, within), more)
+        equal = lies_in(area) | {"forum_id": forum_id, "status": status}
+        walks = _walks(MeetingStatus, status, area, forum_id)
+        rows, more = await self._read_model.page(MEETINGS, equal, cursor, limit, at_least, walks)
+        return MeetingPage([_meeting(row, within) for row in rows], more)
 
     async def commitment(self, commitment_id: UUID, at_least: int | None = None) -> Commitment | None:
         """The commitment, None for an unknown one; raises Behind."""
-        row = await self._read_model.one(select(commitment).where(commitment.c.id == commitment_id), at_least)
-        return None if row is None else _shown(row, Commitment)
+        row = await self._read_model.one(COMMITMENTS, commitment_id, at_least)
+        return None if row is None else Commitment(*row[:-1])
 
     async def commitments(
-        self, area: str | None, status: CommitmentStatus | None, cursor: str | None, limit: int,
-        at_least: int | None = None, **equal: Any,
+        self, area: str | None, status: CommitmentStatus | None, forum_id: UUID | None, meeting_id: UUID | None,
+        cursor: str | None, limit: int, at_least: int | None = None,
     ) -> CommitmentPage:  # fmt: skip
         """Commitments in an area and everything below it, newest first."""
-        query = _narrowed(select(commitment), commitment, area, **equal)
-        walks = _walks(commitment, status, CommitmentStatus, area, **equal)
-        rows, more = await self._read_model.page(query, commitment.c.position, cursor, limit, at_least, walks)
-        return CommitmentPage([_shown(row, Commitment) for row in rows], more)
+        equal = lies_in(area) | {"forum_id": forum_id, "meeting_id": meeting_id, "status": status}
+        walks = _walks(CommitmentStatus, status, area, forum_id)
+        rows, more = await self._read_model.page(COMMITMENTS, equal, cursor, limit, at_least, walks)
+        return CommitmentPage([Commitment(*row[:-1]) for row in rows], more)
 
     async def candidates(
         self, area: str, within: Within, cursor: str | None, limit: int, at_least: int | None = None
     ) -> CandidatePage:
         """Candidates of an area and below it, newest first; `at_least` is a position of reports."""
-        query = _candidates(select(open_problem), area, public=None if within(area) else True)
-        rows, more = await self._reported.page(query, open_problem.c.position, cursor, limit, at_least)
-        return CandidatePage([_shown(row, Candidate) for row in rows], more)
+        walks = (CANDIDATE if within(area) else f"{CANDIDATE} and public",)
+        rows, more = await self._reported.page(CANDIDATES, lies_in(area), cursor, limit, at_least, walks)
+        return CandidatePage([Candidate(*row[:-1]) for row in rows], more)
 
     async def candidates_among(self, problems: Sequence[UUID], area: str) -> frozenset[UUID]:
         """Those of some problems that a forum of an area may put on its agenda."""
-        if not problems:
-            return frozenset()
-        query = _candidates(select(open_problem.c.id), area).where(_among(open_problem.c.id, problems))
-        return frozenset(row.id for row in await self._reported.all(query))
-
-    async def _meetings(self, rows: Sequence[Row[Any]], within: Within) -> list[Meeting]:
-        """The meetings of some rows, with those problems that are public where whoever asks sees no others."""
-        named = {problem for row in rows if not within(row.area) for problem in _problems_of(row)}
-        public: set[UUID] = set()
-        if named:
-            query = select(open_problem.c.id).where(_among(open_problem.c.id, named), open_problem.c.public)
-            public = {row.id for row in await self._reported.all(query)}
-        hidden = named - public
-        return [_meeting(row, set() if within(row.area) else hidden) for row in rows]
-
-    async def _forums(self, rows: Sequence[Row[Any]]) -> list[Forum]:
-        """The forums of some rows, with what their members come to."""
-        count = func.count().label("members")
-        kind = (member.c.forum_id, member.c.pillar, member.c.sex)
-        officers = func.count().filter(member.c.role == "officer").label("officers")
-        query = select(*kind, count, officers).group_by(*kind).order_by(count.desc(), *kind)
-        kinds: dict[UUID, list[Row[Any]]] = {row.id: [] for row in rows}
-        for one in await self._read_model.all(query.where(_among(member.c.forum_id, kinds))):
-            kinds[one.forum_id].append(one)
-        return [_forum(row, kinds[row.id]) for row in rows]
+        rows = await self._reported.rows(_candidates_among, problems) if problems else ()
+        return frozenset(row["id"] for row in rows if f"{row['area']}.".startswith(f"{area}."))
 
 
-def _candidates(query: Select[Any], area: str, public: bool | None = None) -> Select[Any]:
-    """What a forum may deliberate: open, here, and found to be so, for reports takes no solution to anything else."""
-    return _narrowed(query, open_problem, area, open=True, away=False, public=public).where(
-        open_problem.c.status != "reported"
-    )
+def _walks(statuses: Any, status: str | None, area: str | None, forum_id: UUID | None) -> Sequence[str]:
+    """Of an area or a forum the rows of each status lie together. All rows are in order anyway, and those of one
+    meeting are few."""
+    return ALL if status is not None or (area is None and forum_id is None) else each_of("status", get_args(statuses))
 
 
-def _narrowed(query: Select[Any], table: Table, area: str | None, **equal: Any) -> Select[Any]:
-    """The query for an area and everything below it and for equal columns; None narrows nothing."""
-    if area is not None:
-        query = query.where(lies_in(table.c.area, area))
-    return query.where(*(table.c[name] == value for name, value in equal.items() if value is not None))
+def _forum(row: Record) -> Forum:
+    members = row["members"]
+    kinds = _kinds(row["kinds"]) if members else []
+    told = [*row[:7], members in EXPECTED_MEMBERS, row["officers"] > 0, kinds, *row[9:-1]]
+    return Forum(*told)
 
 
-def _among(column: Column[UUID], ids: Iterable[UUID]) -> ColumnElement[bool]:
-    """Whether a row's is one of some ids: one parameter, where `in` has as many as ids."""
-    return column == any_(literal(list(ids), ARRAY(Uuid)))
-
-
-def _walks(
-    table: Table, status: str | None, statuses: Any, area: str | None, **equal: Any
-) -> Sequence[ColumnElement[bool]]:
-    """The ranges of an index that a page is of: of a status, or else of each one. All rows are in order anyway, and
-    those of one meeting are few."""
-    if status is not None:
-        return [table.c.status == status]
-    narrowed = area is not None or equal.get("forum_id") is not None
-    return [table.c.status == one for one in get_args(statuses)] if narrowed else []
-
-
-def _shown(row: Row[Any], kind: type[T], **computed: Any) -> T:
-    """A row as what is shown of it: columns it does not name are left out, JSON becomes structs."""
-    return msgspec.convert(dict(zip(_names(row._fields), row, strict=True)) | computed, kind)
-
-
-@cache
-def _names(fields: tuple[str, ...]) -> tuple[str, ...]:
-    """SQLAlchemy's names of columns are more than text, which msgspec refuses."""
-    return tuple(map(str, fields))
-
-
-def _forum(row: Row[Any], kinds: Sequence[Row[Any]]) -> Forum:
-    members = sum(kind.members for kind in kinds)
-    computed = {
-        "members": members,
-        "expected_size": members in EXPECTED_MEMBERS,
-        "has_officer": any(kind.officers for kind in kinds),
-        "representation": [_shown(kind, Represented) for kind in kinds],
-    }
-    return _shown(row, Forum, **computed)
-
-
-def _problems_of(row: Row[Any]) -> list[UUID]:
-    """Every problem that a meeting's row names."""
-    return [*map(UUID, row.agenda), *map(UUID, row.deferred), *(UUID(one["problem_id"]) for one in row.agreements)]
-
-
-def _meeting(row: Row[Any], hidden: Set[UUID]) -> Meeting:
-    present = sum(one["count"] for one in row.attendance)
-    computed = {
-        "present": present,
-        "officers": sum(one.get("officers", 0) for one in row.attendance),
-        "quorum": present * 2 > row.members > 0,
-        "agenda": [problem for problem in row.agenda if UUID(problem) not in hidden],
-        "deferred": [problem for problem in row.deferred if UUID(problem) not in hidden],
-        "agreements": [one for one in row.agreements if UUID(one["problem_id"]) not in hidden],
-    }
-    return _shown(row, Meeting, **computed)
+def _meeting(row: Record, within: Within) -> Meeting:
+    """By place, with those problems that are public where whoever asks sees no others."""
+    members, attendance, agenda = row["members"], _attendances(row["attendance"]), _ids(row["agenda"])
+    deferred, agreements = _ids(row["deferred"]), _agreements(row["agreements"])
+    if not within(row["area"]):
+        public = row["public"]
+        agenda, deferred = [one for one in agenda if one in public], [one for one in deferred if one in public]
+        agreements = [one for one in agreements if one.problem_id in public]
+    present = sum(one.count for one in attendance)
+    officers = sum(one.officers for one in attendance)
+    quorum = present * 2 > members > 0
+    promises = _promises(row["promises"])
+    told = [*row[:7], agenda, attendance, present, officers, members, quorum, agreements, promises, deferred]
+    return Meeting(*told, *row[12:15])

@@ -99,6 +99,9 @@ commitment = Table(
     postgresql_with=ROOM,
 )
 
+CANDIDATE = "open and not away and status <> 'reported'"
+"""What a forum may deliberate: open, here, and found to be so, for reports takes no solution to anything else."""
+
 open_problem = Table(  # of the stream of reports: only what a forum may see, and nothing of the reporter
     "open_problem",
     metadata,
@@ -114,7 +117,7 @@ open_problem = Table(  # of the stream of reports: only what a forum may see, an
     Column("priority", Text),
     Column("root_cause", Text),
     Column("reported_at", DateTime(timezone=True), nullable=False),
-    *area_indexes("open_problem", "position"),
+    *area_indexes("open_problem", "position", where=CANDIDATE),
     postgresql_with=ROOM,
 )
 

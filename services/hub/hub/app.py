@@ -16,15 +16,12 @@ from rembuk.web.app import build as build_app
 from hub.api import routes
 from hub.queries import GAUGES, HubQueries
 
-_PLANS = {"plan_cache_mode": "force_generic_plan", "enable_bitmapscan": "off"}
-"""A page walks along an index, whatever is asked."""
-
 
 def build(settings: Settings) -> Litestar:
     areas()  # loaded before the first request
     settings = msgspec.structs.replace(settings, nats_url="")  # there each region has an account, and we have none
     engine = read_engine.engine(settings.database_url, f"{settings.name} queries")
-    plain = PlainSql(settings.database_url, f"{settings.name} queries", settings=_PLANS)
+    plain = PlainSql(settings.database_url, f"{settings.name} queries")
     queries = HubQueries(engine, plain)
     return build_app(
         settings,

@@ -1,11 +1,10 @@
 """The API process of notifications, put together by hand. Accepting needs PostgreSQL alone."""
 
-from functools import partial
-
 from litestar import Litestar
-from rembuk import read_engine, streams
+from rembuk import streams
 from rembuk.areas import areas
 from rembuk.contracts.notifications import CODEC
+from rembuk.database import PlainSql
 from rembuk.event_log import EventLog
 from rembuk.proofs import Proofs
 from rembuk.region_key import RegionKeys
@@ -24,11 +23,11 @@ def build(settings: Settings) -> Litestar:
     areas()  # loaded before the first request
     log = EventLog(settings.database_url, CODEC, settings.name)
     vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), settings.name)
-    engine = read_engine.engine(settings.database_url, f"{settings.name} queries")
+    sql = PlainSql(settings.database_url, f"{settings.name} queries")
     stream = streams.stream_name(settings.region, settings.service)
 
     def queries(as_of: int | None) -> NotificationQueries:
-        return NotificationQueries(ReadModel(engine, projection.NAME, stream, as_of))
+        return NotificationQueries(ReadModel(sql, projection.NAME, stream, as_of))
 
     return build_app(
         settings,
@@ -37,8 +36,8 @@ def build(settings: Settings) -> Litestar:
         routes(log, vault, queries(None), Patience.load(settings.environment).code_pause),
         queries,
         title="Rembuk notifications: who is told what, and proof that they were",
-        start=[vault.start],
-        stop=[vault.stop, partial(read_engine.close_engine, engine)],
+        start=[vault.start, sql.start],
+        stop=[vault.stop, sql.stop],
         gauges=GAUGES,
         outcomes=OUTCOMES,
     )

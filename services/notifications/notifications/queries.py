@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 from uuid import UUID
 
 import msgspec
+from asyncpg import Record
 from rembuk.area_keys import lies_in
 from rembuk.contracts.notifications import (
     Bilingual,
@@ -15,12 +16,11 @@ from rembuk.contracts.notifications import (
     Severity,
     Urgency,
 )
+from rembuk.web.lists import ALL, Shown, each_of
 from rembuk.web.metrics import Gauge, Outcomes
 from rembuk.web.reading import ReadModel, Timestamp
-from sqlalchemy import Row, func, or_, select
 
 from notifications.domain import area_and_above, delivery_id, one_of_each_contact
-from notifications.tables import alert, delivery, subscription
 
 DeliveryState = Literal["queued", "failed", "sent", "given_up", "called_off"]
 
@@ -114,6 +114,45 @@ class DeliveryPage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
+ALERTS = Shown(
+    "alert",
+    """id, version, area, category, headline, text, severity, urgency, certainty, about, source_id, source_type,
+       recipients, raised_at, corrects, withdrawn_at, position""",
+)
+DELIVERIES = Shown(
+    "delivery",
+    "delivery.id, channel, state, attempts, reason, queued_at, delivery.changed_at, number",
+    "number",
+    "join {0}subscription on subscription.id = subscription_id",
+)
+_bilingual = msgspec.json.Decoder(Bilingual).decode
+_codes = msgspec.json.Decoder(list[str]).decode
+
+
+def _subscription(schema: str) -> str:
+    return f"""
+        select subscription.id, version, area, channel, categories, language, status, code.state, code.reason,
+               requested_at, confirmed_at, subscription.changed_at
+        from {schema}subscription join {schema}delivery as code on code.id = $2 where subscription.id = $1"""
+
+
+def _recipients(schema: str) -> str:
+    return f"""
+        select id, contact from {schema}subscription where status = 'confirmed' and area = any($1)
+        and ($2 = '' or jsonb_array_length(categories) = 0 or categories ? $2) order by length(area) desc, id"""
+
+
+def _telling_the_same(schema: str) -> str:
+    return f"""
+        select above.id from {schema}subscription as this join {schema}subscription as above
+            on above.contact = this.contact and above.area = left(this.area, length(above.area))
+        where this.id = $1 and this.contact <> ''"""
+
+
+def _states(schema: str) -> str:
+    return f"select state, count(*) from {schema}delivery where alert_id = $1 group by state"
+
+
 class NotificationQueries:
     """Reads of the tables `subscription`, `alert` and `delivery`."""
 
@@ -122,80 +161,49 @@ class NotificationQueries:
 
     async def subscription(self, subscription_id: UUID, at_least: int | None = None) -> Subscription | None:
         """The subscription, None for an unknown one; raises Behind."""
+        await self._read_model.reached(at_least)
         code = delivery_id(None, subscription_id)
-        shown = [column for column in subscription.columns if column.name != "contact"]
-        query = (
-            select(*shown, delivery.c.state.label("code_delivery"), delivery.c.reason.label("code_failure"))
-            .join(delivery, delivery.c.id == code)
-            .where(subscription.c.id == subscription_id)
-        )
-        row = await self._read_model.one(query, at_least)
-        return None if row is None else Subscription(**row._mapping)
+        for row in await self._read_model.rows(_subscription, subscription_id, code):
+            told = [*row[:4], _codes(row["categories"]), *row[5:]]
+            return Subscription(*told)
+        return None
 
     async def recipients(self, area: str, category: str) -> tuple[UUID, ...]:
         """The confirmed subscriptions that an alert of now goes to: one of each contact, that of the smallest area."""
-        query = select(subscription.c.id, subscription.c.contact).where(
-            subscription.c.status == "confirmed", subscription.c.area.in_(area_and_above(area))
-        )
-        if category:
-            categories = subscription.c.categories
-            query = query.where(or_(func.jsonb_array_length(categories) == 0, categories.has_key(category)))
-        by_size = func.length(subscription.c.area).desc()
-        rows = await self._read_model.all(query.order_by(by_size, subscription.c.id))
-        return one_of_each_contact((row.id, row.contact) for row in rows)
+        rows = await self._read_model.rows(_recipients, area_and_above(area), category)
+        return one_of_each_contact((row["id"], row["contact"]) for row in rows)
 
     async def telling_the_same(self, subscription_id: UUID) -> tuple[UUID, ...]:
         """The subscriptions of the same contact for the same area and those above it, which tell whatever it tells."""
-        this = subscription.alias("this")
-        above = subscription.c.area == func.left(this.c.area, func.length(subscription.c.area))
-        query = select(subscription.c.id).where(
-            this.c.id == subscription_id, this.c.contact != b"", subscription.c.contact == this.c.contact, above
-        )
-        return tuple(row.id for row in await self._read_model.all(query))
+        return tuple(row["id"] for row in await self._read_model.rows(_telling_the_same, subscription_id))
 
     async def alert(self, alert_id: UUID, at_least: int | None = None) -> Alert | None:
         """The alert, None for an unknown one; raises Behind."""
-        row = await self._read_model.one(select(alert).where(alert.c.id == alert_id), at_least)
+        row = await self._read_model.one(ALERTS, alert_id, at_least)
         return None if row is None else _alert(row)
 
     async def alerts(
         self, *, area: str | None, category: str | None, cursor: str | None, limit: int, at_least: int | None
     ) -> AlertPage:
         """Alerts of an area and everything below it, newest first."""
-        query = select(alert)
-        if area is not None:
-            query = query.where(lies_in(alert.c.area, area))
-        if category is not None:
-            query = query.where(alert.c.category == category)
-        rows, more = await self._read_model.page(query, alert.c.position, cursor, limit, at_least)
+        equal = lies_in(area) | {"category": category}
+        rows, more = await self._read_model.page(ALERTS, equal, cursor, limit, at_least)
         return AlertPage([_alert(row) for row in rows], more)
 
     async def deliveries(
-        self, alert_id: UUID, *, state: str | None, cursor: str | None, limit: int, at_least: int | None
+        self, alert_id: UUID, *, state: DeliveryState | None, cursor: str | None, limit: int, at_least: int | None
     ) -> DeliveryPage | None:
         """What became of an alert for each recipient; None for an unknown alert."""
-        if await self.alert(alert_id, at_least) is None:
+        equal = {"alert_id": alert_id, "state": state}
+        walks = ALL if state else each_of("state", get_args(DeliveryState))
+        rows, more = await self._read_model.page(DELIVERIES, equal, cursor, limit, at_least, walks)
+        states: dict[DeliveryState, int] = {row[0]: row[1] for row in await self._read_model.rows(_states, alert_id)}
+        if not states and await self.alert(alert_id) is None:
             return None
-        of_alert = delivery.c.alert_id == alert_id
-        counts = select(delivery.c.state, func.count().label("many")).where(of_alert).group_by(delivery.c.state)
-        query = (
-            select(delivery, subscription.c.channel)
-            .join(subscription, subscription.c.id == delivery.c.subscription_id)
-            .where(of_alert)
-        )
-        walks = [delivery.c.state == one for one in (get_args(DeliveryState) if state is None else [state])]
-        rows, more = await self._read_model.page(query, delivery.c.number, cursor, limit, walks=walks)
-        states: dict[DeliveryState, int] = {row.state: row.many for row in await self._read_model.all(counts)}
-        return DeliveryPage(states, [_delivery(row) for row in rows], more)
+        return DeliveryPage(states, [Delivery(*row[:-1]) for row in rows], more)
 
 
-def _alert(row: Row[Any]) -> Alert:
-    fields = dict(row._mapping)
-    del fields["position"]
-    for name in ("headline", "text"):
-        fields[name] = msgspec.convert(fields[name], Bilingual)
-    return Alert(**fields)
-
-
-def _delivery(row: Row[Any]) -> Delivery:
-    return Delivery(**{name: row._mapping[name] for name in Delivery.__struct_fields__})
+def _alert(row: Record) -> Alert:
+    """By place."""
+    told = [*row[:4], _bilingual(row["headline"]), _bilingual(row["text"]), *row[6:-1]]
+    return Alert(*told)

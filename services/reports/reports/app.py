@@ -3,7 +3,7 @@
 from functools import partial
 
 from litestar import Litestar
-from rembuk import read_engine, streams
+from rembuk import streams
 from rembuk.areas import areas
 from rembuk.contracts.reports import CODEC
 from rembuk.database import PlainSql
@@ -29,20 +29,13 @@ def build(settings: Settings) -> Litestar:
     promises = promising(proofs.signer, partial(leaf, settings.region, settings.service))
     log = EventLog(settings.database_url, CODEC, settings.name, promising=promises)
     vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), settings.name)
-    plans = {
-        "plan_cache_mode": "force_generic_plan",
-        "enable_bitmapscan": "off",
-    }  # one index walk a question, whatever is asked
-    engine = read_engine.engine(settings.database_url, f"{settings.name} queries", size=2)
-    plain = PlainSql(settings.database_url, f"{settings.name} queries", settings=plans)
+    sql = PlainSql(settings.database_url, f"{settings.name} queries")
     stream = streams.stream_name(settings.region, settings.service)
 
     def queries(as_of: int | None) -> ProblemQueries:
-        return ProblemQueries(ReadModel(engine, projection.NAME, stream, as_of, plain), settings.region, vault)
+        return ProblemQueries(ReadModel(sql, projection.NAME, stream, as_of), settings.region, vault)
 
-    referrals = ReferralQueries(
-        ReadModel(engine, projection.ELSEWHERE, streams.inbox_name(settings.region), plain=plain)
-    )
+    referrals = ReferralQueries(ReadModel(sql, projection.ELSEWHERE, streams.inbox_name(settings.region)))
 
     return build_app(
         settings,
@@ -51,6 +44,6 @@ def build(settings: Settings) -> Litestar:
         routes(log, vault, proofs, settings.region, referrals, Partners.named(settings.environment)),
         queries,
         title="Rembuk reports: problems of public security",
-        start=[vault.start, plain.start],
-        stop=[vault.stop, plain.stop, partial(read_engine.close_engine, engine)],
+        start=[vault.start, sql.start],
+        stop=[vault.stop, sql.stop],
     )

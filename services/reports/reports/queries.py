@@ -21,10 +21,8 @@ from rembuk.region_key import Unopened
 from rembuk.vault import Erased, Vault, is_sealed, person_of
 from rembuk.web.partner_access import Within
 from rembuk.web.reading import ReadModel, Timestamp, encode_cursor, position_before
-from sqlalchemy import literal_column, select
 
 from reports import listing
-from reports.tables import other_region
 
 _log = structlog.get_logger(__name__)
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -154,7 +152,8 @@ class OtherRegion(msgspec.Struct, frozen=True):
     heard_at: Timestamp
 
 
-_IS_TOLD_OF = other_region.c.heard_at > literal_column("'-infinity'::timestamptz")
+_REGIONS = "select name, heard_at from {}other_region where heard_at > '-infinity' order by name"
+_KEY = "select public_key from {}other_region where name = $1 and heard_at > '-infinity'"
 
 
 _HISTORY = """
@@ -176,14 +175,12 @@ class ReferralQueries:
 
     async def regions(self) -> list[OtherRegion]:
         """By name; none before the hub has told of any."""
-        query = select(other_region.c.name, other_region.c.heard_at).where(_IS_TOLD_OF).order_by(other_region.c.name)
-        return [OtherRegion(**row._mapping) for row in await self._read_model.all(query)]
+        return [OtherRegion(*row) for row in await self._read_model.rows(_REGIONS.format)]
 
     async def public_key(self, region: str) -> str | None:
         """By which a brief for it is sealed; None for a region that the hub does not tell of."""
-        query = select(other_region.c.public_key).where(other_region.c.name == region, _IS_TOLD_OF)
-        row = await self._read_model.one(query)
-        return None if row is None else str(row.public_key)
+        rows = await self._read_model.rows(_KEY.format, region)
+        return str(rows[0]["public_key"]) if rows else None
 
     async def history(self, problem_id: UUID, region: str) -> list[tuple[str, Any]]:
         """What our region and others recorded of a problem, by time: rows as of log.event, each with the region whose

@@ -6,23 +6,22 @@ import asyncio
 import base64
 import binascii
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol, TypeVar
+from uuid import UUID
 
 import asyncpg
 import msgspec
+from asyncpg import Record
 from litestar.di import Provide
 from litestar.params import QueryParameter
-from sqlalchemy import BigInteger, Column, ColumnElement, MetaData, Row, Select, Table, Text, select, union_all
-from sqlalchemy.exc import ProgrammingError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from rembuk.database import PlainSql
 from rembuk.decider import Refused
-from rembuk.read_engine import connected
+from rembuk.web import lists
 from rembuk.web.answers import Answer
+from rembuk.web.lists import Shown
 from rembuk.web.problem_details import Behind
 from rembuk.wording import AREA_CODE, CATEGORY_CODE
 
@@ -64,51 +63,26 @@ Cursor = Annotated[
 ]
 
 _Position = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+_LAST = 2**63 - 1
 _PATIENCE_S = 5.0
 _MOMENT = "2026-03-02T19:00:00%2B07:00"  # as it stands in a URL
 _NOT_BUILT = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)  # none, or one of another release
-_CHECKPOINT = Table(
-    "checkpoint", MetaData(), Column("follower", Text), Column("stream", Text), Column("position", BigInteger)
-)
 _REACHED = "select position from {}checkpoint where follower = $1 and stream = $2"
 
 
 class ReadModel:
     """What one projection of a stream shows: the live rows, or those that `rembuk.rebuilding` left beside them as of a
-    position of the service's own log. Every question raises Refused where there is no such model; those in plain SQL
-    go through `plain`."""
+    position of the service's own log. Every question raises Refused where there is no such model."""
 
-    def __init__(
-        self, engine: AsyncEngine, follower: str, stream: str, as_of: int | None = None, plain: PlainSql | None = None
-    ) -> None:
-        self._as_of, self._plain = as_of, plain
-        self._engine = (
-            engine if as_of is None else engine.execution_options(schema_translate_map={None: f"as_of_{as_of}"})
-        )
-        columns, self._checkpoint = _CHECKPOINT.c, (follower, stream)
-        self._position = select(columns.position).where(columns.follower == follower, columns.stream == stream)
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with connected(self._engine) as connection:
-                yield connection
-        except ProgrammingError as error:
-            if self._as_of is None or not isinstance(getattr(error.orig, "__cause__", None), _NOT_BUILT):
-                raise
-            raise self._not_built() from error
-
-    def _not_built(self) -> Refused:
-        why = f"no model as of {self._as_of} stands here; it is built by: rembuk rebuild --as-of {self._as_of}"
-        return Refused("not-built", why, field="as_of")
+    def __init__(self, sql: PlainSql, follower: str, stream: str, as_of: int | None = None) -> None:
+        self._sql, self._as_of = sql, as_of
+        self._schema = "" if as_of is None else f"as_of_{as_of}."
+        self._checkpoint = (follower, stream)
 
     async def position(self) -> int:
         """The last position of the stream that the rows show; 0 before the first."""
-        if self._plain is not None:
-            rows = await self.rows(_REACHED.format, *self._checkpoint)
-            return int(rows[0]["position"]) if rows else 0
-        async with self._connected() as connection:
-            return int(await connection.scalar(self._position) or 0)
+        rows = await self.rows(_REACHED.format, *self._checkpoint)
+        return int(rows[0]["position"]) if rows else 0
 
     async def reached(self, position: int | None) -> None:
         """Return when the rows show `position` (None: at once); raises Behind after 5 s."""
@@ -120,52 +94,41 @@ class ReadModel:
                 raise Behind(f"the read model has not reached position {position}")
             await asyncio.sleep(0.01)
 
-    async def one(self, query: Select[Any], at_least: int | None = None) -> Row[Any] | None:
-        """The only row of `query`, None where there is none; raises Behind."""
-        await self.reached(at_least)
-        async with self._connected() as connection:
-            row: Row[Any] | None = (await connection.execute(query)).one_or_none()
-            return row
-
-    async def all(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        """Every row of `query`."""
-        async with self._connected() as connection:
-            rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
-            return rows
-
-    async def rows(self, query: Callable[[str], str], *arguments: Any) -> list[asyncpg.Record]:
+    async def rows(self, query: Callable[[str], str], *arguments: Any) -> list[Record]:
         """Every row of plain SQL. `query` makes it for the schema that the tables are in: "", or with a dot behind
         it."""
-        assert self._plain is not None, "nobody told how to ask in plain SQL"
-        schema = "" if self._as_of is None else f"as_of_{self._as_of}."
         try:
-            return await self._plain.rows(query(schema), *arguments)
+            return await self._sql.rows(query(self._schema), *arguments)
         except _NOT_BUILT as error:
             if self._as_of is None:
                 raise
-            raise self._not_built() from error
+            why = f"no model as of {self._as_of} stands here; it is built by: rembuk rebuild --as-of {self._as_of}"
+            raise Refused("not-built", why, field="as_of") from error
+
+    async def one(self, shown: Shown, id: UUID, at_least: int | None = None) -> Record | None:
+        """The row with that id, None where there is none; raises Behind."""
+        await self.reached(at_least)
+        rows = await self.rows(lists.one(shown).format, id)
+        return rows[0] if rows else None
 
     async def page(
         self,
-        query: Select[Any],
-        position: Column[int],
+        shown: Shown,
+        equal: Mapping[str, object],
         cursor: str | None,
         limit: int,
         at_least: int | None = None,
-        walks: Sequence[ColumnElement[bool]] = (),
-    ) -> tuple[Sequence[Row[Any]], str | None]:
-        """Up to `limit` rows of `query` by falling `position`, and the cursor of the next page,
-        None behind the last; raises Behind, and Refused for a cursor that is none. Of the conditions `walks`, if any,
-        a row fulfils one: each is a range of an index in the order of the page, and they are merged."""
-        if cursor is not None:
-            query = query.where(position < position_before(cursor))
+        walks: Sequence[str] = lists.ALL,
+    ) -> tuple[list[Record], str | None]:
+        """Up to `limit` rows, the last first, and the cursor of the next page, None behind the last: those in which
+        what is named equals what is asked for, None asking for nothing. Raises Behind, and Refused for a cursor that is
+        none. For `walks` see `rembuk.web.lists`."""
+        before = _LAST if cursor is None else position_before(cursor)
         await self.reached(at_least)
-        query = query.order_by(position.desc()).limit(limit + 1)
-        if walks:
-            merged = union_all(*(query.where(walk) for walk in walks)).subquery()
-            query = select(merged).order_by(merged.c[position.name].desc()).limit(limit + 1)
-        rows = await self.all(query)
-        more = encode_cursor(getattr(rows[limit - 1], position.name)) if len(rows) > limit else None
+        asked = {key: value for key, value in equal.items() if value is not None}
+        query = lists.page(shown, tuple(asked), tuple(walks))
+        rows = await self.rows(query.format, limit + 1, before, *asked.values())
+        more = encode_cursor(rows[limit - 1][shown.order]) if len(rows) > limit else None
         return rows[:limit], more
 
 
