@@ -13,9 +13,20 @@ from typing import Any, get_args
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 from forums import projection
-from forums.queries import CANDIDATES, COMMITMENTS, FORUMS, MEETINGS, CommitmentStatus, ForumQueries, MeetingStatus
+from forums.queries import (
+    CANDIDATES,
+    COMMITMENTS,
+    FORUMS,
+    MEETINGS,
+    Candidate,
+    Commitment,
+    CommitmentStatus,
+    ForumQueries,
+    MeetingStatus,
+)
 from forums.tables import CANDIDATE
 from rembuk.area_keys import AREA_KEYS
 from rembuk.bulk import Statement
@@ -133,6 +144,11 @@ async def test_a_list_of_an_area_walks_along_the_index_of_its_level(database: Se
     finally:
         await change.rollback()
         await connection.close()
+
+
+@pytest.mark.parametrize(("shown", "kind"), [(COMMITMENTS, Commitment), (CANDIDATES, Candidate)])
+def test_the_first_columns_are_the_fields_in_their_order(shown: Shown, kind: type[msgspec.Struct]) -> None:
+    assert tuple(shown.columns.split(", ")) == (*kind.__struct_fields__, "position")
 
 
 async def used(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from notifications.queries import ALERTS, DELIVERIES, Alert, Delivery
 from rembuk.testing.receivers import only
 from rembuk.testing.services import eventually
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 AREA = "35.78.08.1004"
 WISH = {"area": AREA, "channel": "email", "contact": "warga@example.org"}
 NOTICE = {"area": AREA, "headline": {"id": "Awas banjir", "en": "Flood"}, "text": {"id": "Air naik.", "en": "Rising."}}
+
+
+def test_the_columns_of_a_list_are_the_fields_in_their_order() -> None:
+    for shown, kind in ((ALERTS, Alert), (DELIVERIES, Delivery)):
+        columns = [column.strip().rpartition(".")[2] for column in shown.columns.split(",")]
+        assert columns == [*kind.__struct_fields__, shown.order]
 
 
 def test_a_subscription_is_confirmed_by_the_code_that_was_sent_and_never_shows_its_contact(house: House) -> None:
