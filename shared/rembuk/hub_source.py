@@ -36,21 +36,24 @@ class HubSource:
 
     async def after(self, position: int, limit: int) -> list[Msg]:
         """None beyond the end. Raises HubSilent, nats.errors.Error."""
-        messages, _ = await self._ask(position, min(limit, AT_MOST))
+        messages, _ = await self._answered(position, min(limit, AT_MOST))
         return messages
 
     async def end(self) -> int:
         """The last position; 0 where the hub holds nothing. Raises HubSilent, nats.errors.Error."""
+        messages, left = await self._answered(0, 1)
+        return streams.sequence(messages[0]) + left if messages else 0
+
+    async def _answered(self, after: int, limit: int) -> tuple[list[Msg], int]:
+        """As `_ask`, asked again for as long as a link may take; the hub answers so many questions a second."""
         deadline = time.monotonic() + self._link_s
         while True:
             try:
-                messages, left = await self._ask(0, 1)
-                break
+                return await self._ask(after, limit)
             except HubSilent:
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(0.5)
-        return streams.sequence(messages[0]) + left if messages else 0
 
     async def _ask(self, after: int, limit: int) -> tuple[list[Msg], int]:
         """The messages, and how many there are behind them."""

@@ -3,9 +3,6 @@
 A partner goes on from any position that there is: its wish is looked at here, for the server itself would take one
 beyond the stream's end, and would refuse one before that from which a consumer was made.
 
-A partner may ask for no more than some wishes a second: without a limit one of them, asking without end, would hold up
-the worker that publishes for all. Whoever asks more is told by the server that nobody answers.
-
 Where each stands is in the server's memory, and once a second in a bucket for all together: a server that writes the
 state of 200 consumers to the disk, each several times a second, has little time for anything else.
 """
@@ -13,7 +10,6 @@ state of 200 consumers to the disk, each several times a second, has little time
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -22,10 +18,11 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.kv import KeyValue
 
+from rembuk.cancelling import cancel
+from rembuk.heeding import heed
 from rembuk.nats_accounts import RESETTING
 from rembuk.partners import Partner, Partners
 from rembuk.roster import BadRoster
@@ -36,7 +33,7 @@ UNACKNOWLEDGED, PULLS = 1_000, 32
 ACKNOWLEDGED_WITHIN_S = 30.0
 PAUSE_S = 1.0
 WISHES = 10
-"""How many of a partner's are heeded from one look at the partners to the next."""
+"""How many of a partner's are heeded in a second."""
 ANSWER_S = 5.0
 INVALID_RESET = 10204
 """As nats-server calls what it cannot reset a consumer to."""
@@ -78,18 +75,21 @@ class Consumers:
         self._region, self._service, self._partners = region, service, partners
         self._stream = stream_name(region, service)
         self._bucket = f"{self._stream}_PARTNERS"
-        self._heeded: dict[str, Subscription] = {}  # by partner: its next wishes, and no more than those
+        self._heeding: dict[str, asyncio.Task[None]] = {}  # by partner
 
     async def run(self) -> None:
         """Keep them until cancelled; what cannot be done is said and tried again."""
-        while True:
-            try:
-                await self.keep()
-            except nats.js.errors.NotFoundError:
-                pass  # the relay has not made the stream yet
-            except (nats.errors.Error, BadRoster) as error:
-                _log.warning("partners' consumers are not kept", stream=self._stream, error=repr(error))
-            await asyncio.sleep(PAUSE_S)
+        try:
+            while True:
+                try:
+                    await self.keep()
+                except nats.js.errors.NotFoundError:
+                    pass  # the relay has not made the stream yet
+                except (nats.errors.Error, BadRoster) as error:
+                    _log.warning("partners' consumers are not kept", stream=self._stream, error=repr(error))
+                await asyncio.sleep(PAUSE_S)
+        finally:
+            await cancel(self._heeding.values())
 
     async def keep(self) -> None:
         """Once. Raises nats.errors.Error, BadRoster."""
@@ -128,20 +128,17 @@ class Consumers:
             raise
 
     async def _listen(self, partner: str, wanted: bool) -> None:
-        """Heed the next WISHES of a partner; the server itself keeps back what comes beyond them."""
-        before = self._heeded.get(partner)
-        if before is not None and (not wanted or before.delivered >= WISHES):
-            del self._heeded[partner]
-            with suppress(nats.errors.BadSubscriptionError):  # it has ended by itself
-                await before.unsubscribe()
-        if wanted and partner not in self._heeded:
+        """Heed the wishes of a partner, or none any more."""
+        heeding = self._heeding.get(partner)
+        if wanted and (heeding is None or heeding.done()):
             subject = f"{RESETTING}.{self._stream}.{partner}"
-            self._heeded[partner] = heeded = await self._broker.subscribe(subject, queue="partners", cb=self._heed)
-            await heeded.unsubscribe(WISHES)
+            wishes = heed(self._broker, subject, self._heed, WISHES, queue="partners")
+            self._heeding[partner] = asyncio.create_task(wishes, name=f"wishes of {partner}")
+        elif not wanted and heeding is not None:
+            await cancel([self._heeding.pop(partner)])
 
     async def _heed(self, wish: Msg) -> None:
-        with suppress(nats.errors.Error, nats.js.errors.APIError):  # who hears nothing asks again
-            await wish.respond(await self._reset(wish))
+        await wish.respond(await self._reset(wish))  # who hears nothing asks again
 
     async def _reset(self, wish: Msg) -> bytes:
         """What the server says, or we in its stead where the position is none that there is yet."""

@@ -3,6 +3,7 @@ they say to it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk.database import UNREACHABLE, Pool, borrowed
+from rembuk.heeding import heed
 from rembuk.hub_regions import ADDRESSED, INBOX, MIRROR, REGIONS, STANDING, Introduced, Known, Wanted
 from rembuk.inbox import Letter, Page
 from rembuk.provisioning import SERVICES
@@ -22,6 +24,8 @@ PAGE, PAGE_BYTES = 50, 256 * 1024
 """Letters of one answer, and after how many bytes no other is added: with the largest event it fits into a message."""
 SENT, SENT_BYTES = 500, 4 << 20
 """What one question brings at most of a mirror, messages and bytes."""
+QUESTIONS = 50
+"""So many of each kind are heeded of a region in a second."""
 
 _KNOWN = "select service, position, state, looked_at from region_stream where region = $1 order by service"
 _INTRODUCED = """select introduced.region as name, public_key from introduced
@@ -36,11 +40,11 @@ _READ = """insert into inbox_read (region, position, asked_at) values ($1, $2, n
 _log = structlog.get_logger(__name__)
 
 Answer = Callable[["asyncpg.Connection[Any]", Msg], Awaitable[bytes]]
-Heed = Callable[[Msg], Awaitable[None]]
+Respond = Callable[[Msg], Awaitable[None]]
 
 
 async def answer(client: Client, pool: Pool, region: str) -> None:
-    """Answer whoever asks in a region's account, as long as the connection lasts. An answer goes to an inbox and
+    """Answer whoever asks in a region's account, until cancelled or the connection ends. An answer goes to an inbox and
     nowhere else: we may write to the account's JetStream, who asks may not."""
 
     async def standing(connection: asyncpg.Connection[Any], _: Msg) -> bytes:
@@ -52,7 +56,7 @@ async def answer(client: Client, pool: Pool, region: str) -> None:
     async def letters(connection: asyncpg.Connection[Any], question: Msg) -> bytes:
         return msgspec.msgpack.encode(await _page(connection, region, int(question.data)))
 
-    def told(answered: Answer) -> Heed:
+    def told(answered: Answer) -> Respond:
         async def tell(question: Msg) -> None:
             with suppress(*UNREACHABLE):  # an answer that does not come is one, too
                 async with borrowed(pool) as connection:
@@ -72,16 +76,17 @@ async def answer(client: Client, pool: Pool, region: str) -> None:
             get = f"$JS.API.DIRECT.GET.{stream_name(region, wanted.service)}"
             await client.publish(get, msgspec.json.encode(page), reply=question.reply)
 
-    def to_inbox(respond: Heed) -> Heed:
-        async def heed(question: Msg) -> None:
+    def to_inbox(respond: Respond) -> Respond:
+        async def to_inbox_alone(question: Msg) -> None:
             if question.reply.startswith(f"{INBOX}."):
                 await respond(question)
 
-        return heed
+        return to_inbox_alone
 
-    await client.subscribe(MIRROR, cb=to_inbox(send))
-    for subject, answered in ((STANDING, standing), (REGIONS, regions), (ADDRESSED, letters)):
-        await client.subscribe(subject, cb=to_inbox(told(answered)))
+    answers = {MIRROR: send, STANDING: told(standing), REGIONS: told(regions), ADDRESSED: told(letters)}
+    async with asyncio.TaskGroup() as together:
+        for subject, respond in answers.items():
+            together.create_task(heed(client, subject, to_inbox(respond), QUESTIONS))
 
 
 async def _page(connection: asyncpg.Connection[Any], region: str, after: int) -> Page:

@@ -153,7 +153,7 @@ class _Region:
 
         async def work() -> None:
             client = nats_wire.quicken(await faststream.connect())
-            await answer(client, self._pool, self._name)
+            side_by_side.keep(answer(client, self._pool, self._name), f"answers to {self._name}")
             for service, together in made.items():
                 checkpoint = together[0].checkpoint
                 watch = Watch(client, self._pool, self._name, service, checkpoint, self._stalled_after, self._server)
