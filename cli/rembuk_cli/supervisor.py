@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -94,18 +94,18 @@ class Child:
 
 
 class ServerChild(Child):
-    """PostgreSQL or NATS, embedded."""
+    """PostgreSQL or NATS, embedded; its start is given up once it is not `wanted` any more."""
 
-    def __init__(self, name: str, server: EmbeddedPostgres | EmbeddedNats) -> None:
+    def __init__(self, name: str, server: EmbeddedPostgres | EmbeddedNats, wanted: Callable[[], bool]) -> None:
         super().__init__()
-        self.name, self._server = name, server
+        self.name, self._server, self._wanted = name, server, wanted
 
     @property
     def pid(self) -> int | None:
         return self._server.pid
 
     def _start(self) -> None:
-        self._server.start()
+        self._server.start(wanted=self._wanted)
 
     def stop(self) -> None:
         self._server.stop()
@@ -239,8 +239,13 @@ class Supervisor:
     def _start_servers(self, own: Sequence[str]) -> None:
         for name in own:
             self._step({"nats": "NATS", "postgres": "PostgreSQL"}[name])
-            self._servers.append(child := ServerChild(name, self._server(name)))
-            child.start()
+            self._servers.append(child := ServerChild(name, self._server(name), lambda: not self._stopping))
+            try:
+                child.start()
+            except EmbeddedError:
+                if self._stopping:
+                    raise Stopped from None
+                raise
             self._note()
 
     def _server(self, name: str) -> EmbeddedPostgres | EmbeddedNats:

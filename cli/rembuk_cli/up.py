@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -134,24 +136,38 @@ def plan(home: Home, region: str, port_base: int | None, extra: dict[str, str] |
 
 
 def start(plan: Plan, attached: bool = False) -> subprocess.Popen[bytes]:
-    """Start a supervisor and return when its region is ready; attached, it stops when we do.
-    Raises CannotStart."""
-    supervisor = subprocess.Popen(
-        [sys.executable, "-m", "rembuk_cli.supervisor"],
-        cwd="/",
-        env=plan.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=end_with_us(signal.SIGTERM if attached else None),
-    )
-    try:
-        follow_progress(supervisor, plan)
-    except BaseException:
-        supervisor.terminate()
-        supervisor.wait()
-        raise
+    """Start a supervisor and return when its region is ready; attached, it stops when we do. Who ends us meanwhile, by
+    whatever signal, ends what was begun. Raises CannotStart."""
+    with interrupted_by(signal.SIGTERM, signal.SIGHUP):
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "rembuk_cli.supervisor"],
+            cwd="/",
+            env=plan.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=end_with_us(signal.SIGTERM if attached else None),
+        )
+        try:
+            follow_progress(supervisor, plan)
+        except BaseException:
+            supervisor.terminate()
+            supervisor.wait()
+            raise
     return supervisor
+
+
+@contextmanager
+def interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
+    """Have these signals do what Ctrl-C does, but for those that somebody (nohup) has us ignore."""
+    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) == signal.SIG_DFL}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def follow_progress(supervisor: subprocess.Popen[bytes], plan: Plan) -> None:

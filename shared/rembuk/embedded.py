@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rembuk.spawning import RunAs, spawn
 
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
+"""How long a server may say nothing while it starts: a recovery may take hours, and is begun anew if it is cut off."""
 STOP_SECONDS = 60.0
 POLL_SECONDS = 0.01
 LOG_BYTES = 16 << 20
@@ -76,11 +78,11 @@ class EmbeddedServer(ABC):
         pid = self._noted_pid()
         return pid if pid is not None and self._is_ours(pid) else None
 
-    def start(self, detached: bool = False) -> None:
-        """Returns once the server accepts connections (within START_SECONDS, recovery included).
+    def start(self, detached: bool = False, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Returns once the server accepts connections, recovery included.
 
         Unless detached, the server stops when this process ends, even when it is killed (Linux only).
-        Raises AlreadyRunning, PortTaken, EmbeddedError.
+        Raises AlreadyRunning, PortTaken, EmbeddedError, also where it is not `wanted` any more.
         """
         self._claim_directory()
         lock = self._lock()
@@ -94,7 +96,7 @@ class EmbeddedServer(ABC):
             os.close(lock)
         self._child = child
         try:
-            self._wait_until_ready(child, start_of_run)
+            self._wait_until_ready(child, start_of_run, wanted)
         except BaseException:
             child.send_signal(self.stop_signal)
             with suppress(subprocess.TimeoutExpired):
@@ -210,12 +212,16 @@ class EmbeddedServer(ABC):
         self.log.touch(mode=0o600)
         self._own_by_directory_owner(self.log)
 
-    def _wait_until_ready(self, child: subprocess.Popen[bytes], start_of_run: int) -> None:
-        deadline = time.monotonic() + START_SECONDS
+    def _wait_until_ready(self, child: subprocess.Popen[bytes], start_of_run: int, wanted: Callable[[], bool]) -> None:
+        said, deadline = start_of_run, time.monotonic() + START_SECONDS
         while not self._ready(child.pid):
             if child.poll() is not None:
                 require_free_port(self.port)
                 raise EmbeddedError(f"{self.program} ended while starting; {self._tail(start_of_run)}")
+            if not wanted():
+                raise EmbeddedError(f"{self.program} was stopped while starting")
+            if (size := self.log.stat().st_size) != said:
+                said, deadline = size, time.monotonic() + START_SECONDS
             if time.monotonic() > deadline:
                 raise EmbeddedError(f"{self.program} is not ready in time; {self._tail(start_of_run)}")
             time.sleep(POLL_SECONDS)

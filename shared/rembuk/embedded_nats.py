@@ -50,10 +50,10 @@ class EmbeddedNats(EmbeddedServer):
     def _pid_file(self) -> Path:
         return self.data / "nats.pid"
 
-    def start(self, detached: bool = False) -> None:
+    def start(self, detached: bool = False, wanted: Callable[[], bool] = lambda: True) -> None:
         self._claim_directory()
         with self._configuring():
-            super().start(detached)
+            super().start(detached, wanted)
 
     def failure(self) -> str | None:
         """Why it stores nothing until it is started again, by its own word; None where it stores or does not say."""

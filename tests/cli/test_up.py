@@ -340,3 +340,20 @@ def test_in_the_foreground_it_runs_until_it_is_interrupted(rembuk: Command) -> N
     assert not rembuk.listens("reports")
     assert not rembuk.listens("postgres")
     assert not (rembuk.data / "region.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_is_told_to_end_while_it_starts_a_region_ends_it(rembuk: Command, number: signal.Signals) -> None:
+    up = rembuk.begin("up", "--detach", "--port-base", str(rembuk.base))
+
+    def begun() -> None:
+        assert (rembuk.data / "region.json").exists()
+
+    eventually(begun)
+    up.send_signal(number)
+    assert up.wait(60) != 0
+    assert up.stdout is not None
+    up.stdout.close()
+    assert not (rembuk.data / "region.json").exists()
+    assert not rembuk.listens("postgres")
+    assert not rembuk.listens("nats")

@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -20,10 +22,11 @@ import nats.js.errors
 import psutil  # type: ignore[import-untyped]
 import pytest
 import stamina
-from rembuk import embedded_postgres, nats_health
+from rembuk import embedded, embedded_postgres, nats_health
 from rembuk.embedded import AlreadyRunning, EmbeddedError, PortTaken
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.embedded_postgres import ClusterLost, EmbeddedPostgres
+from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
 from rembuk.testing.small_disk import fill, small_disk
 
@@ -348,6 +351,40 @@ async def test_nats_keeps_an_acknowledged_message_when_it_is_killed(
     client = await nats.connect(server.url)
     assert (await client.jetstream().get_msg("KEPT", 1)).data == b"1"
     await client.close()
+
+
+def test_a_start_is_waited_for_while_the_server_says_how_far_it_is_and_while_it_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a recovery that takes longer than anybody waits in silence: it would be begun anew each time."""
+    server = EmbeddedPostgres(tmp_path / "postgres", free_ports())
+    server.start()
+    cluster = server.data / "cluster"
+    try:
+        server.kill()
+        with (cluster / "postgresql.conf").open("a") as settings:
+            settings.write("hot_standby = off\n")
+        (cluster / "standby.signal").touch()  # until it is promoted, its recovery goes on
+        monkeypatch.setattr(embedded, "START_SECONDS", 3.0)
+        with ThreadPoolExecutor(1) as pool:
+            starting = pool.submit(server.start)
+            until = time.monotonic() + 6
+            while time.monotonic() < until:
+                with suppress(OSError, asyncpg.PostgresError):
+                    asked(server.url, "select 1")  # upon which it says that it is not there yet
+                time.sleep(0.2)  # is what is tested
+            assert not starting.done()
+            (cluster / "promote").touch()
+            os.kill(server.pid or 0, signal.SIGUSR1)
+            starting.result(30)
+        server.kill()
+        (cluster / "standby.signal").touch()
+        for wanted, why in ((False, "was stopped while starting"), (True, "is not ready in time")):
+            with pytest.raises(EmbeddedError, match=why):
+                server.start(wanted=lambda wanted=wanted: wanted)  # type: ignore[misc]
+            assert server.pid is None
+    finally:
+        server.stop()
 
 
 def test_a_change_of_what_nats_is_told_is_not_lost_while_it_starts(tmp_path: Path) -> None:
