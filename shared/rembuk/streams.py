@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
+from asyncpg.pgproto.pgproto import UUID as quick_uuid  # as `rembuk.ids` has it, without what derives one
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
@@ -21,7 +22,6 @@ from nats.js.errors import NotFoundError
 from rembuk import nats_wire, rows, tracing
 from rembuk.codec import Codec, Undecodable
 from rembuk.event import SCHEMA_SCHEME, Metadata, Recorded, decode_metadata, schema_path
-from rembuk.ids import quick_uuid
 
 if TYPE_CHECKING:
     import asyncpg
