@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from rembuk_cli.home import Home
 
 
 def _as_a_login_does() -> None:
-    """Few open files, and leave to have more."""
+    """Few open files, and leave to have more; an interrupt is heard, which a shell has its background jobs ignore."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, most), most))
 
@@ -81,6 +83,12 @@ class Command:
 
     def well(self) -> None:
         assert self.status()["wrong"] == []
+
+    def level(self) -> None:
+        """All is well, and every follower has come to the end of its stream."""
+        standing = self.status()
+        assert standing["wrong"] == []
+        assert all(one["behind"] == 0 for service in standing["services"] for one in service["followers"])
 
     def listens(self, what: str) -> bool:
         return not is_free(self.base + PORT_OFFSETS[what])

@@ -35,7 +35,7 @@ def region(running: Command, sink: Sink) -> Command:
     code = eventually(lambda: only(sink.at("/told", "subscription.confirm"))).json["data"]["code"]
     _post(running, "notifications", f"/v1/subscriptions/{subscription}/confirm", {"code": code})
     assert running("simulate", "--problems", "30", "--seed", "5").returncode == 0
-    eventually(lambda: _level(running), 60)
+    eventually(running.level, 60)
     return running
 
 
@@ -46,12 +46,6 @@ def _post(region: Command, service: str, path: str, body: dict[str, Any]) -> dic
 
 def _get(region: Command, service: str, path: str, **asked: Any) -> httpx.Response:
     return httpx.get(region.note()["urls"][service] + path, params=asked)
-
-
-def _level(region: Command) -> None:
-    standing = region.status()
-    assert standing["wrong"] == []
-    assert all(one["behind"] == 0 for service in standing["services"] for one in service["followers"])
 
 
 def _delivered(region: Command) -> None:
@@ -75,7 +69,7 @@ def test_a_model_kept_by_its_projection_is_what_the_log_comes_to(region: Command
     assert (
         region.ask_owner(service, "select count(*) from pg_class where relnamespace = 'public'::regnamespace") == before
     )
-    eventually(lambda: _level(region), 30)
+    eventually(region.level, 30)
 
 
 def test_a_row_that_was_altered_is_named_and_put_right(region: Command) -> None:
@@ -92,7 +86,7 @@ def test_a_row_that_was_altered_is_named_and_put_right(region: Command) -> None:
 
 def test_however_much_it_cannot_take_it_ends(region: Command) -> None:
     assert region("simulate", "--problems", "200", "--seed", "6").returncode == 0
-    eventually(lambda: _level(region), 60)
+    eventually(region.level, 60)
     region.ask_owner("reports", "alter table problem add constraint none check (title is null) not valid")
     try:
         compared = rebuilt(region, "reports", "--compare", code=1)
@@ -178,7 +172,7 @@ def test_no_replay_or_rebuild_tells_or_does_anything_again(region: Command, sink
 
     reported = _post(region, "reports", "/v1/problems", REPORT)["id"]
     eventually(lambda: only([one for one in sink.at("/told") if reported in one.body.decode()]), 30)
-    eventually(lambda: _level(region), 60)
+    eventually(region.level, 60)
     eventually(lambda: _delivered(region), 60)
     told = alerts()
     heads = [region.ask_owner(service, "select position from log.head") for service in SERVICES]

@@ -22,14 +22,9 @@ MEMBER = {"pillar": "youth", "role": "member", "sex": "female", "name": "Sri Wah
 def problems(running: Command) -> list[dict[str, Any]]:
     """Simulated ones that are public, as the read model shows them once it is level."""
     assert running("simulate", "--problems", "40", "--seed", "3").returncode == 0
-    eventually(lambda: level(running), 60)
+    eventually(running.level, 60)
     answer = httpx.get(running.note()["urls"]["reports"] + "/v1/problems", params={"limit": 200})
     return [one for one in answer.raise_for_status().json()["items"] if not one["withheld"]]
-
-
-def level(running: Command) -> None:
-    running.well()
-    assert all(one["behind"] == 0 for service in running.status()["services"] for one in service["followers"])
 
 
 def replayed(running: Command, aggregate: str, *more: str) -> list[dict[str, Any]]:
