@@ -123,19 +123,20 @@ class Export:
             self._keep(manifest)
             part: _Open | None = None
             try:
-                async for messages in ahead(source, max(after, manifest.read), target, PAGE):
-                    chosen = [one for one in messages if _about(manifest.selection.area, one)]
-                    position = streams.sequence(messages[-1])
-                    if chosen:
-                        part = part or _Open(self.directory, manifest)
-                        part.add([cloud_events.structured(message) for message in chosen])
-                    if part is not None and (part.events >= PART or position == target):
-                        manifest = msgspec.structs.replace(manifest, parts=(*manifest.parts, part.close()))
-                        part = None
-                    if part is None:
-                        manifest = msgspec.structs.replace(manifest, read=position, complete=position == target)
-                        self._keep(manifest)
-                    yield Written(position, target, manifest.events + (part.events if part else 0))
+                async with ahead(source, max(after, manifest.read), target, PAGE) as pages:
+                    async for messages in pages:
+                        chosen = [one for one in messages if _about(manifest.selection.area, one)]
+                        position = streams.sequence(messages[-1])
+                        if chosen:
+                            part = part or _Open(self.directory, manifest)
+                            part.add([cloud_events.structured(message) for message in chosen])
+                        if part is not None and (part.events >= PART or position == target):
+                            manifest = msgspec.structs.replace(manifest, parts=(*manifest.parts, part.close()))
+                            part = None
+                        if part is None:
+                            manifest = msgspec.structs.replace(manifest, read=position, complete=position == target)
+                            self._keep(manifest)
+                        yield Written(position, target, manifest.events + (part.events if part else 0))
             finally:
                 if part is not None:
                     part.discard()

@@ -260,10 +260,11 @@ class _Beside:
         """Project up to `target`, or what was recorded by `moment` of it."""
         follower, stream = projector.checkpoint.key
         position, _ = await self.side.positions(follower, stream)
-        async for messages in ahead(self._sources[stream], position, target, BATCH):
-            due = messages if moment is None else [one for one in messages if streams.recorded_at(one) <= moment]
-            with tracing.batch("rebuild", stream, map(streams.about, due), follower=follower):
-                await projector.process(due)
-            if len(due) < len(messages):
-                return
-            yield Progress(follower, stream, streams.sequence(messages[-1]), target)
+        async with ahead(self._sources[stream], position, target, BATCH) as pages:
+            async for messages in pages:
+                due = messages if moment is None else [one for one in messages if streams.recorded_at(one) <= moment]
+                with tracing.batch("rebuild", stream, map(streams.about, due), follower=follower):
+                    await projector.process(due)
+                if len(due) < len(messages):
+                    return
+                yield Progress(follower, stream, streams.sequence(messages[-1]), target)

@@ -75,13 +75,14 @@ async def restore(
             moment = moment.replace(tzinfo=UTC)  # asyncpg's -infinity, that of an empty log, has none
             await _same_beginning(connection, region, service, source, min(head, last))
             position = head
-            async for messages in ahead(source, head, last, PAGE):
-                rows = [_row(region, service, message) for message in messages]
-                moment = _in_order(rows, position, moment)
-                with tracing.batch("restore", stream, map(streams.about, messages)):
-                    await _add(connection, rows)
-                position = rows[-1]["position"]
-                yield Restoring(position, last)
+            async with ahead(source, head, last, PAGE) as pages:
+                async for messages in pages:
+                    rows = [_row(region, service, message) for message in messages]
+                    moment = _in_order(rows, position, moment)
+                    with tracing.batch("restore", stream, map(streams.about, messages)):
+                        await _add(connection, rows)
+                    position = rows[-1]["position"]
+                    yield Restoring(position, last)
             if last > head:
                 await connection.execute(_MOVE_HEAD, last, moment)
                 await missing_keys.note(connection, codec, head)

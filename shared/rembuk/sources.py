@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import asyncpg
@@ -12,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from rembuk import streams
+from rembuk.cancelling import cancel
 from rembuk.event_log import PAGE
 from rembuk.pulling import Pull
 
@@ -37,11 +39,15 @@ class Exhausted(Exception):
     """A source ends where there should be more."""
 
 
-async def ahead(source: Source, position: int, target: int, limit: int) -> AsyncIterator[list[Msg]]:
+@asynccontextmanager
+async def ahead(source: Source, position: int, target: int, limit: int) -> AsyncIterator[AsyncIterator[list[Msg]]]:
     """The messages after `position` up to `target`, `limit` at a time, each page read while the one before it is
-    worked on. Raises Exhausted."""
+    worked on. Behind the block nothing is read any more: whoever leaves early may ask the source again. Raises
+    Exhausted."""
     reading: asyncio.Task[list[Msg]] | None = None
-    try:
+
+    async def pages() -> AsyncIterator[list[Msg]]:
+        nonlocal position, reading
         while position < target:
             messages = await (reading or source.after(position, min(limit, target - position)))
             if not messages:
@@ -50,9 +56,12 @@ async def ahead(source: Source, position: int, target: int, limit: int) -> Async
             if position < target:
                 reading = asyncio.create_task(source.after(position, min(limit, target - position)))
             yield messages
+
+    try:
+        yield pages()
     finally:
         if reading is not None:
-            reading.cancel()
+            await cancel([reading])
 
 
 class LogSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from rembuk import cloud_events, exporting, streams
 from rembuk.event import Metadata
 from rembuk.event_log import EventLog
 from rembuk.exporting import BadExport, Export, ExportSource, Manifest, Selection
-from rembuk.sources import LogSource
+from rembuk.sources import LogSource, ahead
 from rembuk.testing.tallies import SERVICE, Counted, TallyRegion, count_up
 
 FORMATS = ["ndjson", "parquet"]
@@ -205,3 +206,16 @@ def test_a_row_published_written_and_read_again_is_the_row(
     again = cloud_events.binary(streams.stream_name("jatim", SERVICE), cloud_events.structured(message))
     assert told(again) == told(message)
     assert streams.row("jatim", SERVICE, again) == row
+
+
+async def test_who_leaves_a_source_early_may_ask_it_again(log: EventLog, region: TallyRegion) -> None:
+    await count_up(log, 60)
+    connection = await asyncpg.connect(region.url)
+    source = LogSource(connection, region.name, SERVICE)
+    for _ in range(10):
+        async with ahead(source, 0, 60, 20) as pages:
+            async for _ in pages:
+                await asyncio.sleep(0)  # the next page is being read
+                break
+        assert len(await source.after(0, 5)) == 5
+    await connection.close()

@@ -114,3 +114,20 @@ async def test_where_no_connection_can_be_made_the_next_one_tries_again(postgres
         with pytest.raises(asyncpg.InvalidCatalogNameError):
             await who(made)
     await close_pool(made)
+
+
+async def test_what_is_lent_is_waited_for_at_the_end_and_not_for_ever(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await open_pool(postgres_url, "test pool", 2)
+    asking = asyncio.create_task(asleep(made, 5))
+    await asyncio.sleep(0.05)
+    await close_pool(made)
+    await asking  # has its answer
+    monkeypatch.setattr(database, "CLOSE_S", 0.1)
+    made = await open_pool(postgres_url, "test pool", 2)
+    asking = asyncio.create_task(asleep(made, 5))
+    await asyncio.sleep(0.05)
+    await close_pool(made)
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await asking

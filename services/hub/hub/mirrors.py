@@ -72,15 +72,16 @@ async def _against(mirror: Ending, stream: str, head: asyncpg.Record | None) -> 
     """A mirror against the head that was cosigned of its log."""
     end, tree = await mirror.end(), Frontier()
     root = None
-    async for messages in ahead(mirror, 0, end, PULL):
-        for message in messages:
-            if (position := streams.sequence(message)) != tree.size + 1:
-                yield Wrong("stream", f"{stream} goes on at {position} there: something is missing", tree.size + 1)
-                return
-            tree.append(leaf_hash(published_leaf(message)))
-            if head is not None and tree.size == head["size"]:
-                root = tree.root
-        yield Verifying(tree.size, end)
+    async with ahead(mirror, 0, end, PULL) as pages:
+        async for messages in pages:
+            for message in messages:
+                if (position := streams.sequence(message)) != tree.size + 1:
+                    yield Wrong("stream", f"{stream} goes on at {position} there: something is missing", tree.size + 1)
+                    return
+                tree.append(leaf_hash(published_leaf(message)))
+                if head is not None and tree.size == head["size"]:
+                    root = tree.root
+            yield Verifying(tree.size, end)
     if head is not None and end < head["size"]:
         yield Wrong("stream", f"{stream} ends there, and a head of {head['size']} events was cosigned", end + 1)
     elif head is not None and root != head["root"]:
