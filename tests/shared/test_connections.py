@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
 import socket
 import threading
@@ -107,7 +108,7 @@ def test_nobody_is_waited_for_too_long(port: int, begun: bytes, status: bytes) -
 
 async def in_one_piece(scope: Any, receive: Any, send: Callable[..., Any]) -> None:
     """As below, but by the extension."""
-    await scope["extensions"][protocol.WHOLE](201, b'etag: "1"\r\n', scope["raw_path"] * 3)
+    await scope["extensions"][protocol.WIRE].whole(201, b'etag: "1"\r\n', scope["raw_path"] * 3)
 
 
 async def in_two(scope: Any, receive: Any, send: Callable[..., Any]) -> None:
@@ -129,6 +130,27 @@ def test_an_answer_in_one_piece_is_on_the_wire_what_two_messages_are(fields: byt
             answers.append(re.sub(rb"date: .*?\r\n", b"", rest(wire)))
     assert answers[0] == answers[1]
     assert answers[0].startswith(b"HTTP/1.1 201 Created\r\n")
+
+
+@pytest.mark.parametrize("app", [in_one_piece, in_two])
+def test_a_request_leaves_nothing_for_the_garbage_collector(app: Any) -> None:
+    """Circles, one a request, cost an API a sixth of its processor time and doubled its p99."""
+
+    def ask(times: int) -> None:
+        for _ in range(times):
+            wire.sendall(GET)
+            assert wire.recv(4096).endswith(b"///")
+
+    with serving(app) as port, connected(port) as wire:
+        ask(5)
+        gc.collect()
+        gc.disable()
+        try:
+            ask(200)
+            left = gc.collect()
+        finally:
+            gc.enable()
+    assert left < 200
 
 
 def test_who_takes_nothing_of_an_answer_is_parted_with(port: int) -> None:

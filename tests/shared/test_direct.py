@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -28,7 +29,7 @@ from rembuk.web.answers import Answer
 from rembuk.web.app import answered_unread
 from rembuk.web.direct import Direct
 from rembuk.web.problem_details import TooSoon
-from rembuk.web.protocol import WHOLE
+from rembuk.web.protocol import WIRE
 from rembuk.web.reading import AtLeast, Limit, queried
 from rembuk.web.requests import StrictRequest
 
@@ -166,7 +167,8 @@ def ask(
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,
         "scheme": "http", "root_path": "", "path": path, "raw_path": path.encode(), "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in fields.items() if value],
-        "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2), "state": {}, "extensions": {WHOLE: whole},
+        "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2), "state": {},
+        "extensions": {WIRE: SimpleNamespace(whole=whole)},
     }  # fmt: skip
     APP.asgi_handler = handler
     asyncio.run(APP(scope, receive, send))  # type: ignore[arg-type]

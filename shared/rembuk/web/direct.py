@@ -20,7 +20,7 @@ from rembuk import logs
 from rembuk.web import problem_details
 from rembuk.web.answers import Answer
 from rembuk.web.parameters import asked_as
-from rembuk.web.protocol import WHOLE, Whole
+from rembuk.web.protocol import WIRE, Wire
 from rembuk.web.requests import StrictRequest, correlation_id, declares_json
 
 _GIVEN = {"request", "id", "data"}
@@ -108,9 +108,9 @@ class Direct:
             response = answer.to_asgi_response(self._app, request, status_code=handler.status_code)
         except Exception as error:
             response = problem_details.answer(request, error).to_asgi_response(app=None, request=request)
-        whole: Whole | None = (scope.get("extensions") or {}).get(WHOLE)  # type: ignore[assignment]
-        if whole is not None and isinstance(response, Answer):
-            await whole(response.status, response.fields, response.data)
+        wire: Wire | None = (scope.get("extensions") or {}).get(WIRE)  # type: ignore[assignment]
+        if wire is not None and isinstance(response, Answer):
+            await wire.whole(response.status, response.fields, response.data)
         else:
             await response(scope, receive, send)
 

@@ -16,8 +16,7 @@ from rembuk.web.problem_details import ProblemDetails
 from rembuk.web.requests import MAX_BODY_BYTES
 from rembuk.web.room import Room
 
-WIRE, WHOLE = "rembuk.wire", "rembuk.whole"
-"""Extensions of a scope: what an application may ask of the connection, and how it answers in one piece."""
+WIRE = "rembuk.wire"
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of a request line and headers that do not come in one read of the socket (256 KiB)."""
@@ -77,39 +76,17 @@ class _Gathering:
 
 
 class Wire(Protocol):
-    """What a scope has as the extension `WIRE`."""
+    """What an application may ask of the connection that its scope has as the extension `WIRE`."""
+
+    async def whole(self, status: int, fields: bytes, body: bytes) -> None:
+        """Answer with these lines of a head, each ending in CRLF, the length not among them, and this body: in place of
+        two messages, which are looked at once more on their way. Nothing is said to a client that has left."""
 
     def when_closing(self, call: Callable[[], None]) -> None:
         """Have something done once the server stops: answers that go on for ever end then."""
 
     def abort(self) -> None:
         """End it at once, whatever was not taken yet."""
-
-
-class Whole(Protocol):
-    """What a scope has as the extension `WHOLE`."""
-
-    async def __call__(self, status: int, fields: bytes, body: bytes) -> None:
-        """Answer with these lines of a head, each ending in CRLF, the length not among them, and this body: in place of
-        two messages, which are looked at once more on their way. Nothing is said to a client that has left."""
-
-
-class _Cycle(RequestResponseCycle):
-    """A request and its answer, which may be given in one piece."""
-
-    async def whole(self, status: int, fields: bytes, body: bytes) -> None:
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        ours = b"".join([b"%b: %b\r\n" % field for field in self.default_headers])
-        length = b"content-length: %d\r\n%b\r\n" % (len(body), b"" if self.keep_alive else b"connection: close\r\n")
-        self.transport.write_whole(b"".join((STATUS_LINE[status], ours, fields, length, body)))  # type: ignore[attr-defined]
-        self.response_started = self.response_complete = True
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
 
 
 class _Refusal(Exception):
@@ -149,11 +126,28 @@ class Connection(HttpToolsProtocol):
     _refusal: _Refusal | None = None
     _refused = False  # and has heard so
 
+    _answering: RequestResponseCycle
     _when_closing: Callable[[], None] | None = None
 
     def __init__(self, room: Room, **server: Any) -> None:
         super().__init__(**server)
         self._room = room
+
+    async def whole(self, status: int, fields: bytes, body: bytes) -> None:
+        cycle = self._answering
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if cycle.disconnected:
+            return
+        ours = b"".join([b"%b: %b\r\n" % field for field in cycle.default_headers])
+        close = b"" if cycle.keep_alive else b"connection: close\r\n"
+        length = b"content-length: %d\r\n%b\r\n" % (len(body), close)
+        self.transport.write_whole(b"".join((STATUS_LINE[status], ours, fields, length, body)))  # type: ignore[attr-defined]
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if close:
+            self.transport.close()
+        cycle.on_response()
 
     def when_closing(self, call: Callable[[], None]) -> None:
         self._when_closing = call
@@ -262,12 +256,12 @@ class Connection(HttpToolsProtocol):
         path, _, query = asked.partition(b"?")
         scope["method"], scope["http_version"] = method, version
         scope["path"], scope["raw_path"], scope["query_string"] = path.decode("ascii"), path, query
-        self.cycle = cycle = _Cycle(
+        self.cycle = cycle = RequestResponseCycle(
             scope, self.transport, self.flow, self.logger, self.access_logger, self.access_log,
             self.server_state.default_headers, asyncio.Event(), self.expect_100_continue,
             keep_alive=version != "1.0" and self.parser.should_keep_alive(), on_response=self.on_response_complete,
         )  # fmt: skip
-        scope["extensions"] = {WIRE: self, WHOLE: cycle.whole}  # type: ignore[dict-item]
+        scope["extensions"] = {WIRE: self}  # type: ignore[dict-item]  # not the cycle: nobody would break that circle
         if earlier is None or earlier.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
@@ -289,6 +283,10 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._refusal is not None:
             self._say_why()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle  # one at a time, whatever was read in the meantime
+        super()._start_asgi_task(cycle, app)
 
     def _go_on_unchanged(self, rest: bytes) -> None:
         """Whoever offers to go on in another protocol is answered in this one (RFC 9110, 7.8), body and all: the
