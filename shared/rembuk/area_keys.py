@@ -7,7 +7,7 @@ from sqlalchemy import Index, text
 
 AREA_KEYS = {2: "left(area, 2)", 5: "left(area, 5)", 8: "left(area, 8)", 13: "area"}
 """By the length of an area's code."""
-_LEVELS = dict(zip(AREA_KEYS, ("province", "regency", "district", "village"), strict=True))
+LEVEL_NAMES = dict(zip(AREA_KEYS, ("province", "regency", "district", "village"), strict=True))
 
 
 def lies_in(area: str | None) -> dict[str, str | None]:
@@ -20,6 +20,6 @@ def area_indexes(table: str, *columns: str, where: str | None = None) -> list[In
     `where` says which rows it has."""
     some = None if where is None else text(where)
     return [
-        Index(f"{table}_{_LEVELS[length]}", text(key), *columns, postgresql_where=some)
+        Index(f"{table}_{LEVEL_NAMES[length]}", text(key), *columns, postgresql_where=some)
         for length, key in AREA_KEYS.items()
     ]

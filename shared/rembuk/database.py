@@ -171,10 +171,6 @@ async def open_pool(
     return Pool(connection, size)
 
 
-async def close_pool(pool: Pool) -> None:
-    await pool.close()
-
-
 @asynccontextmanager
 async def borrowed(pool: Pool) -> AsyncIterator[asyncpg.Connection[Any]]:
     """A connection of the pool; one that does not answer in time is given up at once, without asking it to cancel."""
@@ -203,7 +199,7 @@ class PlainSql:
         self._pool = await self._open()
 
     async def stop(self) -> None:
-        await close_pool(self._pool)
+        await self._pool.close()
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """What a query finds, prepared once a connection. Raises what `UNREACHABLE` lists."""

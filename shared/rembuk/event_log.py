@@ -27,7 +27,6 @@ from rembuk.database import (
     Pool,
     Unavailable,
     borrowed,
-    close_pool,
     is_unreachable,
     open_pool,
 )
@@ -150,7 +149,7 @@ class EventLog:
         if self._task is not None:
             await self._task
         self._writer.drop()
-        await close_pool(self._readers)
+        await self._readers.close()
 
     async def append(
         self,

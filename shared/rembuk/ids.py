@@ -12,13 +12,12 @@ NAMESPACE = UUID("5f0c2f6e-6f0a-5c1b-9a51-2c7a1f0b3d4e")
 """Of every id derived in Rembuk."""
 
 _namespace = uuid_utils.UUID(str(NAMESPACE))
-quick_uuid = pgproto.UUID
-"""As asyncpg reads them: made and written many times as fast as others, and equal to these."""
+_uuid = pgproto.UUID  # as asyncpg reads them: made and written many times as fast as others
 
 
 def derive_id(*parts: object) -> UUID:
     """The UUIDv5 (RFC 9562, 5.5) of the parts: the same parts, anywhere and ever after, name the same thing."""
-    return quick_uuid(uuid_utils.uuid5(_namespace, "\x1f".join([str(part) for part in parts])).bytes)
+    return _uuid(uuid_utils.uuid5(_namespace, "\x1f".join([str(part) for part in parts])).bytes)
 
 
 @lru_cache(maxsize=256)

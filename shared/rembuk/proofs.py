@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from rembuk.database import ANSWER_S, UNREACHABLE, Pool, Unavailable, borrowed, close_pool, open_pool
+from rembuk.database import ANSWER_S, UNREACHABLE, Pool, Unavailable, borrowed, open_pool
 from rembuk.decider import Refused
 from rembuk.log_key import signers
 from rembuk.merkle import consistency_ranges, inclusion_ranges, leaf_hash, root_of_inclusion
@@ -48,7 +48,7 @@ class Proofs:
         self._pool = await open_pool(self._settings.database_url, f"{self._settings.name} proofs", 2)
 
     async def stop(self) -> None:
-        await close_pool(self._pool)
+        await self._pool.close()
 
     async def checkpoint(self, size: int | None) -> str:
         """The last signed head, or that of a size, with the cosignatures of witnesses."""

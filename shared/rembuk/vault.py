@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rembuk import randomness
-from rembuk.database import UNREACHABLE, Pool, Unavailable, borrowed, close_pool, open_pool
+from rembuk.database import UNREACHABLE, Pool, Unavailable, borrowed, open_pool
 from rembuk.ids import derive_id
 from rembuk.region_key import RegionKey, RegionKeys, Tampered, Unopened, WrappedKey
 
@@ -147,7 +147,7 @@ class Vault:
         self._pool = await self._open_pool()
 
     async def stop(self) -> None:
-        await close_pool(self._pool)
+        await self._pool.close()
         self._kept.clear()
 
     async def seal(self, person: UUID, event_id: UUID, clear: str | bytes) -> str:

@@ -24,7 +24,6 @@ from rembuk.database import (
     KeptConnection,
     Pool,
     borrowed,
-    close_pool,
     open_pool,
 )
 from rembuk.partners import Partner, Partners
@@ -114,7 +113,7 @@ class Webhooks:
             if poster is not None:
                 await poster.stop()
             if pool is not None:
-                await close_pool(pool)
+                await pool.close()
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
         await self._let_go({})  # who has lost the lock sends nothing until it is his again

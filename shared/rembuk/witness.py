@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from rembuk.cosignature import Cosigner
-from rembuk.database import ANSWER_S, UNREACHABLE, Pool, Unavailable, borrowed, close_pool, open_pool
+from rembuk.database import ANSWER_S, UNREACHABLE, Pool, Unavailable, borrowed, open_pool
 from rembuk.key_setting import KEY, read_keys
 from rembuk.merkle import EMPTY_ROOT, HASH, BadProof, require_consistent
 from rembuk.settings import WITNESSED, Settings
@@ -67,7 +67,7 @@ class Witness:
         self._pool = await open_pool(self._url, "witness", 2)
 
     async def stop(self) -> None:
-        await close_pool(self._pool)
+        await self._pool.close()
 
     async def add_checkpoint(self, request: str) -> str:
         """The line of our cosignature, for `old <size>`, the hashes of a consistency proof, an empty line and a signed

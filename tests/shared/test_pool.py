@@ -9,7 +9,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from rembuk import database
-from rembuk.database import Pool, borrowed, close_pool, open_pool
+from rembuk.database import Pool, borrowed, open_pool
 
 _WHO = "select pg_backend_pid()"
 
@@ -18,7 +18,7 @@ _WHO = "select pg_backend_pid()"
 async def pool(postgres_url: str) -> AsyncIterator[Pool]:
     made = await open_pool(postgres_url, f"pool {uuid4()}", 2)
     yield made
-    await close_pool(made)
+    await made.close()
 
 
 async def who(pool: Pool) -> int:
@@ -113,7 +113,7 @@ async def test_where_no_connection_can_be_made_the_next_one_tries_again(postgres
     for _ in range(3):
         with pytest.raises(asyncpg.InvalidCatalogNameError):
             await who(made)
-    await close_pool(made)
+    await made.close()
 
 
 async def test_what_is_lent_is_waited_for_at_the_end_and_not_for_ever(
@@ -122,12 +122,12 @@ async def test_what_is_lent_is_waited_for_at_the_end_and_not_for_ever(
     made = await open_pool(postgres_url, "test pool", 2)
     asking = asyncio.create_task(asleep(made, 5))
     await asyncio.sleep(0.05)
-    await close_pool(made)
+    await made.close()
     await asking  # has its answer
     monkeypatch.setattr(database, "CLOSE_S", 0.1)
     made = await open_pool(postgres_url, "test pool", 2)
     asking = asyncio.create_task(asleep(made, 5))
     await asyncio.sleep(0.05)
-    await close_pool(made)
+    await made.close()
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await asking

@@ -12,7 +12,7 @@ import nats.errors
 import structlog
 from rembuk import nats_wire
 from rembuk.checkpoints import Checkpoint
-from rembuk.database import UNREACHABLE, Pool, borrowed, close_pool, open_pool
+from rembuk.database import UNREACHABLE, Pool, borrowed, open_pool
 from rembuk.following import Follower
 from rembuk.hub_regions import INBOX, KEY_SETTING, SETTING, Admitted, operator_seed, reader_seed
 from rembuk.key_setting import read_keys
@@ -93,7 +93,7 @@ class Regions:
                 await asyncio.sleep(ROSTER_S)
         finally:
             server.cancel()
-            await close_pool(pool)
+            await pool.close()
 
     async def _listen(self) -> None:
         """Hear what the nats-server says about itself, until cancelled."""

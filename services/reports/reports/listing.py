@@ -6,16 +6,12 @@ from __future__ import annotations
 from functools import cache
 from typing import get_args
 
-from rembuk.areas import LEVELS
+from rembuk.area_keys import AREA_KEYS
 from rembuk.contracts.disclosure import SHOWN
 from rembuk.contracts.status import Between
+from rembuk.web.lists import MOST
 
 from reports import tables
-
-AREA_KEYS = dict(zip(LEVELS, tables.AREA_KEYS.values(), strict=True))
-"""By the length of an area's code: what the areas in it have in common, as the indexes have it."""
-MOST = 201
-"""Rows of a page, and one more: said as a number, so that PostgreSQL knows how few are wanted when it plans."""
 
 _NEWEST = "order by reported_at desc, position desc"
 _SHOWN = """

@@ -1,5 +1,6 @@
 """The read model of problems, as SQLAlchemy tables; migrations/ makes them."""
 
+from rembuk.area_keys import AREA_KEYS, LEVEL_NAMES
 from rembuk.persons import erased_table
 from sqlalchemy import (
     BigInteger,
@@ -17,15 +18,13 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-AREA_KEYS = {"province": "left(area, 2)", "regency": "left(area, 5)", "district": "left(area, 8)", "village": "area"}
-"""By the level of an area: what rows of problems in it have in common."""
 STANDING = "coalesce(referral, status)"
 """How a problem stands, at home or between two regions."""
 ENDED = ("closed", "rejected")
 STAGE = f"case when referral is not null then 'between' when status in {ENDED} then 'ended' else 'open' end"
 STAGES = ("open", "ended", "between")
 """What statuses have in common, so that a list of every status is a merge of three walks and not of thirteen."""
-PUBLIC_ALONE = ("district_stage", "village_stage", *(f"{level}_category_stage" for level in AREA_KEYS))
+PUBLIC_ALONE = ("district_stage", "village_stage", *(f"{level}_category_stage" for level in LEVEL_NAMES.values()))
 """The indexes of public problems alone: no other is found by its category, nor by an area below its regency."""
 
 problem = Table(
@@ -65,7 +64,7 @@ problem = Table(
             text(f"({STANDING})"),  # last: a walk passes by what stands otherwise without reading its row
             postgresql_where=text("public") if f"{level}_{more}" in PUBLIC_ALONE else None,
         )
-        for level, key in AREA_KEYS.items()
+        for level, key in zip(LEVEL_NAMES.values(), AREA_KEYS.values(), strict=True)
         for more, columns in (("stage", ()), ("category_stage", ("category",)))
     ),
     Index(  # for retention; an index on `changed_at` would be written to by every event

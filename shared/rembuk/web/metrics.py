@@ -22,7 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from rembuk import streams
 from rembuk.codec import Codec
-from rembuk.database import UNREACHABLE, Pool, borrowed, close_pool, open_pool
+from rembuk.database import UNREACHABLE, Pool, borrowed, open_pool
 from rembuk.settings import Settings
 
 PATIENCE_S = 2.0
@@ -95,7 +95,7 @@ class Metrics:
         self._pool = await open_pool(self._settings.database_url, f"{self._settings.name} metrics", 1)
 
     async def stop(self) -> None:
-        await close_pool(self._pool)
+        await self._pool.close()
         if self._broker is not None:
             await self._broker.close()
 

@@ -10,7 +10,7 @@ from functools import partial
 from uuid import UUID
 
 import asyncpg
-from rembuk.database import Pool, borrowed, close_pool, open_pool
+from rembuk.database import Pool, borrowed, open_pool
 
 LEASE = timedelta(seconds=60)
 """How long what one sender took is left to it by the others; it knows itself what it has not done with."""
@@ -76,7 +76,7 @@ class Ledger:
         self._pool = await self._open()
 
     async def stop(self) -> None:
-        await close_pool(self._pool)
+        await self._pool.close()
 
     async def _ask(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         async with borrowed(self._pool) as connection:
