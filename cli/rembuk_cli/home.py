@@ -26,6 +26,8 @@ from rembuk.region_nats import RegionNats
 from rembuk.settings import PARTNERS, WITNESSED, WITNESSES, CannotRun
 from rembuk.state_file import Damaged
 
+from rembuk_cli.noted_process import Process
+
 USUAL = "jatim"
 """The region meant where none is named."""
 DEFAULT_PORT_BASE = 8000
@@ -47,7 +49,6 @@ PASSED_ON = (
     JOINED,
 )
 PASSED_ON_PREFIX = "REMBUK_DELIVERY_"
-_SAME_PROCESS_S = 2.0
 _LOG_BYTES = 8 << 20
 _SERVER_NAME = re.compile(r'"server_name": "([a-z0-9]+)"')
 _OWNER = '{"region": "<its name>"}'
@@ -99,30 +100,6 @@ class Owner(msgspec.Struct, frozen=True):
     """What owner.json tells: the region, or the hub, that a directory belongs to for good."""
 
     region: str
-
-
-class Process(msgspec.Struct, frozen=True):
-    """A process as it can be found again: its number, and when it was made, since numbers are used again."""
-
-    pid: int
-    created: float
-    restarts: int = 0
-
-    @classmethod
-    def of(cls, pid: int | None, restarts: int = 0) -> Process:
-        """The process with this number now; one that is never found for None."""
-        created = 0.0
-        with suppress(psutil.Error):
-            created = psutil.Process(pid or 0).create_time()
-        return cls(pid or 0, created, restarts)
-
-    def find(self) -> psutil.Process | None:
-        """The running process; None when it has ended."""
-        with suppress(psutil.Error):
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < _SAME_PROCESS_S
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        return None
 
 
 class Running(msgspec.Struct, frozen=True):

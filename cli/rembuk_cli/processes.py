@@ -30,12 +30,22 @@ def running_processes(running: Running) -> list[ProcessStanding]:
 
 
 def missing_processes(running: Running) -> list[str]:
-    """What is wrong of them, in words."""
+    """What is wrong of them, in words: whether one does not run, or was halted by a signal."""
     return [
         f"{name} does not run; it is being started again, see: {suggested(f'logs --service {name}')}"
         for name, process in running.processes.items()
         if process.find() is None
+    ] + [
+        f"{name} was halted by a signal and does nothing until: kill -CONT {process.pid}"
+        for name, process in {"supervisor": running.supervisor, **running.processes}.items()
+        if (found := process.find()) is not None and _halted(found)
     ]
+
+
+def _halted(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return bool(process.status() == psutil.STATUS_STOPPED)
+    return False
 
 
 def _memory(pid: int, children: bool) -> float | None:

@@ -28,18 +28,19 @@ from rembuk_cli.processes import ProcessStanding, missing_processes, running_pro
 from rembuk_cli.servers import CONNECT_S, Unable, broker
 from rembuk_cli.stop_links import stop_links
 from rembuk_cli.supervisor import answers_ready
+from rembuk_cli.unsigned import unsigned
 from rembuk_cli.wrapping import PERSONS
 
 LATE_S = 10.0
 """Whoever is further behind than this is reported as wrong."""
 HUB_LATE_S = 60.0
 """The hub may take so long to go on once its link is back."""
-UNSIGNED_S = 60.0
-"""How long an event may wait for a tree head, which comes every few seconds."""
+AHEAD_S = 10.0
+"""How far the time of a log's last event may be ahead of the clock."""
 UNWITNESSED_S = 600.0
 """How long a witness may be away."""
 
-_HEAD = "select position from log.head"
+_HEAD = "select position, extract(epoch from recorded_at - clock_timestamp())::float8 as ahead_s from log.head"
 _CHECKPOINTS = "select follower, stream, position from checkpoint order by follower, stream"
 _REFUSED = "select follower, count(*) from reaction where outcome = 'refused' group by follower"
 _QUARANTINE = (
@@ -103,6 +104,7 @@ class Service(msgspec.Struct):
     ready: bool
     log: int | None = None
     stream: int | None = None
+    clock_ahead_s: float = 0.0
     relay_behind: int | None = None
     relay_behind_s: float = 0.0
     diverged: bool = False
@@ -167,7 +169,7 @@ async def look(home: Home, running: Running) -> Standing:
                 await _read_flow(databases[service.name], service)
         for service in services:
             if service.name in databases:
-                service.log = await databases[service.name].fetchval(_HEAD)
+                [(service.log, service.clock_ahead_s)] = await databases[service.name].fetch(_HEAD)
         for service in services:
             wrong += await _compare(service, databases, services, region, last_ids)
             _of_inbox(service, inbox_name(region.name), letters)
@@ -281,6 +283,11 @@ async def _compare(
     """Set how far the relay and the followers of one service are behind; what of it is wrong."""
     wrong: list[str] = []
     own = databases.get(service.name)
+    if service.clock_ahead_s > AHEAD_S:
+        wrong.append(
+            f"{service.name}: CLOCK SET BACK: its last event was recorded {_duration(service.clock_ahead_s)} from now; "
+            "until then all its events are given that time, and nothing is told to be late"
+        )
     if own is not None and service.log is not None and service.stream is not None:
         service.relay_behind = service.log - service.stream
         if service.relay_behind < 0:
@@ -300,8 +307,7 @@ async def _compare(
     signed = service.checkpoint.size if service.checkpoint else 0
     if own is not None and service.log is not None and service.log > signed:
         waiting = await _age(own, signed + 1)
-        if waiting > UNSIGNED_S:
-            wrong.append(f"{service.name}: the event at {signed + 1:,} is in no tree head after {waiting:.0f} s")
+        wrong += await unsigned(own, region.name, service.name, signed, waiting, service.clock_ahead_s > AHEAD_S)
     wrong += [
         f"{service.name}: its witness {one.name} has not cosigned for {one.failing_s:.0f} s: {one.failure}"
         for one in service.witnesses
@@ -354,6 +360,11 @@ async def _keyless(databases: dict[str, asyncpg.Connection[Any]]) -> list[str]:
         for service, many in counted.items()
         if many
     ]
+
+
+def _duration(seconds: float) -> str:
+    """As `2 days, 3:04:05`."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 async def _age(database: asyncpg.Connection[Any], position: int) -> float:

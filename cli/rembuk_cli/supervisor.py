@@ -32,8 +32,9 @@ from rembuk.region import PROCESSES, Region
 from rembuk.settings import CannotRun
 
 from rembuk_cli.disk import lack
-from rembuk_cli.home import Home, Occupied, Plan, Process, Running, home_of, without_credentials
+from rembuk_cli.home import Home, Occupied, Plan, Running, home_of, without_credentials
 from rembuk_cli.leftovers import end_leftovers
+from rembuk_cli.noted_process import Process
 
 READY_S = 60.0
 READY_POLL_S = 0.05

@@ -41,13 +41,17 @@ CHECK_S = 2.0
 """How often a cursor is looked at without word from the log: somebody may have set it back."""
 SEND_S = 15.0
 """How long one request may take, all in all."""
+LONGEST_PAUSE_S = 90_000.0
+"""More than a receiver can ask for, and than we leave it alone: such a pause was noted by a clock that ran ahead."""
 UNWRITTEN = 1_000
 """So many positions that a partner does not see are passed before its cursor is moved for them alone."""
 GONE = 410
 
 _LOCK = "select pg_advisory_lock(hashtext('rembuk webhooks'))"
 _BEGIN = "insert into webhook (partner) values ($1) on conflict do nothing"
-_CURSOR = """select position, stopped, greatest(extract(epoch from due_at - now()), 0)::float as pause
+_CURSOR = """select position, stopped,
+                    case when due_at < now() + make_interval(secs => $2)
+                         then greatest(extract(epoch from due_at - now()), 0)::float else 0 end as pause
              from webhook where partner = $1"""
 # Both leave a cursor alone that was set back meanwhile.
 _ADVANCE = """update webhook set position = $3, attempts = 0, failing_since = null, failure = ''
@@ -169,7 +173,7 @@ class Webhooks:
         """Send one batch; the seconds until the next one, None for when the log has grown."""
         name = partner.name
         async with borrowed(pool) as connection:
-            row = await connection.fetchrow(_CURSOR, name)
+            row = await connection.fetchrow(_CURSOR, name, LONGEST_PAUSE_S)
             if row is None:
                 await connection.execute(_BEGIN, name)
                 return 0

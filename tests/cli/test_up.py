@@ -10,11 +10,13 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import asyncpg
+import msgspec
 import nats
 import nats.errors
 import psutil  # type: ignore[import-untyped]
@@ -25,7 +27,8 @@ from rembuk.region import PORT_OFFSETS, PROCESSES
 from rembuk.testing.services import eventually
 from rembuk.worker import connect
 from rembuk_cli.__main__ import app
-from rembuk_cli.home import AnothersDirectory, Home, Process, Running, without_credentials
+from rembuk_cli.home import AnothersDirectory, Home, Running, without_credentials
+from rembuk_cli.noted_process import Process
 from rembuk_cli.stop_links import stop_links
 from typer.testing import CliRunner
 
@@ -52,6 +55,18 @@ def test_every_process_is_the_supervisors_own_goes_by_its_name_and_is_found_if_n
         for process in PROCESSES:
             environment = named[f"-m {service} {process}"].environ()
             assert environment["REMBUK_LOG_KEY"] == str(running.data / "log.key")
+
+
+def test_a_process_is_found_again_after_the_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = Process.of(os.getpid())
+    right = psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: right + 3600.0)
+    assert psutil.Process().create_time() - time.time() > 3000
+    found = noted.find()
+    assert found is not None
+    assert found.pid == os.getpid()
+    assert msgspec.structs.replace(noted, boot="another").find() is None
+    assert msgspec.structs.replace(noted, created=noted.created - 10).find() is None
 
 
 def test_secrets_are_the_owners_alone(running: Command) -> None:

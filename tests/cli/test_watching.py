@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
+import re
 import signal
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import httpx
 import pytest
 from rembuk.testing.services import eventually
 
@@ -100,6 +103,26 @@ def test_a_follower_ten_seconds_behind_is_told(running: Command) -> None:
     planted(running, "forums", f"update checkpoint set position = 0 {where}")
     eventually(found_wrong(running, "forums: open_problems is "), 30)
     planted(running, "forums", f"update checkpoint set position = (select position from kept) {where}")
+    well(running)
+
+
+def test_a_process_that_a_signal_has_halted_is_told(running: Command) -> None:
+    supervisor, worker = running.pids()[0], running.note()["processes"]["forums-worker"]["pid"]
+    for pid in (supervisor, worker):
+        os.kill(pid, signal.SIGSTOP)
+        found_wrong(running, f"was halted by a signal and does nothing until: kill -CONT {pid}")()
+        os.kill(pid, signal.SIGCONT)
+    eventually(lambda: well(running), 60)
+
+
+def test_a_clock_that_ran_ahead_of_which_a_log_knows_is_told(running: Command) -> None:
+    planted(running, "forums", "create table log.earlier as table log.head")
+    planted(running, "forums", "update log.head set recorded_at = now() + interval '2 days 1 minute'")
+    found_wrong(running, "forums: CLOCK SET BACK: its last event was recorded 2 days, 0:0")()
+    told = httpx.get(f"{running.note()['urls']['forums']}/metrics", timeout=10).text
+    [ahead] = re.findall(r'^rembuk_clock_ahead_seconds\{service="forums"\} (.*)$', told, re.MULTILINE)
+    assert 172_800 < float(ahead) < 172_860
+    planted(running, "forums", "update log.head set recorded_at = (select recorded_at from log.earlier)")
     well(running)
 
 

@@ -238,6 +238,40 @@ def test_what_is_still_on_its_way_is_not_taken_again_when_its_lease_ends(start_h
     assert len(house.sink.at("/slow")) == 1
 
 
+def test_a_clock_that_ran_ahead_and_was_set_right_delays_nothing(start_house: Callable[..., House]) -> None:
+    house = start_house("notifications")
+    house.confirmed(f"{house.sink.url}/ahead", area="35.78")
+    house.confirmed("ahead@example.org", area="35.13")
+    house.subscribe("ahead@example.org")  # is sent its code, and no other for an hour
+    eventually(lambda: _is(len(house.mailbox.to("ahead@example.org")), 2))
+    notice = {"area": AREA, "headline": {"id": "Awas"}, "text": {"id": "Hati-hati."}}
+    house.region.stop("notifications", "worker")
+    before = house.http.post("/v1/alerts", json=notice).raise_for_status().json()
+    house.region.start("notifications", "worker")
+    eventually(lambda: _is(house.deliveries(before)["states"], {"sent": 1}))
+    house.region.stop("notifications", "worker")
+    _sql(
+        house,
+        "update log.head set recorded_at = now() + interval '2 days'",
+        "update contact set code_at = now() + interval '2 days'",
+        "update delivery set state = 'queued', due_at = now() + interval '2 days' where state = 'sent'",
+    )
+    house.region.start("notifications", "worker")
+    eventually(lambda: _is(_overdue(house), 0))
+    for n in (2, 3):
+        house.http.post("/v1/alerts", json=notice).raise_for_status()
+        eventually(lambda n=n: _is(len(house.sink.at("/ahead")), n))  # type: ignore[misc]
+    late = house.subscribe("ahead@example.org")
+    eventually(lambda: _is(len(house.mailbox.to("ahead@example.org")), 3))
+    assert house.http.post(f"/v1/subscriptions/{late['id']}/code").status_code == 202
+
+
+def _overdue(house: House) -> int:
+    """How many deliveries wait for a time that is far away."""
+    query = "select from delivery where state = 'queued' and due_at > now() + interval '1 day'"
+    return len(house.region.ask("notifications", query))
+
+
 def test_streams_read_again_and_a_ledger_built_anew_send_nothing(start_house: Callable[..., House]) -> None:
     house = start_house()
     house.confirmed("again@example.org")

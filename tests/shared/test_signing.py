@@ -37,6 +37,7 @@ from rembuk.testing.tallies import (
     messages,
 )
 from rembuk.tree import Tree, origin
+from rembuk_cli.unsigned import HALTED_S, unsigned
 
 
 @pytest.fixture
@@ -126,16 +127,22 @@ async def _size(tree: Tree, size: int) -> None:
     assert (await tree.latest())[0].size == size
 
 
-async def test_a_log_that_was_altered_is_not_signed(
-    region: TallyRegion, log: EventLog, tree: Tree, signs: Signing
+async def test_a_log_that_was_altered_is_not_signed_until_it_is_put_right_and_status_says_so(
+    region: TallyRegion, log: EventLog, tree: Tree, signs: Signing, connection: asyncpg.Connection[Any]
 ) -> None:
     await count_up(log, 300)
     assert await signs.sign() is not None
+    area = await connection.fetchval("select area from log.event where position = 299")
     await altered(region, "update log.event set area = '35.79' where position = 299")
     await count_up(log, 1)
     with pytest.raises(Altered, match="the first 300 events are not what was signed"):
         await signs.sign()
     assert (await tree.latest())[0].size == 300
+    [why] = await unsigned(connection, region.name, SERVICE, 300, HALTED_S + 1, False)
+    assert why.startswith(f"SIGNING HALTED: {SERVICE}: its first 300 events are not what was signed")
+    await altered(region, f"update log.event set area = '{area}' where position = 299")
+    assert await unsigned(connection, region.name, SERVICE, 300, HALTED_S + 1, False) == []
+    assert await signs.sign() is not None
 
 
 async def test_no_head_is_changed_and_none_is_added_beside_the_last(

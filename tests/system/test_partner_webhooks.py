@@ -126,12 +126,14 @@ def test_until_it_is_taken_a_batch_is_sent_again_and_nothing_overtakes_it(runnin
     assert {event["position"] for one in receiver.requests[:-1] for event in one.json} <= {first, second}
 
 
-def test_set_back_it_is_sent_again_what_follows(running: RunningRegion, sink: Sink) -> None:
-    receiver = Receiver(running, sink, "kediri", only_there("35.06"))
+@pytest.mark.parametrize("due", ["now()", "now() + interval '2 days'"], ids=["", "after a clock ran ahead"])
+def test_set_back_it_is_sent_again_what_follows(running: RunningRegion, sink: Sink, due: str) -> None:
+    name = "kediri" + str(len(due))
+    receiver = Receiver(running, sink, name, only_there("35.06"))
     first, second = (report(running, "35.06.01") for _ in range(2))
     eventually(lambda: _at_least(receiver, second))
     before = len(receiver.events)
-    running.ask("reports", BACK.format(position=first, name="kediri"))
+    running.ask("reports", BACK.format(position=first, name=name).replace("now()", due))
 
     def again() -> None:
         assert [event["position"] for event in receiver.events[before:]] == [second]

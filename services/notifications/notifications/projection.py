@@ -2,7 +2,8 @@
 
 A row of the ledger is spoken of by two aggregates, the alert that queues it and the delivery itself, whose events
 may come to the rows in either order within a batch. So both statements make the row where it is missing, and
-neither takes back what the other said: a delivery that was settled stays so until it is asked for again.
+neither takes back what the other said: a delivery that was settled stays so until it is asked for again. It is due
+at once by the database's clock: a log goes on at the time at which a clock that ran ahead was set back.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from rembuk.persons import project_privacy
 from rembuk.side_model import KEPT
 
 from notifications.domain import RECIPIENTS, delivery_id
-from notifications.tables import alert, delivery, subscription
+from notifications.tables import alert, subscription
 
 NAME = "projection"
 Ours = SubscriptionEvent | AlertEvent | DeliveryEvent | PrivacyEvent
@@ -56,7 +57,7 @@ QUEUE = Statement(
            (id, alert_id, subscription_id, lane, rank, number, state, attempts, reason, queued_at, changed_at, due_at)
        select (one->>0)::uuid, new.alert_id, (one->>1)::uuid, {_LANE},
               coalesce(array_position(array['minor', 'moderate', 'severe', 'extreme'], severity) - 1, 0),
-              new.above + n, 'queued', 0, '', at, at, at
+              new.above + n, 'queued', 0, '', at, at, least(at, now())
        from unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::json[]) as new (alert_id, above, at, deliveries)
             cross join json_array_elements(new.deliveries) with ordinality as each (one, n)
             left join alert on alert.id = new.alert_id left join subscription on subscription.id = (one->>1)::uuid
@@ -70,7 +71,7 @@ SETTLE = Statement(
     "settle_deliveries",
     f"""insert into delivery
            (id, alert_id, subscription_id, lane, number, state, attempts, reason, queued_at, changed_at, due_at)
-       select new.id, alert_id, subscription_id, {_LANE}, 0, state, attempts, reason, at, at, at
+       select new.id, alert_id, subscription_id, {_LANE}, 0, state, attempts, reason, at, at, least(at, now())
        from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::timestamptz[])
             as new (id, alert_id, subscription_id, state, attempts, reason, at)
             left join subscription on subscription.id = subscription_id
@@ -80,7 +81,12 @@ SETTLE = Statement(
        where delivery.state in ('queued', 'failed')""",  # noqa: S608 - our own words
     ("id", "alert_id", "subscription_id", "state", "attempts", "reason", "at"),
 )
-REQUEUED = update(delivery, "state", "changed_at", "due_at")
+REQUEUED = Statement(
+    "requeue_deliveries",
+    """update delivery set state = 'queued', changed_at = at, due_at = least(at, now())
+       from unnest($1::uuid[], $2::timestamptz[]) as new (id, at) where delivery.id = new.id""",
+    ("id", "at"),
+)
 
 
 def project(fact: Recorded[Ours]) -> Sequence[Change]:
@@ -154,8 +160,7 @@ def project(fact: Recorded[Ours]) -> Sequence[Change]:
         case DeliveryCalledOff() as event:
             return (_settled(fact, event, "called_off", event.reason),)
         case DeliveryRequeued():
-            at = fact.recorded_at
-            return (change(REQUEUED, id=fact.stream_id, state="queued", changed_at=at, due_at=at),)
+            return (change(REQUEUED, id=fact.stream_id, at=fact.recorded_at),)
         case PersonErased() | SealedDataOpened():
             return project_privacy(fact)
         case event:

@@ -36,7 +36,9 @@ _FOLLOWERS = """
            (select count(*) from quarantine
             where (quarantine.follower, quarantine.stream) = (checkpoint.follower, checkpoint.stream)) as quarantined
     from checkpoint order by follower, stream"""
-_HEAD = "select position from log.head"
+_HEAD = (
+    "select position, greatest(0, extract(epoch from recorded_at - clock_timestamp()))::float as ahead from log.head"
+)
 _SINCE = "select recorded_at from log.event where position = $1"
 _TYPES = """select type, substring(metadata->>'actor' from '^reaction:(.*)') as reaction, count(*) as events
             from log.event where position > $1 and position <= $2 group by 1, 2"""
@@ -117,8 +119,9 @@ class Metrics:
         """Followers before the broker and the broker before the log: who is level must not seem to be ahead."""
         followers = await connection.fetch(_FOLLOWERS, self._stream)
         elsewhere = await self._ask_broker([row for row in followers if row["stream"] != self._stream], told)
-        head = await connection.fetchval(_HEAD)
+        [(head, ahead)] = await connection.fetch(_HEAD)
         told.add("rembuk_log_position", "The last position of the service's log", head, stream=self._stream)
+        told.add("rembuk_clock_ahead_seconds", "How far the time of its last event is ahead of the clock", ahead)
         if self._tail is not None:
             since = await connection.fetchval(_SINCE, self._tail + 1)
             told.add("rembuk_stream_position", "The last sequence of its stream", self._tail, stream=self._stream)

@@ -40,6 +40,8 @@ from taken left join alert on alert.id = taken.alert_id
 order by rank desc"""
 _POSTPONE = "update delivery set due_at = now() + $2::interval where id = $1"
 _HASTEN = "update delivery set due_at = now() where id = $1 and due_at > now() + $2::interval"
+_SET_RIGHT = """update delivery set due_at = now()
+                where state in ('queued', 'failed') and due_at > now() + $1::interval"""
 _MARK = "update subscription set contact = $2 where id = $1 and contact <> $2 and status <> 'stopped'"
 _PACE = """
 insert into contact as known (mark, codes, code_at, code_for) values ($1, 1, now(), $2)
@@ -52,6 +54,7 @@ set codes = case when known.code_for = $2::text then known.codes
     code_for = $2::text
 where known.code_for = $2::text
    or known.code_at + make_interval(secs => least($3::float * 4.0::float ^ least(known.codes - 1, 20), 86400)) <= now()
+   or known.code_at > now()
    or exists (select from subscription where contact = $1 and confirmed_at >= known.code_at)
 returning true"""
 _LEFT = """select greatest(
@@ -88,6 +91,10 @@ class Ledger:
 
     async def postpone(self, delivery_id: UUID, seconds: float) -> None:
         await self._ask(_POSTPONE, delivery_id, timedelta(seconds=seconds))
+
+    async def set_right(self, longest_pause_s: float) -> None:
+        """Have what waits for longer than any pause lasts looked at now: it was postponed by a clock that ran ahead."""
+        await self._ask(_SET_RIGHT, timedelta(seconds=longest_pause_s) + LEASE)
 
     async def hasten(self, delivery_id: UUID) -> None:
         """Have a delivery that waits for longer than a lease, so that nobody has it in hand, looked at now."""

@@ -30,6 +30,7 @@ from rembuk.region_key import Tampered, WrongRegionKey
 from rembuk.vault import Erased, NotSealed, Vault
 
 from notifications.channels import Busy, Channel, Message, Undelivered
+from notifications.channels.later import LONGEST_S
 from notifications.commands import (
     CallOff,
     Contact,
@@ -54,7 +55,8 @@ SEND_S = 15.0
 FINISH_S = 8.0
 """How long a stopping sender lets messages on their way arrive: less than what `rembuk.cancelling` allows."""
 FORGET_S = 3600.0
-"""How often what is remembered of contacts for no use any more is deleted."""
+"""How often what is remembered of contacts for no use any more is deleted, and what a wrong clock has postponed taken
+up."""
 CORRECTION_S = 2.0
 """How long a correction waits each time for what it corrects to be settled."""
 POLL_S = 5.0
@@ -93,6 +95,7 @@ class Sender:
                     await self._connection.get()
                     if time.monotonic() >= forget_at:
                         await self._ledger.forget()
+                        await self._ledger.set_right(LONGEST_S)
                         forget_at = time.monotonic() + FORGET_S
                     await self._round()
                 except UNREACHABLE as error:
