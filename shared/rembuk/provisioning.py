@@ -8,6 +8,10 @@ import msgspec
 
 SERVICES = ("reports", "forums", "notifications")
 
+NOTICED_GONE_MS = 1000
+"""How often PostgreSQL looks, while it works on a question, whether whoever asked is still there: otherwise it would
+work on for nobody until it has the answer."""
+
 
 class ServiceDatabase(msgspec.Struct, frozen=True):
     """Where one service keeps its log and read models: as its owner (migrations only) and as the service."""
@@ -37,6 +41,7 @@ async def provision(admin_url: str, region: str, service: str, password: str) ->
                 await admin.execute(f'create role "{role}" login')
             literal = await admin.fetchval("select quote_literal($1)", password)
             await admin.execute(f'alter role "{role}" password {literal}')
+        await admin.execute(f'alter role "{database.role}" set client_connection_check_interval = {NOTICED_GONE_MS}')
         if not await admin.fetchval("select 1 from pg_database where datname = $1", database.role):
             await admin.execute(f'create database "{database.role}" owner "{database.role}_owner"')
             await admin.execute(f'revoke all on database "{database.role}" from public')

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from rembuk import database
 from rembuk.database import Pool, borrowed, open_pool
+from rembuk.testing.tallies import TallyRegion, eventually
 
 _WHO = "select pg_backend_pid()"
 
@@ -131,3 +132,25 @@ async def test_what_is_lent_is_waited_for_at_the_end_and_not_for_ever(
     await made.close()
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await asking
+
+
+async def test_what_nobody_waits_for_any_more_ends_in_postgres(region: TallyRegion) -> None:
+    name = f"gone {uuid4()}"
+    pool, looking = await open_pool(region.url, name, 1), await asyncpg.connect(region.url)
+    at_work = "select count(*) from pg_stat_activity where application_name = $1 and state = 'active'"
+
+    async def asks() -> None:
+        async with borrowed(pool) as connection:
+            await connection.execute("select pg_sleep(60)")
+
+    async def works(many: int) -> None:
+        assert await looking.fetchval(at_work, name) == many
+
+    try:
+        asking = asyncio.create_task(asks())
+        await eventually(lambda: works(1))
+        asking.cancel()
+        await eventually(lambda: works(0))
+    finally:
+        await looking.close()
+        await pool.close()
