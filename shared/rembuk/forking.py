@@ -176,12 +176,12 @@ def _run(output: int, service: str, process: str, environment: dict[str, str]) -
         os.dup2(file, number)
     for file in (nothing, output):
         os.close(file)
-    _be_named(sys.executable, "-m", service, process)
+    be_named(sys.executable, "-m", service, process)
     become(service, [process], environment, partial(import_module("rembuk.main").main, service))
     sys.exit(0)
 
 
-def _be_named(*arguments: str) -> None:
+def be_named(*arguments: str) -> None:
     """Show the command line that a process of its own would have: written over ours, which is longer."""
     first, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])
     line = b"".join(os.fsencode(argument) + b"\0" for argument in arguments)

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from cryptography import x509
 from rembuk.embedded import HOST
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.hub_regions import DOMAIN, Invitation, account, region_server
+from rembuk.testing import forking
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
 from rembuk_cli import hub_certificate
@@ -48,8 +48,7 @@ class HubCommand:
     def rembuk(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command that regions have, too."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")}
-        command = [sys.executable, "-m", "rembuk_cli", *arguments, "--data", str(self.data)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        return forking.run("rembuk_cli", [*arguments, "--data", str(self.data)], environment, 240)
 
     def up(self, *more: str) -> subprocess.CompletedProcess[str]:
         return self("up", "--detach", "--port-base", str(self.base), "--listen", f"{HOST}:{self.leaf}", *more)

@@ -1,5 +1,6 @@
 """Processes of services and of `rembuk` for tests, forked off one that has read their code already: each is there in a
-fraction of the time that reading it takes. They are processes like any other, to be killed and waited for."""
+fraction of the time that reading it takes. They are processes like any other, to be killed and waited for. Whatever of
+ours such a `rembuk` starts is forked, too."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import IO, Any
 
-from rembuk.forking import become, read_first
+from rembuk.forking import become, can_fork, read_first
+from rembuk.testing.forked_popen import ForkedPopen
 
 SERVICES = ("reports", "forums", "notifications", "hub")
 
@@ -31,7 +33,7 @@ def _modules_of(package: str) -> list[str]:
 _fork = multiprocessing.get_context("forkserver")
 _fork.set_forkserver_preload(
     [
-        *read_first(SERVICES), "rembuk.errands", "rembuk.migrations", *_modules_of("rembuk_cli"),
+        __name__, *read_first(SERVICES), "rembuk.errands", "rembuk.migrations", *_modules_of("rembuk_cli"),
         *("pydantic.fields", "pydantic.functional_validators", "pydantic.type_adapter", "pydantic.types"),  # for typer
         *("rich.progress", "rich.spinner", "rich.table"),
     ]
@@ -111,6 +113,8 @@ def _become(
             os.dup2(opened, number)
             os.close(opened)
     if program == "rembuk_cli":
+        if can_fork():
+            subprocess.Popen = ForkedPopen  # type: ignore[misc]
         become(program, arguments, environment, import_module("rembuk_cli.__main__").main)
     else:
         become(program, arguments, environment, partial(import_module("rembuk.main").main, program))
