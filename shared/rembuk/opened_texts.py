@@ -1,57 +1,75 @@
 """Texts that were opened lately, so that a list opens each but once. Nothing is shown from memory alone: whoever asks
-has just read the ciphertext and the key, as they stand in the database, and where there is no key there is no text."""
+has just read the ciphertext as it stands in the database, and that no key was destroyed or altered since."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from typing import NamedTuple
 from uuid import UUID
 
-from rembuk.region_key import Unopened, WrappedKey
-from rembuk.vault import Vault, is_sealed
+from rembuk.region_key import Unopened
+from rembuk.vault import Erased, Vault, is_sealed, person_of
 
 KEPT = 5_000
 """Texts of a generation; there are two."""
 KEPT_S = 60.0
 """How long a generation lasts: of what nobody has a key for any more nothing is in memory after twice as long."""
 
-_Sealed = tuple[str, UUID | None, bytes | None, str | None]
-"""A ciphertext, and the key as the table has it: whose, wrapped, and by which region key."""
+
+class _Kept(NamedTuple):
+    epoch: str
+    sealed: str
+    text: str
 
 
 class OpenedTexts:
-    """By the id of the event in which a text is sealed: what it was opened from, and the text."""
+    """By the id of the event in which a text is sealed: what it was opened from, when, and the text."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._young: dict[UUID, tuple[_Sealed, str]] = {}
-        self._old: dict[UUID, tuple[_Sealed, str]] = {}
+        self._young: dict[str, _Kept] = {}
+        self._old: dict[str, _Kept] = {}
         self._turning: asyncio.TimerHandle | None = None
 
-    def text(
-        self, sealed: str, event_id: UUID, person: UUID | None, wrapped: bytes | None, key_id: str | None
-    ) -> str | Unopened | None:
-        """The text of `sealed`, which is itself where it was recorded in clear; None without a key."""
-        opened_from = sealed, person, wrapped, key_id
-        kept = self._young.get(event_id)
-        if kept is not None and kept[0] == opened_from:
-            return kept[1]
-        if not is_sealed(sealed):
-            return sealed
-        if person is None or wrapped is None or key_id is None:
-            self._young.pop(event_id, None)
-            self._old.pop(event_id, None)
-            return None
-        kept = self._old.get(event_id)
-        if kept is not None and kept[0] == opened_from:
-            text: str | Unopened = kept[1]
-        else:
-            text = self._vault.open_by(WrappedKey(person, wrapped, key_id), sealed, event_id)
-        if isinstance(text, str):
-            self._keep(event_id, (opened_from, text))
-        return text
+    async def opened(self, sealed: Iterable[tuple[str, str]], epoch: str) -> dict[str, str | Erased | Unopened]:
+        """By the event's id, the text of each (sealed, event id), which is itself where it was recorded in clear; or
+        why there is none. `epoch` is the one that the vault was in when they were read. Raises Unavailable."""
+        texts: dict[str, str | Erased | Unopened] = {}
+        closed: dict[str, tuple[UUID, str]] = {}
+        young, old = self._young, self._old
+        for text, event_id in sealed:
+            kept = young.get(event_id)
+            if kept is None and (kept := old.get(event_id)) is not None:
+                self._keep(event_id, kept)
+            if kept is not None and kept.epoch == epoch and kept.sealed == text:
+                texts[event_id] = kept.text
+            elif is_sealed(text):
+                closed[event_id] = person_of(text), text
+            else:
+                texts[event_id] = text
+        if closed:
+            texts |= await self._newly_opened(closed)
+        return texts
 
-    def _keep(self, event_id: UUID, opened: tuple[_Sealed, str]) -> None:
-        self._young[event_id] = opened
+    async def _newly_opened(self, closed: dict[str, tuple[UUID, str]]) -> dict[str, str | Erased | Unopened]:
+        """By the keys as they stand now; where there is none, the log is asked whether somebody erased it."""
+        epoch, keys = await self._vault.wrapped_keys([person for person, _ in closed.values()])
+        gone = await self._vault.why_gone([person for person, _ in closed.values() if person not in keys])
+        texts: dict[str, str | Erased | Unopened] = {}
+        for event_id, (person, sealed) in closed.items():
+            key = keys.get(person)
+            text = gone[person] if key is None else self._vault.open_by(key, sealed, UUID(event_id))
+            texts[event_id] = text
+            if isinstance(text, str):
+                self._keep(event_id, _Kept(epoch, sealed, text))
+            else:
+                self._young.pop(event_id, None)
+                self._old.pop(event_id, None)
+        return texts
+
+    def _keep(self, event_id: str, kept: _Kept) -> None:
+        self._young[event_id] = kept
         if len(self._young) >= KEPT:
             self._turn()
         elif self._turning is None:

@@ -38,12 +38,15 @@ _SEALED = re.compile(  # 38 characters: the nonce and the tag of an empty text
 _URL_SAFE, _STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 
 _READ = "select person, wrapped, key_id from vault_key where person = any($1)"
+_READ_WITHIN = """select (select epoch::text from vault_epoch), person, wrapped, key_id
+                  from vault_key where person = any($1)"""
 _ADD = "insert into vault_key (person, wrapped, key_id) values ($1, $2, $3) on conflict do nothing"
 _ERASED = """select (data->>'person')::uuid as person, data->>'ground' as ground from log.event
              where stream_id = any($1) and type = 'PersonErased' order by position desc"""
 _ERASE = "delete from vault_key where person = $1 returning true"
 _WRAPPED_BY_OTHERS = "select person, wrapped, key_id from vault_key where key_id <> $1 limit $2 for update"
-_REWRAP = "update vault_key set wrapped = $2, key_id = $3 where person = $1"
+_REWRAP = """update vault_key set wrapped = wrap.anew, key_id = $3
+             from unnest($1::uuid[], $2::bytea[]) as wrap (person, anew) where vault_key.person = wrap.person"""
 
 
 class NotSealed(ValueError):
@@ -192,6 +195,13 @@ class Vault:
         except InvalidTag:
             return Tampered(f"the data of person {key.person} in event {event_id} does not authenticate")
 
+    async def wrapped_keys(self, persons: Sequence[UUID]) -> tuple[str, dict[UUID, WrappedKey]]:
+        """Persons' keys as they stand in the table now, and in which epoch that is: "" where there are none of them.
+        Raises Unavailable."""
+        rows = await self._ask(_READ_WITHIN, persons)
+        keys = {person: WrappedKey(person, wrapped, key_id) for _, person, wrapped, key_id in rows}
+        return rows[0]["epoch"] if rows else "", keys
+
     async def open_many(self, sealed: Iterable[tuple[str, UUID]]) -> list[str | None]:
         """The texts of (sealed, event id) pairs, with one question to the database at most; None for who was erased.
 
@@ -232,9 +242,12 @@ class Vault:
         try:
             async with borrowed(self._pool) as connection, connection.transaction():
                 rows = await connection.fetch(_WRAPPED_BY_OTHERS, current.key_id, limit)
-                for person, wrapped, key_id in rows:
-                    key = self._region_keys[key_id].unwrap(person, wrapped)
-                    await connection.execute(_REWRAP, person, current.wrap(person, key), current.key_id)
+                persons = [row["person"] for row in rows]
+                anew = [
+                    current.wrap(person, self._region_keys[key_id].unwrap(person, wrapped))
+                    for person, wrapped, key_id in rows
+                ]
+                await connection.execute(_REWRAP, persons, anew, current.key_id)
         except UNREACHABLE as error:
             raise Unavailable(f"the vault cannot be reached: {error}") from error
         return len(rows)

@@ -15,13 +15,13 @@ from reports import tables
 
 _NEWEST = "order by reported_at desc, position desc"
 _SHOWN = """
-    select p.id, p.position, p.version, p.public, p.area, p.category, p.title, p.description,
+    select p.id::text, p.position, p.version, p.public, p.area, p.category, p.title, p.description,
            exists (select from {schema}erased where id = p.texts_of) as erased, p.disclosure,
            coalesce(p.referral, p.status) as status, p.priority, p.root_cause, p.proposal, p.rejection, p.referred_from,
            p.referred_to, p.reporter_of is null or exists (select from {schema}erased where id = p.reporter_of)
-           as anonymous, p.reported_at, p.changed_at, p.event_id, key.person, key.wrapped, key.key_id
-    from ({rows}) as p
-    left join public.vault_key as key on key.person = p.texts_of"""
+           as anonymous, p.reported_at, p.changed_at, p.event_id::text,
+           (select epoch::text from public.vault_epoch) as epoch
+    from ({rows}) as p"""
 
 
 @cache
