@@ -10,7 +10,7 @@ from rembuk.state_file import Damaged
 from rembuk_cli.home import Home
 from rembuk_cli.leftovers import end_leftovers
 from rembuk_cli.options import Data, RegionName, cannot_run, home_of
-from rembuk_cli.terminal import err, escape, out
+from rembuk_cli.terminal import err, escape, many, out
 
 STOP_S = 150.0
 """Longer than the services' grace and the servers' own patience together."""
@@ -47,6 +47,6 @@ def stop(home: Home) -> None:
     if name:
         out.print(f"{name} stopped in {time.monotonic() - started:.1f} s")
     elif left:
-        out.print(f"ended {left} processes that a killed supervisor had left in {home.data}")
+        out.print(f"ended {many(left, 'process', 'es')} that a killed supervisor had left in {home.data}")
     else:
         out.print(f"nothing runs in {home.data}")

@@ -12,7 +12,7 @@ import typer
 from rembuk_cli.events import moment
 from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.services import require_service, told_by, watched
-from rembuk_cli.terminal import escape, out, write_json
+from rembuk_cli.terminal import escape, many, out, write_json
 
 
 class Format(StrEnum):
@@ -59,6 +59,6 @@ def export(
             write_json(json.dumps({"directory": str(directory), **step}))
         else:
             out.print(
-                f"{directory}: {step['events']:,} events of {service} in {step['parts']} files, the log read to "
-                f"position {step['read']:,}"
+                f"{directory}: {many(step['events'], 'event')} of {service} in {many(step['parts'], 'file')}, the log "
+                f"read to position {step['read']:,}"
             )

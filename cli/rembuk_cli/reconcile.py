@@ -10,7 +10,7 @@ from rembuk.streams import stream_name
 
 from rembuk_cli.options import WRONG, Data, Json, RegionName, home_of, require_running, suggested
 from rembuk_cli.services import Step, require_service, set_back, told_by, watched
-from rembuk_cli.terminal import err, escape, out, write_json
+from rembuk_cli.terminal import err, escape, many, out, write_json
 
 
 def reconcile(
@@ -57,7 +57,7 @@ def _show(service: str, step: Step) -> None:
             out.print(f"[red]position {position:,}[/] {escape(what)}")
         case {"head": head, "tail": tail, "ahead": ahead, "differences": differences, "published": published}:
             if published:
-                out.print(f"{published:,} events published")
+                out.print(f"{many(published, 'event')} published")
             if ahead:
                 out.print(
                     f"[red]the stream has {ahead:,} events that the log has not[/], which ends at {head:,}: the log "
@@ -70,4 +70,4 @@ def _show(service: str, step: Step) -> None:
                     f"{suggested(f'reconcile {service} --anew')}"
                 )
             else:
-                out.print(f"[green]the stream is the log[/], {head:,} events")
+                out.print(f"[green]the stream is the log[/], {many(head, 'event')}")

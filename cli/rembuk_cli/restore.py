@@ -11,7 +11,7 @@ from rembuk.streams import stream_name
 
 from rembuk_cli.options import Data, Json, RegionName, home_of, require_running, suggested
 from rembuk_cli.services import ask_each, require_service, set_back, told_by, watched
-from rembuk_cli.terminal import out, write_json
+from rembuk_cli.terminal import many, out, write_json
 
 _SEEN = "select coalesce(max(position), 0) as position from checkpoint where stream = $1"
 
@@ -49,6 +49,6 @@ def restore(
         if as_json:
             write_json(json.dumps(step))
             continue
-        out.print(f"{service}: {step['events']:,} events restored, its log is at position {step['position']:,}")
+        out.print(f"{service}: {many(step['events'], 'event')} restored, its log is at position {step['position']:,}")
         for other in astray:
             out.print(f"{other} has shown events that are lost; mend it by: {suggested(f'rebuild {other}')}")

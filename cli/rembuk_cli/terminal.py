@@ -48,6 +48,11 @@ def escape_lines(text: str) -> str:
     return markup.escape(visible_lines(text).replace("\n", "\n    "))
 
 
+def many(number: int, what: str, more: str = "s") -> str:
+    """As `1 file` and `1,234 files`."""
+    return f"{number:,} {what}{'' if number == 1 else more}"
+
+
 def write(text: str, flush: bool = False) -> None:
     """A file or a shell's words on stdout, as they are but for what is hidden."""
     _write(visible_lines(text), flush)

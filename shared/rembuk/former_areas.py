@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rembuk.areas import areas
+from rembuk.areas import Area, areas
 
 DECREE = "Kepmendagri 100.1.1-6117/2022"
 FORMER: dict[str, str] = {
@@ -27,3 +27,10 @@ def unknown_area(code: str) -> str:
     if len(code) > 5:
         moved += f", and what lies in it has new numbers: GET /v1/areas?within={now}&q=<name>"
     return moved
+
+
+def since_numbered(q: str, within: str | None = None) -> list[Area]:
+    """What the area of this former code is now, also where it is that of what lies in it; nothing outside `within`."""
+    digits = q.strip().replace(".", "")
+    now = FORMER.get(f"{digits[:2]}.{digits[2:4]}") if digits.isdecimal() else None
+    return [areas()[now]] if now is not None and now.startswith(within or "") else []

@@ -70,3 +70,8 @@ def test_json_says_the_same_with_nothing_hidden(value: Any) -> None:
         terminal.write_json(json.dumps(value, ensure_ascii=False, indent=1))
     assert json.loads(said.getvalue()) == value
     assert not hidden(said.getvalue())
+
+
+def test_one_thing_is_no_things() -> None:
+    assert [terminal.many(number, "file") for number in (0, 1, 1234)] == ["0 files", "1 file", "1,234 files"]
+    assert [terminal.many(number, "process", "es") for number in (1, 2)] == ["1 process", "2 processes"]

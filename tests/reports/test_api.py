@@ -160,6 +160,10 @@ def test_a_problem_is_found_by_what_its_reporter_wrote_down(reports: httpx.Clien
 
 def test_areas_and_categories_are_looked_up(reports: httpx.Client) -> None:
     assert reports.get("/v1/areas", params={"q": "gubeng"}).json()[0]["code"] == "35.78.08"
+    for q in ("91.01", "9101", " 91.01.01.1001 "):  # a former code, and that of what lay in it
+        assert [one["code"] for one in reports.get("/v1/areas", params={"q": q}).json()] == ["93.01"]
+    assert reports.get("/v1/areas", params={"q": "91.01", "within": "93"}).json()[0]["name"] == "Kabupaten Merauke"
+    assert reports.get("/v1/areas", params={"q": "91.01", "within": "35"}).json() == []
     assert len(reports.get("/v1/categories").json()) == 35
 
 

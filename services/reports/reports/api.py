@@ -19,6 +19,7 @@ from rembuk.contracts.status import Status
 from rembuk.decider import Refused
 from rembuk.event import Event
 from rembuk.event_log import EventLog
+from rembuk.former_areas import since_numbered
 from rembuk.handling import KeyReused, Outcome, handle
 from rembuk.ids import derive_id, event_id
 from rembuk.partners import Partners
@@ -220,7 +221,7 @@ def routes(
             matching = areas().search(q, limit, within, at_once=True)
         except TakesLong:
             matching = await to_thread(areas().search, q, limit, within)
-        return Answer(matching)
+        return Answer(matching or since_numbered(q, within)[:limit])
 
     @get("/v1/categories", summary="Every category of problems", sync_to_thread=False)
     def list_categories() -> list[Category]:
