@@ -1,8 +1,10 @@
-"""An idle region: processor time and memory of everything it runs, servers and supervisor included."""
+"""An idle region: processor time and memory of everything it runs, servers and supervisor included; processor time of
+the commands that ask about it."""
 
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -16,10 +18,17 @@ from bench.work import Figures, Result, Servers, sized
 
 SETTLE_S = sized(10, tiny=1)
 WATCH_S = sized(20, tiny=1)
+ASKED = sized(10, tiny=1)
+HELP_S, STATUS_S = 0.15, 0.35
 
 
 def run(_: Servers, runs: int) -> list[Result]:
     share, memory = Figures("processor", "% of one core"), Figures("memory", "MB PSS")
+    python, told, standing = (
+        Figures("python -c pass", "s"),
+        Figures("rembuk --help", "s"),
+        Figures("rembuk status", "s"),
+    )
     with tempfile.TemporaryDirectory(prefix="rembuk-idle-") as directory:
         rembuk = [str(Path(sys.executable).with_name("rembuk"))]
         where = ["--data", f"{directory}/region"]
@@ -33,9 +42,30 @@ def run(_: Servers, runs: int) -> list[Result]:
                 time.sleep(WATCH_S)
                 share.runs.append((processor_seconds(processes) - before) / WATCH_S * 100)
                 memory.runs.append(megabytes(processes))
+            for _ in range(ASKED):
+                python.runs.append(_processor_s([sys.executable, "-c", "pass"]))
+                told.runs.append(_processor_s([*rembuk, "--help"]))
+                standing.runs.append(_processor_s([*rembuk, "status", *where]))
         finally:
             subprocess.run([*rembuk, "down", *where], check=True, stdout=subprocess.DEVNULL)
     result = Result("idle region", share, notes=[f"{memory.name}: {memory}, {len(processes)} processes"])
     result.under(10, share.median, "% of one core")
     result.under(700, memory.median, "MB PSS")
-    return [result]
+    return [result, _asked(told, python, HELP_S), _asked(standing, python, STATUS_S)]
+
+
+def _processor_s(command: list[str]) -> float:
+    """Of a command and all that it starts."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def _asked(command: Figures, python: Figures, most: float) -> Result:
+    times = command.median / python.median
+    result = Result(
+        f"{command.name}, processor time", command, notes=[f"{times:.1f} x `{python.name}` in turn: {python}"]
+    )
+    result.under(most, command.median, "s")
+    return result

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import typer
 
-from rembuk_cli.answering import Answering
+from rembuk_cli.answering import MOST_COLUMNS, Answering
 
 COMMANDS = {
     "up": "Start a region: PostgreSQL, NATS and the services.",
@@ -45,8 +46,9 @@ app = typer.Typer(
     cls=Rembuk,
     help="Run a region of Rembuk, follow its events, look after it.",
     no_args_is_help=True,
+    context_settings={"max_content_width": MOST_COLUMNS},
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
 )
 
 
@@ -57,6 +59,9 @@ def rembuk() -> None:
 
 def main() -> None:
     """A fault of ours ends with Python's traceback, which may repeat what came from outside."""
+    gc.set_threshold(
+        50_000, 50, 50
+    )  # what is imported stays: looking through it again and again is a tenth of the wait
     try:
         app(prog_name="rembuk")
     except Exception:

@@ -9,11 +9,12 @@ from uuid import UUID
 
 import typer
 
+from rembuk_cli.answering import group
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.services import told_by
 from rembuk_cli.terminal import escape, out, write_json
 
-app = typer.Typer(help="Messages to subscribers: which wait, which were given up, and why.", no_args_is_help=True)
+app = group("Messages to subscribers: which wait, which were given up, and why.")
 
 SERVICE = "notifications"
 State = Literal["queued", "failed", "given_up", "sent", "called_off"]

@@ -18,6 +18,7 @@ from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
 from rembuk.signed_note import BadVerifierKey, Verifier
 from rich.table import Table
 
+from rembuk_cli.answering import group
 from rembuk_cli.disk import full
 from rembuk_cli.down import stop
 from rembuk_cli.home import Plan, passed_on, usual_place
@@ -28,7 +29,7 @@ from rembuk_cli.options import WRONG, Data, Json, cannot_run, require_running, s
 from rembuk_cli.terminal import err, escape, escape_lines, out, write_json
 from rembuk_cli.up import CannotStart, already, start, stay, tell
 
-app = typer.Typer(help="The hub: where the streams of all regions come together.", no_args_is_help=True)
+app = group("The hub: where the streams of all regions come together.")
 
 app.command()(nats)
 

@@ -11,6 +11,7 @@ import msgspec
 import typer
 from rembuk.embedded import EmbeddedError
 
+from rembuk_cli.answering import group
 from rembuk_cli.home import Home
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, require_running, suggested
 from rembuk_cli.services import ask_each, require_service
@@ -19,10 +20,7 @@ from rembuk_cli.terminal import err, escape, out, write_json
 if TYPE_CHECKING:
     from rembuk.partners import Partner, Partners
 
-app = typer.Typer(
-    help="Other systems that may read what the region publishes: each its scope, and nothing else.",
-    no_args_is_help=True,
-)
+app = group("Other systems that may read what the region publishes: each its scope, and nothing else.")
 Name = Annotated[str, typer.Argument(help="The partner's name: lower-case letters, digits and hyphens.")]
 
 _SENT = "select partner, position, attempts, failing_since, failure, stopped from webhook"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from rembuk_cli.answering import group
 from rembuk_cli.naming import aggregate_named
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, region_or_hub, require_running
 from rembuk_cli.servers import database
@@ -20,10 +21,7 @@ from rembuk_cli.terminal import err, escape, escape_lines, out, write_json
 if TYPE_CHECKING:
     from rembuk.region import Region
 
-app = typer.Typer(
-    help="Events that a follower could not take: each holds back its own aggregate there, and nobody else.",
-    no_args_is_help=True,
-)
+app = group("Events that a follower could not take: each holds back its own aggregate there, and nobody else.")
 _HELD = """select follower, stream, stream_id as aggregate, count(*) as events, min(position) as first,
                   (array_agg(type order by position))[1] as type,
                   (array_agg(error order by position))[1] as error, min(quarantined_at) as since

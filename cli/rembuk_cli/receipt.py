@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from rembuk_cli.answering import group
 from rembuk_cli.naming import id_named
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.terminal import err, escape, out, write, write_json
@@ -26,7 +27,7 @@ PATIENCE_S = 30.0
 LONGEST = 2**24
 """Bytes of a file that are read: no receipt, no key and no event is longer."""
 
-app = typer.Typer(help="The proof that a report is kept: fetch it, verify it offline.", no_args_is_help=True)
+app = group("The proof that a report is kept: fetch it, verify it offline.")
 
 
 @app.command()

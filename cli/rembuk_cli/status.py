@@ -24,10 +24,10 @@ def status(region: RegionName = "", data: Data = None, as_json: Json = False) ->
 
     Example: rembuk status --json
     """
-    from rembuk_cli.standing import look
-
     home = home_of(region, data)
     running = require_running(home)
+    from rembuk_cli.standing import look  # its libraries are nothing to who is told that nothing runs
+
     with err.status("looking"):
         standing = asyncio.run(look(home, running))
     if as_json:

@@ -17,6 +17,7 @@ from rembuk import state_file
 from rembuk.key_setting import BadKey, create
 from rembuk.provisioning import SERVICES
 
+from rembuk_cli.answering import group
 from rembuk_cli.key_files import keys_of
 from rembuk_cli.lost_keys import missing, put_back, write_off
 from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_of
@@ -27,7 +28,7 @@ from rembuk_cli.wrapping import PERSONS, PUT_BACK, key_ids, region_and_key, wrap
 if TYPE_CHECKING:
     from rembuk.region import Region
 
-app = typer.Typer(help="The region's key, and the keys of persons that it wraps.", no_args_is_help=True)
+app = group("The region's key, and the keys of persons that it wraps.")
 app.command()(missing)
 app.command("put-back")(put_back)
 app.command("write-off")(write_off)

