@@ -21,7 +21,9 @@ SUBSCRIPTIONS = sized(10_000, tiny=50)
 BUSY, *OTHERS = villages()
 QUIET = OTHERS[-1]
 
-_COUNTING = importlib.import_module("hub.migrations.versions.0006_months")
+_COUNTING, _MEETINGS = (
+    importlib.import_module(f"hub.migrations.versions.{name}") for name in ("0006_months", "0009_meetings_counted")
+)
 _AT = "timestamptz '2024-01-01Z' + i * interval '1 minute'"
 _PLACES = f"array{OTHERS}"
 _IN = f"case when i % 10 > 0 then '{BUSY}' else ({_PLACES})[1 + (i / 10) % {len(OTHERS)}] end"
@@ -106,7 +108,7 @@ _ROWS = {
         select case when i % 10 > 0 then 'jatim' else 'region' || i % 38 end, {id_of("meeting")}, {_IN},
                case when i % 50 > 0 then i % 3 end, {_AT}, case when i % 50 > 0 then {_AT} end
         from generate_series(1, {MANY}) i;
-        begin; {"; ".join((_COUNTING.FIND, *_COUNTING.FILL))}; commit;""",
+        begin; {"; ".join((_COUNTING.FIND, *_COUNTING.FILL, *_MEETINGS.FILL))}; commit;""",
     "reports": f"""
         alter table log.event disable trigger append_only;
         insert into log.event (position, id, stream_id, version, type, schema_version, area, data, metadata,

@@ -30,8 +30,10 @@ OWN_ROOMS = {
     "hub": {
         "answering",
         "counting",
+        "deliberating",
         "errands",
         "forwarding",
+        "keeping",
         "listing",
         "mirrors",
         "nats_server",

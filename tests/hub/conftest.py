@@ -1,18 +1,23 @@
 """The hub's processes beside real nats-servers; each test admits regions of its own."""
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import pytest
+from hub.projection import projection
+from rembuk import bulk
 from rembuk.contracts.reports import ProblemReported
-from rembuk.event import Event
+from rembuk.event import Event, Metadata, Recorded
 from rembuk.signed_note import Signer
 from rembuk.streams import stream_name
 from rembuk.testing.federation import Federation, federation, publish
@@ -116,3 +121,31 @@ def hub(postgres_url: str) -> Iterator[Hub]:
             yield Hub(servers, service, log)
         finally:
             service.stop_all()
+
+
+@pytest.fixture(scope="session")
+def database_url(postgres_url: str) -> str:
+    """The owner's, who may make the temporary tables of a migration. Whoever writes into the hub's tables takes it
+    back."""
+    service = RunningRegion(postgres_url, "", ("hub",), {})
+    service.prepare()
+    return service.region.database("hub").owner_url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+async def project(
+    database: asyncpg.Connection[Any], region: str, service: str, happened: Iterable[tuple[UUID, datetime, Event]]
+) -> None:
+    """One batch of a region's events, each of a problem or a meeting at a moment."""
+    facts = [
+        Recorded(position, uuid4(), id, position, "", at, event, Metadata())
+        for position, (id, at, event) in enumerate(happened, 1)
+    ]
+    changes = ((fact.stream_id, projection(region, service)(fact)) for fact in facts)
+    await bulk.execute(database, bulk.grouped(changes))

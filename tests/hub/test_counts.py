@@ -5,22 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any, get_args
 from uuid import UUID, uuid4
 
 import asyncpg
-import pytest
 from hub import listing
 from hub.counting import ProblemsBy, at_home, counts, recounted, within
-from hub.projection import projection
 from hub.queries import Problem
 from hub.tables import problem
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from rembuk import bulk
 from rembuk.contracts.reports import (
     ProblemClosed,
     ProblemHandedOver,
@@ -35,10 +31,11 @@ from rembuk.contracts.reports import (
     ReferralWithdrawn,
 )
 from rembuk.contracts.status import Status
-from rembuk.event import Event, Metadata, Recorded
-from rembuk.testing.services import RunningRegion
+from rembuk.event import Event
 from sqlalchemy import Select, select
 from sqlalchemy.dialects import postgresql
+
+from tests.hub import conftest
 
 REGIONS, CATEGORIES = ("jatim", "jabar"), ("theft", "street_lighting")
 AREAS = ("35", "35.78", "35.78.08", "35.78.08.1004", "35.78.08.1005", "35.73.01.1001", "32.73")
@@ -86,28 +83,9 @@ MOVED: list[tuple[str, list[tuple[UUID, int, Event]]]] = [
 """Accepted, and its origin has not heard of it."""
 
 
-@pytest.fixture(scope="module")
-def database_url(postgres_url: str) -> str:
-    """The owner's, who may make the temporary tables of a migration."""
-    service = RunningRegion(postgres_url, "", ("hub",), {})
-    service.prepare()
-    return service.region.database("hub").owner_url
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
 async def project(database: asyncpg.Connection[Any], region: str, events: list[tuple[UUID, int, Event]]) -> None:
-    facts = [
-        Recorded(position, uuid4(), problem, position, "", BEGIN + timedelta(hours=hours), event, Metadata())
-        for position, (problem, hours, event) in enumerate(events, 1)
-    ]
-    changes = ((fact.stream_id, projection(region, "reports")(fact)) for fact in facts)
-    await bulk.execute(database, bulk.grouped(changes))
+    happened = [(problem, BEGIN + timedelta(hours=hours), event) for problem, hours, event in events]
+    await conftest.project(database, region, "reports", happened)
 
 
 async def asked(database: asyncpg.Connection[Any], query: Select[Any]) -> list[tuple[Any, ...]]:

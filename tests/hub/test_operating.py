@@ -7,11 +7,14 @@ import asyncio
 import json
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
+from uuid import uuid4
 
 import pytest
 from hub.domain import State
+from rembuk.contracts.forums import MeetingScheduled
 from rembuk.leaves import published_leaf
 from rembuk.merkle import Frontier, leaf_hash
 from rembuk.signed_note import TreeHead
@@ -49,12 +52,20 @@ async def test_what_the_hub_shows_is_made_anew_from_its_mirrors_while_it_goes_on
     for region in (one, other):
         await hub.told(region, *(reported() for _ in range(8)))
         hub.comes_to(region, "level", 8)
-    well = {"problem": 0, "moved": 0, "problem_count": 0, "meeting": 0, "activity": 0}
+    scheduled = MeetingScheduled(uuid4(), "35.78.08", datetime.now(UTC), "Balai", ())
+    await hub.told(one, (uuid4(), scheduled), service="forums")
+    hub.comes_to(one, "level", 1, "forums")
+    tables = ("problem", "moved", "problem_count", "meeting", "meeting_count", "activity")
+    well = dict.fromkeys(tables, 0)
+    wrong = well | {"problem": 16, "problem_count": 2, "meeting_count": 1}
     assert differences(errand(hub, "rebuild", "compare")) == well
     await ask(hub, f"update problem set status = 'solved' where region = '{one}'")
     await ask(hub, f"delete from problem where region = '{other}'")
+    await ask(hub, f"update problem_count set closed = 1 where region = '{one}' and level = 2 and month = '-infinity'")
+    await ask(hub, f"update meeting_count set held = 1 where region = '{one}' and level = 13 and month > '-infinity'")
+    assert differences(errand(hub, "rebuild", "compare")) == wrong
     steps = errand(hub, "rebuild", "swap")
-    assert differences(steps) == well | {"problem": 16}
+    assert differences(steps) == wrong
     assert steps[-1] == {"kind": "swapped", "quarantined": 0}
     for region in (one, other):
         assert hub.get("/v1/counts", by="status", region=region) == [
@@ -62,7 +73,7 @@ async def test_what_the_hub_shows_is_made_anew_from_its_mirrors_while_it_goes_on
         ]
         await hub.told(region, reported())
         hub.comes_to(region, "level", 9)
-        assert hub.events(region) == 9
+        assert hub.events(region) == 9 + (region == one)  # the meeting
 
 
 async def test_a_mirror_that_is_not_what_was_cosigned_is_named(hub: Hub) -> None:

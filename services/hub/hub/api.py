@@ -12,13 +12,13 @@ from rembuk.web.reading import AreaFilter, CategoryFilter, Cursor, Limit, Since,
 from rembuk.wording import REGION_NAME
 
 from hub.counting import ProblemsBy
+from hub.deliberating import MeetingsBy
 from hub.queries import (
     Count,
     Deliberated,
     EventsBy,
     Happened,
     HubQueries,
-    MeetingsBy,
     ProblemPage,
     Region,
 )

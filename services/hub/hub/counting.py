@@ -33,17 +33,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import array
 
+from hub.keeping import BEGINS, LEVEL_BELOW, PROVINCE, REGENCY, VILLAGE, Span, kept, level_of
 from hub.tables import STATUSES, moved, problem, problem_count
 
 ProblemsBy = Literal["region", "area", "category", "status", "month"]
-Span = Literal["ever", "month", "day"]
 
 _OPEN = (*OPEN, "referred")
 AWAY = tuple(one for one in get_args(Between) if one != "referred")
 """How a problem stands in a region that it does not live in."""
-PROVINCE, REGENCY, VILLAGE = 2, 5, 13
-LEVEL_BELOW = {None: PROVINCE, 2: 5, 5: 8, 8: 13, 13: 13}
-"""Of an area, by the length of its code: how long the codes right below it are."""
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 """So late nothing happens, and a month and a day later there still is a date."""
 FOREVER: ColumnElement[date] = literal_column("'-infinity'::date")
@@ -67,15 +64,14 @@ def _each(told: str) -> str:
 
 
 _KINDS = ", ".join(
-    f"({-level if span == 'day' else level}, '{span}', {together})"
+    f"({level_of(area, span)}, '{span}', {together})"
     for together, levels_of in ((False, _EACH_CATEGORY), (True, _TOGETHER))
     for span, levels in levels_of.items()
-    for level in levels
+    for area in levels
 )
-_BEGINS = "case span when 'ever' then '-infinity' when 'month' then date_trunc('month', day)::date else day end"
 _ADD = f"""
     insert into problem_count (level, month, area, region, category, moved, {_each("{0}")})
-    select level, {_BEGINS}, left(area, abs(level)), region, case when together then '' else category end, moved,
+    select level, {BEGINS}, left(area, abs(level)), region, case when together then '' else category end, moved,
            {_each("coalesce(sum(n) filter (where status = '{0}'), 0)")}
     from (select area, region, category, moved, status, (reported_at at time zone 'UTC')::date as day,
                  sum(n)::integer as n from changed group by 1, 2, 3, 4, 5, 6 having sum(n) <> 0) as different
@@ -87,16 +83,7 @@ _ADD = f"""
 
 def counted(statement: Statement) -> Statement:
     """The same change to problems, and to how many there are."""
-    if statement.sql.startswith("insert"):
-        changed = f"with after as ({statement.sql} returning {_COUNTED}), changed as (select *, 1 as n from after)"
-    else:
-        setting, _, which = statement.sql.partition(" from ")
-        changed = (
-            f"with before as (select {_COUNTED} from problem, {which}), "
-            f"after as ({setting} from {which} returning {_COUNTED}), "
-            "changed as (select *, 1 as n from after union all select *, -1 from before)"
-        )
-    return Statement(statement.name, f"{changed} {_ADD}", statement.parameters)
+    return kept(statement, "problem", _COUNTED, _ADD)
 
 
 ALONE = Statement(
@@ -145,7 +132,7 @@ def counts(
     """A key, how many problems, and how many of them are open, each problem where it lives unless a status is asked for
     that it has elsewhere. Behind `since` there are whole months, before them days, where these are kept, and before
     these problems that are counted one by one."""
-    level = LEVEL_BELOW[len(area) if area else None] if by == "area" else len(area or "") or PROVINCE
+    level = LEVEL_BELOW[len(area or "")] if by == "area" else len(area or "") or PROVINCE
     begins = problem_count.c.month
     if since is None and by == "month":
         return _summed(_kept("month", begins > FOREVER, by, level, area, status, equal))
@@ -165,7 +152,7 @@ def recounted(
     by: ProblemsBy, area: str | None, since: datetime | None, status: Status | None, **equal: Any
 ) -> Select[Any]:
     """What `counts` comes to, by every problem."""
-    level = LEVEL_BELOW[len(area) if area else None]
+    level = LEVEL_BELOW[len(area or "")]
     return _summed(_recounted(by, level, area, status, equal, since))
 
 
@@ -218,7 +205,7 @@ def _kept(
     query = select(key.label("key"), numbers[0].label("problems"), numbers[1].label("open"))
     if by != "status":
         query = query.group_by(kept.month if by == "month" else key)
-    query = query.where(kept.level == (-rows if span == "day" else rows), begins)
+    query = query.where(kept.level == level_of(rows, span), begins)
     if area is not None:
         query = query.where(kept.area >= area, kept.area < f"{area}/")  # itself, and what goes on after a dot
     together = rows in _TOGETHER[span] and by != "category" and equal.get("category") is None

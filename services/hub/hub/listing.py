@@ -8,7 +8,8 @@ from functools import cache
 
 from rembuk.contracts.status import Status
 
-from hub.counting import AWAY, EVERY, PROVINCE, REGENCY, VILLAGE
+from hub.counting import AWAY, EVERY
+from hub.keeping import PROVINCE, REGENCY, VILLAGE
 from hub.tables import STATUSES
 
 DENSE = 16

@@ -49,6 +49,7 @@ from rembuk.contracts.status import between_after, status_after
 from rembuk.event import Recorded
 from rembuk.projector import Project
 
+from hub import deliberating
 from hub.counting import ALONE, MOVED, TIDY, counted
 from hub.tables import WITHHELD, activity, meeting, problem
 
@@ -69,8 +70,8 @@ ANSWERED = counted(
         where="problem.region = new.region and problem.referral = 'offered'",
     )
 )  # fmt: skip
-ADD_MEETING = insert_into(meeting, *meeting.columns.keys())
-HELD = update(meeting, "region", "agreements", "held_at", where="meeting.region = new.region")
+ADD_MEETING = deliberating.counted(insert_into(meeting, *meeting.columns.keys()))
+HELD = deliberating.counted(update(meeting, "region", "agreements", "held_at", where="meeting.region = new.region"))
 
 
 def projection(region: str, service: str) -> Project:

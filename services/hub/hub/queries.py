@@ -18,7 +18,6 @@ from rembuk.tree import origin
 from rembuk.web.metrics import Gauge
 from rembuk.web.reading import Timestamp, decode_cursor, encode_cursor
 from sqlalchemy import (
-    ColumnElement,
     Row,
     Select,
     Table,
@@ -29,13 +28,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hub import listing
-from hub.counting import LEVEL_BELOW, ProblemsBy, counts, within
+from hub import deliberating, keeping, listing
+from hub.counting import ProblemsBy, counts
+from hub.deliberating import MeetingsBy
 from hub.domain import State
-from hub.tables import WITHHELD, activity, meeting, quarantine, region_stream, witnessed
+from hub.tables import WITHHELD, activity, quarantine, region_stream, witnessed
 
 Shown = Literal[State, "unwatched"]
-MeetingsBy = Literal["region", "area", "month"]
 EventsBy = Literal["region", "service", "type", "month"]
 
 UNWATCHED_AFTER = timedelta(seconds=20)
@@ -204,18 +203,15 @@ class HubQueries:
         return [Count(row.key, int(row.problems), int(row.open or 0), _name(row.key, by)) for row in rows]
 
     async def meetings_by(
-        self, by: MeetingsBy, area: str | None, since: datetime | None, **equal: Any
+        self, by: MeetingsBy, area: str | None, since: datetime | None, region: str | None
     ) -> list[Deliberated]:
         """Numbers of meetings, by key; a month is that in which they were scheduled."""
-        key = _key(meeting, by, area, meeting.c.scheduled_at)
-        columns = (
-            func.count().label("meetings"),
-            func.count(meeting.c.held_at).label("held"),
-            func.coalesce(func.sum(meeting.c.agreements), 0).label("agreements"),
-        )
-        query = _narrowed(select(key, *columns), meeting, area, meeting.c.scheduled_at, since, equal)
-        rows = await self._all(query.group_by(key).order_by(key))
-        return [Deliberated(row.key, row.meetings, row.held, row.agreements, _name(row.key, by)) for row in rows]
+        query = deliberating.counts(by, len(area or ""), region is not None, since is not None)
+        filters = [asked for asked in (area, region) if asked is not None]
+        rows = await self._plain.rows(query, *filters, *(keeping.since(since) if since else ()))
+        return [
+            Deliberated(key, meetings, held, agreements, _name(key, by)) for key, meetings, held, agreements in rows
+        ]
 
     async def events_by(self, by: EventsBy, **equal: Any) -> list[Happened]:
         """Numbers of events, by key."""
@@ -268,34 +264,6 @@ def _stream(row: Row[Any], now: datetime, unwatched: bool, quarantined: int, cos
         cosigned=cosigned,
         error=row.error,
     )
-
-
-def _key(table: Table, by: str, area: str | None, at: ColumnElement[datetime]) -> ColumnElement[str]:
-    """By what rows are counted: a column; the month, in UTC; the level of areas right below the one that is asked for,
-    provinces without one."""
-    match by:
-        case "month":
-            return func.to_char(func.timezone("UTC", at), "YYYY-MM").label("key")
-        case "area":
-            return func.left(table.c.area, LEVEL_BELOW[len(area) if area else None]).label("key")
-        case _:
-            return table.c[by].label("key")
-
-
-def _narrowed(
-    query: Select[Any],
-    table: Table,
-    area: str | None,
-    at: ColumnElement[datetime],
-    since: datetime | None,
-    equal: dict[str, Any],
-) -> Select[Any]:
-    """The query for an area and everything below it, from a moment on, and for equal columns; None narrows nothing."""
-    if area is not None:
-        query = query.where(within(table.c.area, area))
-    if since is not None:
-        query = query.where(at >= since)
-    return _equal(query, table, equal)
 
 
 def _problem(row: Record) -> Problem:

@@ -84,7 +84,19 @@ meeting = Table(
     Column("agreements", Integer),  # null until it is held
     Column("scheduled_at", DateTime(timezone=True), nullable=False),
     Column("held_at", DateTime(timezone=True)),
-    Index("meeting_area", "area", postgresql_ops={"area": "text_pattern_ops"}),
+    Index("meeting_scheduled", "scheduled_at"),
+)
+
+meeting_count = Table(  # see hub.deliberating
+    "meeting_count",
+    metadata,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),  # as in problem_count, and so month
+    Column("month", Date, primary_key=True),
+    Column("area", Text(collation="C"), primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("meetings", Integer, nullable=False),
+    Column("held", Integer, nullable=False),
+    Column("agreements", Integer, nullable=False),
 )
 
 activity = Table(
