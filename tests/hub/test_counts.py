@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any, get_args
 from uuid import UUID, uuid4
 
 import asyncpg
-from hub import listing
-from hub.counting import ProblemsBy, at_home, counts, recounted, within
+from hub import counting, keeping, listing
+from hub.counting import ProblemsBy
 from hub.queries import Problem
-from hub.tables import problem
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rembuk.contracts.reports import (
@@ -30,10 +30,8 @@ from rembuk.contracts.reports import (
     ReferralReturned,
     ReferralWithdrawn,
 )
-from rembuk.contracts.status import Status
+from rembuk.contracts.status import OPEN, Status
 from rembuk.event import Event
-from sqlalchemy import Select, select
-from sqlalchemy.dialects import postgresql
 
 from tests.hub import conftest
 
@@ -41,7 +39,6 @@ REGIONS, CATEGORIES = ("jatim", "jabar"), ("theft", "street_lighting")
 AREAS = ("35", "35.78", "35.78.08", "35.78.08.1004", "35.78.08.1005", "35.73.01.1001", "32.73")
 PROBLEMS = [uuid4() for _ in range(4)]
 BEGIN, END = datetime(2026, 1, 30, 22, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def happens(region: str, area: str, category: str, disclosure: str) -> st.SearchStrategy[Event]:
@@ -88,16 +85,57 @@ async def project(database: asyncpg.Connection[Any], region: str, events: list[t
     await conftest.project(database, region, "reports", happened)
 
 
-async def asked(database: asyncpg.Connection[Any], query: Select[Any]) -> list[tuple[Any, ...]]:
-    sql = str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
-    return [(row[0], row[1], row[2] or 0) for row in await database.fetch(sql)]
+@dataclass(frozen=True)
+class Asked:
+    """What problems are asked for."""
+
+    area: str | None = None
+    status: Status | None = None
+    region: str | None = None
+    category: str | None = None
+    since: datetime | None = None
+
+    @property
+    def filters(self) -> list[str]:
+        return [one for one in (self.area, self.region, self.category) if one is not None]
+
+    async def counted(self, database: asyncpg.Connection[Any], by: ProblemsBy) -> list[tuple[str, int, int]]:
+        given = (self.status, self.region is not None, self.category is not None, self.since is not None)
+        sql = counting.counts(by, len(self.area or ""), *given)
+        begins = keeping.since(self.since, counting.by_day(by, len(self.area or ""))) if self.since else ()
+        return [(row[0], row[1], row[2]) for row in await database.fetch(sql, *self.filters, *begins)]
+
+    async def problems(self, database: asyncpg.Connection[Any]) -> list[asyncpg.Record]:
+        """One by one, the newest first, each where it lives unless a status is asked for that it has elsewhere."""
+        home = "referral is null or referral = 'referred'" if self.status is None else "true"
+        rows = await database.fetch(f"""
+            select *, coalesce(referral, status) as stands from problem
+            where ({home})
+              and not exists (select from moved where (moved.id, moved.region) = (problem.id, problem.region))
+            order by reported_at desc, region desc, id desc""")
+        return [
+            row for row in rows
+            if row["area"].startswith(self.area or "") and (self.since is None or row["reported_at"] >= self.since)
+            and all(asked in (None, row[name]) for name, asked in
+                    (("stands", self.status), ("region", self.region), ("category", self.category)))
+        ]  # fmt: skip
+
+    async def recounted(self, database: asyncpg.Connection[Any], by: ProblemsBy) -> list[tuple[str, int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        below = {0: 2, 2: 5, 5: 8, 8: 13, 13: 13}[len(self.area or "")]
+        for row in await self.problems(database):
+            keys = {"month": f"{row['reported_at']:%Y-%m}", "area": row["area"][:below], "status": row["stands"]}
+            key = keys.get(by) or row[by]
+            problems, are_open = found.get(key, (0, 0))
+            found[key] = problems + 1, are_open + (row["stands"] in (*OPEN, "referred"))
+        return [(key, *numbers) for key, numbers in sorted(found.items())]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     happened=batches(),
     area=st.sampled_from([None, "35", "35.78", "35.78.08", "35.78.08.1004"]),
-    since=st.sampled_from([None, *(BEGIN + timedelta(hours=hours) for hours in (0, 2, 20, 480, 493)), END]),
+    since=st.sampled_from([None, *(BEGIN + timedelta(hours=hours) for hours in (0, 2, 14, 20, 240, 480, 493)), END]),
     status=st.sampled_from([None, *get_args(Status)]),
     region=st.sampled_from([None, *REGIONS]),
     category=st.sampled_from([None, *CATEGORIES]),
@@ -115,11 +153,10 @@ async def test_what_is_kept_equals_a_recount(
     try:
         for of, events in happened:
             await project(database, of, events)
-        for by, (where, when) in product(get_args(ProblemsBy), ((area, since), (None, None), (area, None))):
-            told = (by, where, when, status)
-            kept = await asked(database, counts(*told, region=region, category=category))
-            assert kept == await asked(database, recounted(*told, region=region, category=category)), told
-        await lists_what_there_is(database, 2, area, status, region, category)
+        told = Asked(area, status, region, category, since)
+        for by, one in product(get_args(ProblemsBy), (told, replace(told, area=None), replace(told, since=None))):
+            assert await one.counted(database, by) == await one.recounted(database, by), (by, one)
+        await lists_what_there_is(database, 2, told)
         kept_rows, moved = await database.fetch(KEPT), await database.fetch("select * from moved order by id, region")
         await database.execute("delete from problem_count; delete from moved")
         await database.execute(";".join((MONTHS.FIND, *MONTHS.FILL, *DAYS.FILL)))
@@ -129,26 +166,17 @@ async def test_what_is_kept_equals_a_recount(
         await transaction.rollback()
 
 
-async def lists_what_there_is(
-    database: asyncpg.Connection[Any], limit: int, area: str | None, status: Any, region: str | None,
-    category: str | None,
-) -> None:  # fmt: skip
+async def lists_what_there_is(database: asyncpg.Connection[Any], limit: int, asked: Asked) -> None:
     """Page by page, in order and without loss."""
-    order = (problem.c.reported_at, problem.c.region, problem.c.id)
-    query = at_home(select(*order), status).order_by(*(column.desc() for column in order))
-    if area is not None:
-        query = query.where(within(problem.c.area, area))
-    for column, value in ((problem.c.region, region), (problem.c.category, category)):
-        query = query if value is None else query.where(column == value)
-    sql = str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
-    expected = [tuple(row) for row in await database.fetch(sql)]
-    given = [asked for asked in (area, region, category) if asked is not None]
+    order = ("reported_at", "region", "id")
+    expected = [tuple(row[name] for name in order) for row in await replace(asked, since=None).problems(database)]
     found: list[tuple[Any, ...]] = []
     for page in range(len(expected) // limit + 1):
-        sql = listing.page(len(area or ""), status, region is not None, category is not None, page > 0)
-        rows = await database.fetch(sql, limit, *given, *(found[-1] if page else ()))
-        found += [tuple(row[column.name] for column in order) for row in rows]
-    assert found == expected, (area, status, region, category)
+        given = (asked.status, asked.region is not None, asked.category is not None)
+        sql = listing.page(len(asked.area or ""), *given, page > 0)
+        rows = await database.fetch(sql, limit, *asked.filters, *(found[-1] if page else ()))
+        found += [tuple(row[name] for name in order) for row in rows]
+    assert found == expected, asked
 
 
 MANY = f"""
@@ -179,7 +207,7 @@ async def test_every_combination_of_filters_lists_what_it_should_along_indexes(
             (None, "35", "35.78", "35.78.08", "35.78.08.1004", "32", "32.73", "11"),
             (None, "closed", "verified", "referred", "handed_over"), (None, "jabar"), (None, "theft"),
         ):  # fmt: skip
-            await lists_what_there_is(database, 50, area, status, region, category)
+            await lists_what_there_is(database, 50, Asked(area, status, region, category))
         await database.execute("set local enable_seqscan = off; set local enable_bitmapscan = off")
         for area, status in product((0, 2, 5, 8, 13), (None, "closed")):
             sql = listing.page(area, status, False, False, False).replace("$1", "50").replace("$2", "'35'")
@@ -217,9 +245,9 @@ async def test_two_projections_that_learn_at_once_of_the_two_ends_of_a_referral_
         await first.commit()
         await second
         for by in get_args(ProblemsBy):
-            told = await asked(database, counts(by, None, None, None))
+            told = await Asked().counted(database, by)
             assert [number for _, number, _ in told] == [1], (by, told)
-        assert await asked(database, counts("region", None, None, None)) == [("jabar", 1, 1)]
+        assert await Asked().counted(database, "region") == [("jabar", 1, 1)]
     finally:
         await other.close()
         for table in ("problem", "problem_count", "moved"):

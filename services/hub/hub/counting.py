@@ -9,54 +9,33 @@ all projections write: see MOVED.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
-from functools import reduce
-from operator import add
-from typing import Any, Literal, get_args
+from functools import cache
+from typing import Literal, get_args
 
 from rembuk.bulk import Statement
 from rembuk.contracts.status import OPEN, Between, Status
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Select,
-    Table,
-    and_,
-    exists,
-    func,
-    literal,
-    literal_column,
-    not_,
-    or_,
-    select,
-    union_all,
-)
-from sqlalchemy.dialects.postgresql import array
 
-from hub.keeping import BEGINS, LEVEL_BELOW, PROVINCE, REGENCY, VILLAGE, Span, kept, level_of
-from hub.tables import STATUSES, moved, problem, problem_count
+from hub.keeping import BEGINS, FOREVER, LEVEL_BELOW, PROVINCE, REGENCY, VILLAGE, Span, kept, level_of, spans
+from hub.tables import STANDING, STATUSES
 
 ProblemsBy = Literal["region", "area", "category", "status", "month"]
 
 _OPEN = (*OPEN, "referred")
 AWAY = tuple(one for one in get_args(Between) if one != "referred")
 """How a problem stands in a region that it does not live in."""
-_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-"""So late nothing happens, and a month and a day later there still is a date."""
-FOREVER: ColumnElement[date] = literal_column("'-infinity'::date")
 EVERY = ""
 _EACH_CATEGORY: dict[Span, tuple[int, ...]] = {"ever": (2, 5, 13), "month": (2, 5, 13), "day": (2, 5)}
 _TOGETHER: dict[Span, tuple[int, ...]] = {"ever": (2,), "month": (2, 5), "day": (2, 5)}
 """The levels of which there are rows: of each category, and of every category together. A district is the sum of its
 villages."""
 
-standing: ColumnElement[Any] = func.coalesce(problem.c.referral, problem.c.status)
-_MOVED = exists().where(moved.c.id == problem.c.id, moved.c.region == problem.c.region)
-_AT_HOME = or_(problem.c.referral.is_(None), and_(problem.c.referral == "referred", not_(_MOVED)))
-"""A problem counts where it lives: with its origin until another region has accepted it, whoever of them has heard."""
+AT_HOME = f"""({STANDING} <> 'referred'
+    or not exists (select from moved where moved.id = problem.id and moved.region = problem.region))"""
+"""Of the problems that are not away: they count where they live, with their origin until another region has accepted
+them, whoever of the two has heard."""
 
-_COUNTED = """problem.region, problem.area, problem.category, coalesce(problem.referral, problem.status) as status,
-              problem.reported_at, false as moved"""
+_COUNTED = f"""problem.region, problem.area, problem.category, {STANDING} as status,
+               problem.reported_at, false as moved"""
 
 
 def _each(told: str) -> str:
@@ -126,142 +105,74 @@ TIDY = Statement(
 """A row from which nothing is taken off goes. No other row comes to nothing: a problem keeps its area and category."""
 
 
-def counts(
-    by: ProblemsBy, area: str | None, since: datetime | None, status: Status | None, **equal: Any
-) -> Select[Any]:
-    """A key, how many problems, and how many of them are open, each problem where it lives unless a status is asked for
-    that it has elsewhere. Behind `since` there are whole months, before them days, where these are kept, and before
-    these problems that are counted one by one."""
-    level = LEVEL_BELOW[len(area or "")] if by == "area" else len(area or "") or PROVINCE
-    begins = problem_count.c.month
-    if since is None and by == "month":
-        return _summed(_kept("month", begins > FOREVER, by, level, area, status, equal))
-    if since is None:
-        return _summed(_kept("ever", begins == FOREVER, by, level, area, status, equal))
-    since = min(since, _NEVER)
-    until = month = _next_month(since)
-    parts = [_kept("month", begins >= month, by, level, area, status, equal)]
-    if level in _EACH_CATEGORY["day"]:
-        until = since.astimezone(UTC).date() + timedelta(days=1)
-        days = [until + timedelta(days=n) for n in range((month - until).days)]
-        parts.append(_kept("day", begins.in_(days), by, level, area, status, equal))
-    return _summed(*parts, _recounted(by, level, area, status, equal, since, until))
+def by_day(by: ProblemsBy, area: int) -> bool:
+    """Whether there are rows of days that such a question can ask."""
+    return _level(by, area) in _EACH_CATEGORY["day"]
 
 
-def recounted(
-    by: ProblemsBy, area: str | None, since: datetime | None, status: Status | None, **equal: Any
-) -> Select[Any]:
-    """What `counts` comes to, by every problem."""
-    level = LEVEL_BELOW[len(area or "")]
-    return _summed(_recounted(by, level, area, status, equal, since))
+@cache
+def counts(by: ProblemsBy, area: int, status: Status | None, region: bool, category: bool, since: bool) -> str:
+    """Rows of a key, how many problems, and how many of them are open, each problem where it lives unless a status is
+    asked for that it has elsewhere. The parameters are those of the filters and, with `since`, the parts that
+    `keeping.since` makes of it; `area` is the length of an area's code, 0 for none."""
+    given = [name for name, asked in (("area", area), ("region", region), ("category", category)) if asked]
+    number = {name: f"${n}" for n, name in enumerate(given, 1)}
+    equal = [f"{name} = {number[name]}" for name in given if name != "area"]
+    inside = [f"area >= {number['area']}", f"area < {number['area']} || '/'"] if area else []  # itself, or with a dot
+    statuses = [status] if status else [one for one in STATUSES if one not in AWAY]
+    opened = [one for one in statuses if one in _OPEN]
+    level, first = _level(by, area), len(given) + 1
+
+    def those(span: Span, begins: str, times: str) -> str:
+        rows = level if level in _EACH_CATEGORY[span] else VILLAGE
+        together = rows in _TOGETHER[span] and by != "category" and not category
+        categories = f"category {'=' if together else '<>'} '{EVERY}'"
+        where = " and ".join([f"level = {level_of(rows, span)}", begins, categories, *inside, *equal])
+        if by == "status":
+            each, are_open = (", ".join(f"sum({one})" if one in some else "0" for one in statuses)
+                              for some in (statuses, opened))  # fmt: skip
+            return f"""select unnest(array[{", ".join(map(repr, statuses))}]) as key,
+                              {times} * unnest(array[{each}]) as problems, {times} * unnest(array[{are_open}]) as open
+                       from problem_count where {where}"""
+        key = "date_trunc('month', month)::date" if by == "month" and span == "day" else _key(by, level)
+        return f"""select {key} as key, {times} * ({" + ".join(statuses)}) as problems,
+                          {times} * ({" + ".join(opened) or "0"}) as open
+                   from problem_count where {where}"""
+
+    parts = [those(*span) for span in spans("problem_count", by == "month", first if since else None)]
+    if since:
+        begin, end, times = (f"${first + n}" for n in (3, 4, 5))
+        which = [f"{STANDING} in ({', '.join(map(repr, statuses))})", AT_HOME, *equal]
+        which += [f"reported_at >= {begin}", f"reported_at < {end}", *_lies_in(area, number.get("area", ""))]
+        month = "date_trunc('month', reported_at at time zone 'UTC')::date"
+        key = {"month": month, "status": STANDING}.get(by) or _key(by, level)
+        are_open = f"case when {STANDING} in ({', '.join(map(repr, _OPEN))}) then {times}::int else 0 end"
+        parts.append(f"select {key}, {times}::int, {are_open} from problem where {' and '.join(which)}")
+    told = "to_char(key, 'YYYY-MM')" if by == "month" else "key"
+    return f"""select {told} as key, sum(problems)::bigint as problems, sum(open)::bigint as open
+               from ({" union all ".join(parts)}) as counted group by counted.key having sum(problems) > 0 order by 1"""
 
 
-def within(column: Column[str], area: str) -> ColumnElement[bool]:
-    """Whether a row's area is `area` or lies below it; nothing lies below a village, whose problems stand in order."""
-    return column == area if len(area) == VILLAGE else column.like(f"{area}.%") | (column == area)
+def _level(by: ProblemsBy, area: int) -> int:
+    return LEVEL_BELOW[area] if by == "area" else area or PROVINCE
 
 
-def at_home(query: Select[Any], status: Status | None) -> Select[Any]:
-    """The query for problems with a status, or for those that are at home."""
-    if status in AWAY:
-        return query.where(problem.c.referral == status)
-    if status == "referred":
-        return query.where(problem.c.referral == status, not_(_MOVED))
-    if status is not None:
-        return query.where(problem.c.referral.is_(None), problem.c.status == status)
-    return query.where(_AT_HOME)
+def _key(by: ProblemsBy, level: int) -> str:
+    return f'left(area, {level}) collate "C"' if by == "area" else by
 
 
-def _summed(*parts: Select[Any]) -> Select[Any]:
-    every = union_all(*parts).subquery()
-    problems, are_open = func.sum(every.c.problems), func.sum(every.c.open)
-    query = select(every.c.key, problems.label("problems"), are_open.label("open"))
-    return query.group_by(every.c.key).having(problems > 0).order_by(every.c.key)
-
-
-def _kept(
-    span: Span,
-    begins: ColumnElement[bool],
-    by: ProblemsBy,
-    level: int,
-    area: str | None,
-    status: Status | None,
-    equal: dict[str, Any],
-) -> Select[Any]:
-    """By the rows that count in spans that begin so."""
-    kept, rows = problem_count.c, level if level in _EACH_CATEGORY[span] else VILLAGE
-    which = [status] if status else [one for one in STATUSES if one not in AWAY]
-    opened = [one for one in which if one in _OPEN]
-    key: ColumnElement[str]
-    numbers: list[ColumnElement[Any]]
-    if by == "status":
-        key = func.unnest(array([literal(one) for one in which]))
-        numbers = [func.unnest(array([func.sum(kept[one]) if one in among else literal(0) for one in which]))
-                   for among in (which, opened)]  # fmt: skip
-    else:
-        keys = {"month": func.to_char(kept.month, "YYYY-MM"), "area": func.left(kept.area, level)}
-        key = keys[by] if by in keys else kept[by]
-        numbers = [func.sum(reduce(add, (kept[one] for one in among), literal(0))) for among in (which, opened)]
-    query = select(key.label("key"), numbers[0].label("problems"), numbers[1].label("open"))
-    if by != "status":
-        query = query.group_by(kept.month if by == "month" else key)
-    query = query.where(kept.level == level_of(rows, span), begins)
-    if area is not None:
-        query = query.where(kept.area >= area, kept.area < f"{area}/")  # itself, and what goes on after a dot
-    together = rows in _TOGETHER[span] and by != "category" and equal.get("category") is None
-    query = query.where(kept.category == EVERY if together else kept.category != EVERY)
-    return _equal(query, problem_count, equal)
-
-
-def _recounted(
-    by: ProblemsBy,
-    level: int,
-    area: str | None,
-    status: Status | None,
-    equal: dict[str, Any],
-    since: datetime | None,
-    until: date | None = None,
-) -> Select[Any]:
-    """By the problems themselves."""
-    key = _key(by, level)
-    are_open = func.count().filter(standing.in_(_OPEN)).label("open")
-    columns: list[Any] = [key, func.count().label("problems"), are_open]
-    query = at_home(select(*columns), status)
-    if until is not None:
-        query = query.where(problem.c.reported_at < _moment(until))
-    return _narrowed(query, area, since, equal).group_by(key)
-
-
-def _key(by: ProblemsBy, level: int) -> ColumnElement[str]:
-    keys = {
-        "month": func.to_char(func.timezone("UTC", problem.c.reported_at), "YYYY-MM"),
-        "area": func.left(problem.c.area, level),
-        "status": standing,
-    }
-    return (keys[by] if by in keys else problem.c[by]).label("key")
-
-
-def _narrowed(
-    query: Select[Any], area: str | None, since: datetime | date | None, equal: dict[str, Any]
-) -> Select[Any]:
-    if area is not None:
-        query = query.where(within(problem.c.area, area))
-        if len(area) >= REGENCY:  # as an index has it
-            query = query.where(func.left(problem.c.area, literal_column(str(REGENCY))) == area[:REGENCY])
-    if since is not None:
-        query = query.where(problem.c.reported_at >= _moment(since))
-    return _equal(query, problem, equal)
-
-
-def _equal(query: Select[Any], table: Table, equal: dict[str, Any]) -> Select[Any]:
-    return query.where(*(table.c[name] == value for name, value in equal.items() if value is not None))
-
-
-def _next_month(moment: datetime) -> date:
-    """When the next month begins, in UTC."""
-    moment = moment.astimezone(UTC)
-    return date(moment.year + moment.month // 12, moment.month % 12 + 1, 1)
-
-
-def _moment(day: datetime | date) -> datetime:
-    return day if isinstance(day, datetime) else datetime(day.year, day.month, day.day, tzinfo=UTC)
+def _lies_in(area: int, code: str) -> list[str]:
+    """Of problems, as an index has it; those of a district are in its villages."""
+    regency = f"left(area, {REGENCY})"
+    match area:
+        case 0:
+            return []
+        case 2:
+            return [f"left(area, {PROVINCE}) = {code}"]
+        case 5:
+            return [f"{regency} = {code}"]
+        case 8:
+            villages = f"level = {VILLAGE} and month = '{FOREVER}' and area >= {code} and area < {code} || '/'"
+            return [f"""area = any(array(select area collate "default" from problem_count where {villages}))"""]
+        case _:
+            return [f"area = {code}"]

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from rembuk.bulk import Statement
 
-from hub.keeping import BEGINS, FOREVER, LEVEL_BELOW, PROVINCE, REGENCY, VILLAGE, Span, kept, level_of, months
+from hub.keeping import BEGINS, LEVEL_BELOW, PROVINCE, REGENCY, VILLAGE, Span, kept, level_of, spans
 
 MeetingsBy = Literal["region", "area", "month"]
 
@@ -46,29 +46,26 @@ def counts(by: MeetingsBy, area: int, region: bool, since: bool) -> str:
     of = LEVEL_BELOW[area] if by == "area" else area or PROVINCE
     key = {"region": "region", "area": f'left(area, {of}) collate "C"', "month": "month"}[by]
 
-    def those(span: Span, begins: str, times: str = "1") -> str:
+    first = len(given) + 1
+
+    def those(span: Span, begins: str, times: str) -> str:
         which = [f"level = {level_of(of if of in LEVELS else VILLAGE, span)}", begins, *inside, *equal]
         of_month = "date_trunc('month', month)::date" if by == "month" and span == "day" else key
         return f"""select {of_month} as key, {times} * meetings as meetings, {times} * held as held,
                           {times} * agreements as agreements
                    from meeting_count where {" and ".join(which)}"""
 
-    if not since:
-        every_month = f"month = any({months('meeting_count')})"
-        rows = those("month", every_month) if by == "month" else those("ever", f"month = '{FOREVER}'")
-    else:
-        month, days, days_times, begin, end, times = (f"${n}" for n in range(len(given) + 1, len(given) + 7))
+    parts = [those(*span) for span in spans("meeting_count", by == "month", first if since else None)]
+    if since:
+        begin, end, times = (f"${first + n}" for n in (3, 4, 5))
         which = [f"scheduled_at >= {begin}", f"scheduled_at < {end}", *equal]
         if area:
             which.append(f"left(area, {area}) = {number['area']}")
         one = "date_trunc('month', scheduled_at at time zone 'UTC')::date" if by == "month" else key
-        rows = f"""
-            {those("month", f"month = any({months('meeting_count', month)})")}
-            union all {those("day", f"month = any({days})", f"{days_times}::int")}
-            union all
+        parts.append(f"""
             select {one}, {times}::int, case when held_at is null then 0 else {times}::int end,
                    {times}::int * coalesce(agreements, 0)
-            from meeting where {" and ".join(which)}"""
+            from meeting where {" and ".join(which)}""")
     told = "to_char(key, 'YYYY-MM')" if by == "month" else "key"
     return f"""select {told} as key, sum(meetings) as meetings, sum(held) as held, sum(agreements) as agreements
-               from ({rows}) as counted group by counted.key having sum(meetings) > 0 order by 1"""
+               from ({" union all ".join(parts)}) as counted group by counted.key having sum(meetings) > 0 order by 1"""

@@ -41,13 +41,22 @@ def level_of(area: int, span: Span) -> int:
     return -area if span == "day" else area
 
 
-def months(table: str, begin: str = "null") -> str:
-    """Those from `begin` on of which there are rows, one by one: along the key of the table each is found by itself,
-    where a range of them would be a walk past all areas."""
+def spans(table: str, by_month: bool, since: int | None) -> list[tuple[Span, str, str]]:
+    """Which rows of `table` to sum up: of which span, when it begins, and how often each counts. `since` is the number
+    of the first parameter that `Since` is, None where all time is asked for."""
+    if since is not None:
+        days, times = f"month = any(${since + 1}::date[])", f"${since + 2}::int"
+        return [("month", _each_month(table, f"${since}"), "1"), ("day", days, times)]
+    return [("month", _each_month(table), "1")] if by_month else [("ever", f"month = '{FOREVER}'", "1")]
+
+
+def _each_month(table: str, begin: str = "null") -> str:
+    """From `begin` on, one by one: along the key of the table each is found by itself, where a range of them would be a
+    walk past all areas."""
     end, first = f"select max(month) from {table}", f"select min(month) from {table} where month > '{FOREVER}' and"
-    return f"""array(select generate_series(
+    return f"""month = any(array(select generate_series(
         greatest({begin}::date, ({first} level = {PROVINCE}))::timestamp, ({end} where level = {PROVINCE})::timestamp,
-        interval '1 month')::date)"""
+        interval '1 month')::date))"""
 
 
 class Since(NamedTuple):
@@ -63,19 +72,28 @@ class Since(NamedTuple):
     rest_times: int
 
 
-def since(moment: datetime) -> Since:
-    """In UTC. Of a month and of a day the smaller part is read: added to what follows, or taken off the whole."""
+def since(moment: datetime, by_day: bool = True) -> Since:
+    """In UTC. Of a month and of a day the smaller part is read: added to what follows, or taken off the whole. Where
+    there are no rows of days, `by_day` is false."""
     moment = min(moment, _NEVER).astimezone(UTC)
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    next_midnight = midnight + timedelta(days=1)
-    late = next_midnight - moment < moment - midnight
-    rest = (moment, next_midnight, 1) if late else (midnight, moment, -1)
-    day = (next_midnight if late else midnight).date()
-    month, next_month = day.replace(day=1), (day.replace(day=28) + timedelta(days=4)).replace(day=1)
-    if next_month - day < day - month:
-        return Since(next_month, _days(day, next_month), 1, *rest)
-    return Since(month, _days(month, day), -1, *rest)
+    if not by_day:
+        first = _midnight(moment).replace(day=1)
+        following = _midnight(first + timedelta(days=31)).replace(day=1)
+        rest = _smaller(first, moment, following)
+        return Since((following if rest[2] > 0 else first).date(), [], 1, *rest)
+    rest = _smaller(_midnight(moment), moment, _midnight(moment) + timedelta(days=1))
+    day = rest[1] if rest[2] > 0 else rest[0]
+    first = day.replace(day=1)
+    following = (first + timedelta(days=31)).replace(day=1)
+    begin, end, times = _smaller(first, day, following)
+    days = [begin.date() + timedelta(days=n) for n in range((end - begin).days)]
+    return Since((following if times > 0 else first).date(), days, times, *rest)
 
 
-def _days(first: date, end: date) -> list[date]:
-    return [first + timedelta(days=n) for n in range((end - first).days)]
+def _smaller(first: datetime, moment: datetime, following: datetime) -> tuple[datetime, datetime, int]:
+    """What to add to what is from `following` on (1), or to take off what is from `first` on (-1)."""
+    return (moment, following, 1) if following - moment < moment - first else (first, moment, -1)
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -8,16 +8,13 @@ from functools import cache
 
 from rembuk.contracts.status import Status
 
-from hub.counting import AWAY, EVERY
+from hub.counting import AT_HOME, AWAY, EVERY
 from hub.keeping import PROVINCE, REGENCY, VILLAGE
-from hub.tables import STATUSES
+from hub.tables import STANDING, STATUSES
 
 DENSE = 16
 """Where one problem in so many is in a province, its newest are found among the newest of all."""
-_STANDING = "coalesce(referral, status)"
 _NEWEST = "order by reported_at desc, region desc, id desc"
-_AT_HOME = f"""({_STANDING} <> 'referred'
-    or not exists (select from moved where moved.id = problem.id and moved.region = problem.region))"""
 
 
 @cache
@@ -30,7 +27,7 @@ def page(area: int, status: Status | None, region: bool, category: bool, cursor:
     equal = [f"{name} = {number[name]}" for name in ("region", "category") if name in number]
     together, apart = ([], []) if category else ([f"category = '{EVERY}'"], [f"category <> '{EVERY}'"])
     statuses = [status] if status else [one for one in STATUSES if one not in AWAY]
-    walked = [*equal, _AT_HOME]
+    walked = [*equal, AT_HOME]
     if cursor:
         first = len(number) + 2
         walked.append(f"(reported_at, region, id) < (${first}, ${first + 1}, ${first + 2})")
@@ -44,7 +41,7 @@ def page(area: int, status: Status | None, region: bool, category: bool, cursor:
         dense = _some(f"area = {code}", [*equal, *together], statuses)
         here = _among_all([f"left(area, {PROVINCE}) = {code}", *walked, dense], statuses)
         rows = f"{here} union all select * from ({rows}) as sparse where not {dense}"
-    return f"""select region, id, area, category, {_STANDING} as status, reported_at, changed_at
+    return f"""select region, id, area, category, {STANDING} as status, reported_at, changed_at
                from ({rows}) as problem {_NEWEST} limit $1"""
 
 
@@ -59,7 +56,7 @@ def _some(where: str, counted: Sequence[str], statuses: Sequence[Status]) -> str
 
 def _among_all(walked: Sequence[str], statuses: Sequence[Status]) -> str:
     """Those that are `walked`, found among the newest of all."""
-    stands = f"{_STANDING} in ({', '.join(map(repr, statuses))})"
+    stands = f"{STANDING} in ({', '.join(map(repr, statuses))})"
     return f"(select * from problem where {stands} and {_all_of(walked)} {_NEWEST} limit $1)"
 
 
@@ -75,7 +72,7 @@ def _by_place(area: int, code: str, counted: Sequence[str], walked: Sequence[str
              as counted
         cross join lateral (values {each}) as place (standing, problems)
         cross join lateral (
-            select * from problem where {key} = counted.area and {_STANDING} = place.standing and {_all_of(walked)}
+            select * from problem where {key} = counted.area and {STANDING} = place.standing and {_all_of(walked)}
             {_NEWEST} limit $1) as problem
         where place.problems > 0"""
 

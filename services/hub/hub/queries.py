@@ -28,8 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hub import deliberating, keeping, listing
-from hub.counting import ProblemsBy, counts
+from hub import counting, deliberating, keeping, listing
+from hub.counting import ProblemsBy
 from hub.deliberating import MeetingsBy
 from hub.domain import State
 from hub.tables import WITHHELD, activity, quarantine, region_stream, witnessed
@@ -196,11 +196,17 @@ class HubQueries:
         return list(found.values())
 
     async def problems_by(
-        self, by: ProblemsBy, area: str | None, since: datetime | None, status: Status | None, **equal: Any
-    ) -> list[Count]:
+        self, by: ProblemsBy, area: str | None, since: datetime | None, status: Status | None,
+        region: str | None, category: str | None,
+    ) -> list[Count]:  # fmt: skip
         """Numbers of problems, by key, each where it lives unless a status is asked for that it has elsewhere."""
-        rows = await self._all(counts(by, area, since, status, **equal))
-        return [Count(row.key, int(row.problems), int(row.open or 0), _name(row.key, by)) for row in rows]
+        query = counting.counts(
+            by, len(area or ""), status, region is not None, category is not None, since is not None
+        )
+        filters = [asked for asked in (area, region, category) if asked is not None]
+        begins = keeping.since(since, counting.by_day(by, len(area or ""))) if since else ()
+        rows = await self._plain.rows(query, *filters, *begins)
+        return [Count(key, problems, are_open, _name(key, by)) for key, problems, are_open in rows]
 
     async def meetings_by(
         self, by: MeetingsBy, area: str | None, since: datetime | None, region: str | None

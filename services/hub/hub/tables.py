@@ -30,8 +30,11 @@ metadata = MetaData()
 WITHHELD = "withheld"
 """What stands in place of the category of a problem that is not public: no category has this code."""
 
-_ORDER, _STANDING = ("reported_at", "region", "id"), text("coalesce(referral, status)")
-"""Of a list, newest first; and how a problem stands."""
+STANDING = "coalesce(problem.referral, problem.status)"
+"""How a problem stands in the region that a row is of."""
+
+_ORDER, _STANDING = ("reported_at", "region", "id"), text(STANDING)
+"""Of a list, newest first."""
 
 problem = Table(
     "problem",
