@@ -235,6 +235,7 @@ def test_looking_and_backing_up(on_call: OnCall) -> None:
     events = sum(map(len, on_call.logs().values()))
     told = on_call.type("cat backup/*/*.ndjson | wc -l")
     assert int(told) == events
+    on_call.type("mkdir backup/.unfinished.killed; touch -d '2 days ago' backup/.unfinished.killed")
     before = on_call.type("readlink backup/newest; touch -d '40 days ago' backup/20*")
     on_call.follow("Before anything happens: back up")
     assert on_call.type("readlink backup/newest; ls -d backup/20*").split() == [
@@ -242,6 +243,7 @@ def test_looking_and_backing_up(on_call: OnCall) -> None:
         f"backup/{newest}",
     ]
     assert newest > before
+    assert on_call.type("ls -d backup/.unfinished.*").split() == []
     on_call.report_and_be_told()  # more than the backups hold
 
 

@@ -249,8 +249,10 @@ class Home:
         """What the region's own nats-server is told: its domain, and its way to the hub if there is one, which it goes
         where it is to be `linked`."""
         own = {"server_name": region, "jetstream": {"domain": region}}
-        invitation = self.invitation()
-        return own | (region_server(invitation, self.hub_authority, linked) if invitation else {})
+        if (invitation := self.invitation()) is None:
+            return own
+        self._note_authority(invitation)
+        return own | region_server(invitation, self.hub_authority, linked)
 
     def invitation(self) -> Invitation | None:
         """By which the region joins its hub; None without a hub. Raises Damaged."""
@@ -259,8 +261,15 @@ class Home:
 
     def accept(self, invitation: Invitation) -> None:
         """Join this hub from the next start on."""
-        state_file.write(self.hub_authority, invitation.ca.encode())
+        self._note_authority(invitation)
         state_file.write_json(self._invitation, invitation)
+
+    def _note_authority(self, invitation: Invitation) -> None:
+        """Have it in a file, from which nats-server reads it: one that is not as invited was damaged."""
+        with suppress(OSError):
+            if state_file.read(self.hub_authority) == invitation.ca.encode():
+                return
+        state_file.write(self.hub_authority, invitation.ca.encode())
 
     def decline(self) -> None:
         """Have no hub from the next start on."""
@@ -346,8 +355,8 @@ class Home:
 
         keys = [key for key in (self.log_key, self.witness_key) if key.exists() or key == self.log_key]
         return [
-            self.owner, self._cluster, self._password, self.password_of_nats, self.invitation,
-            Partners(self.partners).read,
+            self.owner, self._cluster, self._passwords_of_servers, self._password, self.password_of_nats,
+            self.invitation, Partners(self.partners).read,
             *(partial(read_keys, str(key), f"the key in {key.name}") for key in keys),
         ]  # fmt: skip
 
@@ -355,6 +364,15 @@ class Home:
         """Raises ClusterLost."""
         if (server := self.postgres(0)).is_lost:
             raise ClusterLost(server.data / "cluster")
+
+    def _passwords_of_servers(self) -> None:
+        """Of the servers that ran here: what no process has open, and the next start needs. Raises Damaged."""
+        for path, then in (
+            (self.data / "postgres" / "password", "put it back from a backup"),
+            (self.data / "nats" / "monitoring", "delete it, and have NATS started again"),
+        ):
+            if path.is_symlink() or path.exists():
+                state_file.read_password(path, then)
 
     def forget(self) -> None:
         self._region_json.unlink(missing_ok=True)

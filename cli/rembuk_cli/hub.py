@@ -26,6 +26,7 @@ from rembuk_cli.hub_home import Gate, HubHome
 from rembuk_cli.hub_leaves import FOR_NATS_S, cut_off
 from rembuk_cli.hub_nats import nats
 from rembuk_cli.options import WRONG, Data, Json, cannot_run, require_running, suggested
+from rembuk_cli.processes import missing_processes
 from rembuk_cli.terminal import err, escape, escape_lines, out, write_json
 from rembuk_cli.up import CannotStart, already, start, stay, tell
 
@@ -185,7 +186,7 @@ def status(data: Data = None, as_json: Json = False) -> None:
 
     home = _home(data)
     running = require_running(home)
-    faults = full(home, running)
+    faults = full(home, running) + missing_processes(running)
     try:
         told = httpx.get(f"{running.urls[DOMAIN]}/v1/regions", timeout=FOR_NATS_S).raise_for_status().json()
     except httpx.HTTPError as error:

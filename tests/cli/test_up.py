@@ -22,6 +22,7 @@ import nats.errors
 import psutil  # type: ignore[import-untyped]
 import pytest
 from rembuk.embedded import HOST
+from rembuk.hub_regions import Invitation
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, PROCESSES
 from rembuk.testing.services import eventually
@@ -89,7 +90,10 @@ def test_nobody_enters_nats_who_does_not_say_who_he_is(running: Command) -> None
         asyncio.run(enter())
 
 
-FILES = ("owner.json", "password", "nats-password", "partners.json", "hub.json", "log.key")
+FILES = (
+    *("owner.json", "password", "nats-password", "partners.json", "hub.json", "log.key"),
+    *("postgres/password", "nats/monitoring"),
+)
 
 
 @pytest.mark.parametrize("left", [0, 0.5])
@@ -110,6 +114,15 @@ def test_a_damaged_file_is_named_and_nothing_is_said_without_it(running: Command
             path.unlink() if whole is None else path.write_bytes(whole)
     assert home.faults() == []
     running.well()
+
+
+def test_what_a_nats_server_trusts_its_hub_by_is_written_anew_where_it_was_damaged(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.accept(Invitation("jatim", "nats-leaf://127.0.0.1:1", "the hub's authority", "a seed"))
+    for left in ("", "the hub"):
+        home.hub_authority.write_text(left)
+        home.nats_settings("jatim")
+        assert home.hub_authority.read_text() == "the hub's authority"
 
 
 def test_a_directory_belongs_to_one_region_whoever_is_named(running: Command) -> None:
