@@ -216,6 +216,16 @@ async def test_every_combination_of_filters_lists_what_it_should_along_indexes(
             assert plan.count("problem_reported") == (area in (0, 2)), plan
             assert plan.count("problem_regency") == (area in (2, 5)), plan
             assert plan.count("problem_place") == (area in (8, 13)), plan
+        await database.execute("set local plan_cache_mode = force_generic_plan")
+        for area in (0, 2, 5, 8, 13):
+            await database.execute(f"prepare asked as {counting.counts('month', area, None, False, False, True)}")
+            since = f"'2026-01-01', array[date '2026-01-01'], 1, '{BEGIN}', '{END}', 1"
+            told = await database.fetch(f"explain execute asked ({'$$35$$, ' if area else ''}{since})")
+            plan = "\n".join(line[0] for line in told)
+            await database.execute("deallocate asked")
+            assert plan.count("Index Cond: ((level = ") + plan.count("Index Cond: (level = ") >= 2, plan
+            assert "Seq Scan on problem" not in plan, plan
+            assert "Filter: (category" not in plan, plan
     finally:
         await transaction.rollback()
 

@@ -126,7 +126,7 @@ def counts(by: ProblemsBy, area: int, status: Status | None, region: bool, categ
     def those(span: Span, begins: str, times: str) -> str:
         rows = level if level in _EACH_CATEGORY[span] else VILLAGE
         together = rows in _TOGETHER[span] and by != "category" and not category
-        categories = f"category {'=' if together else '<>'} '{EVERY}'"
+        categories = f"category {'=' if together else '>'} '{EVERY}'"  # which is found out in the key
         where = " and ".join([f"level = {level_of(rows, span)}", begins, categories, *inside, *equal])
         if by == "status":
             each, are_open = (", ".join(f"sum({one})" if one in some else "0" for one in statuses)

@@ -25,7 +25,7 @@ def page(area: int, status: Status | None, region: bool, category: bool, cursor:
     given = [("area", area), ("region", region), ("category", category)]
     number = {name: f"${n}" for n, name in enumerate([name for name, asked in given if asked], 2)}
     equal = [f"{name} = {number[name]}" for name in ("region", "category") if name in number]
-    together, apart = ([], []) if category else ([f"category = '{EVERY}'"], [f"category <> '{EVERY}'"])
+    together, apart = ([], []) if category else ([f"category = '{EVERY}'"], [f"category > '{EVERY}'"])
     statuses = [status] if status else [one for one in STATUSES if one not in AWAY]
     walked = [*equal, AT_HOME]
     if cursor:
