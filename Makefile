@@ -63,7 +63,7 @@ test-partitions: setup  ## cut, stall, slow down or kill what joins regions to t
 
 test-containers: setup  ## run the kernel's suite and one journey against PostgreSQL and NATS in containers
 	@timeout 10 docker info >/dev/null 2>&1 || { echo "make test-containers: no container engine answers; .ci/start-engine may bring one up"; exit 1; }
-	@images=$$(.ci/images) && export REMBUK_TEST_CONTAINERS=1 $$images && $(BIN)/pytest -m containers -n 2 $(BY_FILE) --maxfail 3 tests/containers tests/shared
+	@images=$$(.ci/images) && export REMBUK_TEST_CONTAINERS=1 $$images && $(BIN)/pytest -m containers -n 3 $(BY_FILE) --maxfail 3 tests/containers tests/shared
 
 check: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -1,16 +1,19 @@
 """`make bench`, or `python -m bench [MEASURE ...] [--runs N]`: run measures with their peers and write the results.
-`make bench-tiny`, or `--tiny`: run each with little of everything, once; it fails when a measure does, and its figures
-mean nothing."""
+`make bench-tiny`, or `--tiny`: run each with little of everything, once, some at the same time; it fails when a measure
+does, and its figures mean nothing."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import os
+import subprocess
+import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 from bench import report
@@ -35,7 +38,9 @@ MEASURES = (
 )
 
 TINY_S = 60
-"""How long a measure may take in its tiny form."""
+"""Of a processor, servers included: how long a tiny form takes depends on what goes on beside it."""
+SIDE_BY_SIDE = 3
+"""Measures at the same time in their tiny form: half of each is waiting for a server to start or to end."""
 
 
 def main() -> None:
@@ -58,24 +63,36 @@ def main() -> None:
 
 
 def _tiny(chosen: Sequence[str]) -> str | None:
-    """Run each measure in its tiny form; which failed."""
+    """Run each measure in its tiny form, several at a time, each in a process of its own; which failed."""
     os.environ[TINY] = "1"
-    failed, results = [], list[Result]()
-    for name in chosen:
-        began = time.monotonic()
-        try:
-            with servers() as both:
-                results += importlib.import_module(f"bench.{name}").run(both, 1)
-        except Exception:
-            traceback.print_exc()
-            failed.append(name)
-        took = time.monotonic() - began
-        if took > TINY_S:
-            failed.append(f"{name} (took longer than {TINY_S} s: what has no tiny form?)")
-        print(f"{name}: {took:.1f} s", flush=True)
+    if len(chosen) == 1:
+        return _one_tiny(chosen[0])
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as lanes:
+        ended = list(lanes.map(_by_itself, chosen, range(len(chosen)), repeat(len(chosen))))
+    failed = [name for name, well in zip(chosen, ended, strict=True) if not well]
+    return f"make bench-tiny: FAILED {', '.join(failed)}" if failed else None
+
+
+def _by_itself(name: str, number: int, of: int) -> bool:
+    """Whether its process, which has a share of the ports, ended well; what it said is told in one piece."""
+    environment = os.environ | {"PYTEST_XDIST_WORKER": f"gw{number}", "PYTEST_XDIST_WORKER_COUNT": str(of)}
+    said = subprocess.run(
+        [sys.executable, "-m", "bench", "--tiny", name],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    print(said.stdout if said.returncode else said.stdout.splitlines()[-1], flush=True)
+    return said.returncode == 0
+
+
+def _one_tiny(name: str) -> str | None:
+    began = time.monotonic()
+    with servers() as both:
+        results = importlib.import_module(f"bench.{name}").run(both, 1)
+    used = sum(os.times()[:4])
+    print(f"{name}: {time.monotonic() - began:.1f} s, {used:.1f} s of a processor", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         report.write(results, Path(folder))
-    return f"make bench-tiny: FAILED {', '.join(failed)}" if failed else None
+    return f"{name} used more than {TINY_S} s of a processor: what has no tiny form?" if used > TINY_S else None
 
 
 if __name__ == "__main__":

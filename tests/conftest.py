@@ -13,7 +13,14 @@ pytest_plugins = ["rembuk.testing.servers", "rembuk.testing.services"]
 TESTS = Path(__file__).parent
 KERNEL = TESTS / "shared"
 LONGEST_FIRST = (
-    *("test_runbook.py", "test_readme.py", "test_integrate.py"),
+    *(
+        "test_runbook.py",
+        "system/test_crashes.py",
+        "system/test_outages.py",
+        "hub/test_watching.py",
+        "hub/test_partitions.py",
+    ),
+    *("test_readme.py", "test_integrate.py"),
     *("system", "cli", "hub", "notifications", "test_architecture.py", "forums"),
 )
 """Where files start whole regions. They begin first (and make has xdist leave it so): at the end, no worker has a long
@@ -35,5 +42,6 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
 
 def _turn(item: pytest.Item) -> int:
-    place = item.path.relative_to(TESTS).parts[0]
-    return LONGEST_FIRST.index(place) if place in LONGEST_FIRST else len(LONGEST_FIRST)
+    file = item.path.relative_to(TESTS)
+    places = {str(file), file.parts[0]}
+    return next((turn for turn, place in enumerate(LONGEST_FIRST) if place in places), len(LONGEST_FIRST))

@@ -6,7 +6,8 @@ from itertools import count
 
 from rembuk.embedded import is_free
 
-_FIRST, _BEYOND = 20_000, 32_000  # below the range from which systems number outgoing connections
+_FIRST, _BEYOND = map(int, os.environ.get("REMBUK_TEST_PORTS", "20000-32000").split("-"))
+"""Below the range from which systems number outgoing connections. What goes on beside tests is given other ports."""
 
 
 def free_ports(number: int = 1) -> int:
