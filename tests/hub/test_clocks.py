@@ -171,3 +171,6 @@ async def test_a_hub_whose_worker_is_an_hour_off_watches_all_the_same_and_is_mis
         assert (hub.metric("rembuk_hub_looked_seconds", region) or 0) > 20
 
     eventually(unwatched)
+    set_back = "update region_stream set looked_at = now() + interval '1 hour'"
+    await asyncio.to_thread(hub.service.ask, "hub", set_back)
+    unwatched()

@@ -239,7 +239,7 @@ def test_what_is_still_on_its_way_is_not_taken_again_when_its_lease_ends(start_h
 
 
 def test_a_clock_that_ran_ahead_and_was_set_right_delays_nothing(start_house: Callable[..., House]) -> None:
-    house = start_house("notifications")
+    house = start_house()
     house.confirmed(f"{house.sink.url}/ahead", area="35.78")
     house.confirmed("ahead@example.org", area="35.13")
     house.subscribe("ahead@example.org")  # is sent its code, and no other for an hour
@@ -264,6 +264,9 @@ def test_a_clock_that_ran_ahead_and_was_set_right_delays_nothing(start_house: Ca
     late = house.subscribe("ahead@example.org")
     eventually(lambda: _is(len(house.mailbox.to("ahead@example.org")), 3))
     assert house.http.post(f"/v1/subscriptions/{late['id']}/code").status_code == 202
+    house.confirmed(f"{house.sink.url}/after", area="35.14")
+    house.alert_about(house.report("35.14.01"))
+    eventually(lambda: _is(len(house.sink.at("/after")), 1))
 
 
 def _overdue(house: House) -> int:

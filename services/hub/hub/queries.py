@@ -65,7 +65,7 @@ GAUGES = (
     Gauge(
         "rembuk_hub_looked_seconds",
         "For how long nobody has looked at a region's stream",
-        f"select extract(epoch from now() - looked_at)::float, {_LABELS} {_STREAMS}",
+        f"select abs(extract(epoch from now() - looked_at))::float, {_LABELS} {_STREAMS}",
     ),
     Gauge(
         "rembuk_hub_letters_waiting",
@@ -191,7 +191,7 @@ class HubQueries:
             if row.region in found:
                 quarantined = aside.get(stream_name(row.region, row.service), 0)
                 head = heads.get(origin(row.region, row.service))
-                unwatched = now - row.looked_at > UNWATCHED_AFTER or found[row.region].revoked_at is not None
+                unwatched = abs(now - row.looked_at) > UNWATCHED_AFTER or found[row.region].revoked_at is not None
                 found[row.region].streams.append(_stream(row, now, unwatched, quarantined, head))
         return list(found.values())
 

@@ -38,7 +38,9 @@ NAME = "alerts"
 _PATIENCE_S = 5.0
 _BEHIND = """select (select position from log.head) as head,
              (select position from checkpoint where follower = $1 and stream = $2) as projected"""
-_SUBSCRIBERS = """select id, area, categories, contact, confirmed_at from subscription
+_SUBSCRIBERS = """select id, area, categories, contact,
+                         case when confirmed_at > now() then now() - interval '10 minutes' else confirmed_at end
+                             as confirmed_at from subscription
                   where status = 'confirmed' and area = any($1) order by id"""
 _TOLD = """select id, about, source_type, area, category,
                   array(select subscription_id from delivery
@@ -82,7 +84,8 @@ def alerts(ours: str) -> React:
     """The reaction to the streams of reports and forums; `ours` is the name of our own stream.
 
     Recipients are those whose subscription was confirmed before the event was recorded, so a stream that is read
-    again, or for the first time after years, alerts nobody to what was long ago.
+    again, or for the first time after years, alerts nobody to what was long ago. Who confirmed while our log's time was
+    ahead of the clock is told what others record now.
     """
 
     async def react(facts: Sequence[Recorded[Any]], connection: asyncpg.Connection[Any]) -> list[list[Wish]]:
