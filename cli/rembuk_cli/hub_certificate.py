@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from rembuk import state_file
+from rembuk.settings import CannotRun
 from rembuk.state_file import Damaged
 
 AUTHORITY_LASTS = timedelta(days=3650)
 LASTS, RENEWED_BEFORE = timedelta(days=365), timedelta(days=60)
-_BACKDATED = timedelta(days=1)
+BACKDATED = timedelta(days=1)
 """A region's clock may be behind."""
 
 
@@ -48,7 +49,18 @@ class HubCertificate:
         except (OSError, ValueError):
             return False
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return certificate.not_valid_after_utc - datetime.now(UTC) > RENEWED_BEFORE and names == _names(hosts)
+        now = datetime.now(UTC)
+        begun = certificate.not_valid_before_utc <= now  # not so where a clock ran ahead when it was signed
+        return begun and certificate.not_valid_after_utc - now > RENEWED_BEFORE and names == _names(hosts)
+
+    def require_lasting(self, hosts: Sequence[str]) -> None:
+        """Raises CannotRun where it is to be signed anew: a running server has the one that it was started with."""
+        if self.certificate.exists() and not self._lasts(hosts):
+            raise CannotRun(
+                f"regions will soon know this hub no more, by {self.certificate}: it ends within "
+                f"{RENEWED_BEFORE.days} days, has not begun or is damaged; have it signed anew by `rembuk hub down` "
+                "and `rembuk hub up`"
+            )
 
     def _make_authority(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -91,7 +103,7 @@ def _unsigned(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
+        .not_valid_before(now - BACKDATED)
         .not_valid_after(now + lasts)
     )
 

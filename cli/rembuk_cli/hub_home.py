@@ -68,7 +68,12 @@ class HubHome(Home):
         return state_file.read_json(self._gate, Gate, again)
 
     def _reads(self) -> list[Callable[[], Any]]:
-        return [*super()._reads(), self.gate, self.regions.read, lambda: self.secret]
+        return [*super()._reads(), self.gate, self.regions.read, lambda: self.secret, self._certificate_lasts]
+
+    def _certificate_lasts(self) -> None:
+        """Raises Damaged, CannotRun."""
+        if (gate := self.gate()) is not None:
+            self.certificate.require_lasting(gate.hosts)
 
     @property
     def operator_seed(self) -> str:

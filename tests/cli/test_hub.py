@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from cryptography import x509
 from rembuk.embedded import HOST
 from rembuk.embedded_nats import EmbeddedNats
 from rembuk.hub_regions import DOMAIN, Invitation, account, region_server
+from rembuk.settings import CannotRun
 from rembuk.testing import forking
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
@@ -355,7 +356,19 @@ def test_the_hubs_certificate_follows_its_names_and_is_renewed_under_the_same_au
     certificate.prepare(["hub.example"])
     assert names_of(certificate) == ["hub.example"]
     second = certificate.certificate.read_bytes()
-    monkeypatch.setattr(hub_certificate, "RENEWED_BEFORE", hub_certificate.LASTS)
-    certificate.prepare(["hub.example"])
-    assert certificate.certificate.read_bytes() != second
+    certificate.require_lasting(["hub.example"])
+    with monkeypatch.context() as soon:
+        soon.setattr(hub_certificate, "RENEWED_BEFORE", hub_certificate.LASTS)
+        with pytest.raises(CannotRun, match="regions will soon know this hub no more"):
+            certificate.require_lasting(["hub.example"])
+        certificate.prepare(["hub.example"])
+    third = certificate.certificate.read_bytes()
+    assert third != second
+    monkeypatch.setattr(hub_certificate, "BACKDATED", -timedelta(days=2))  # signed while the clock ran ahead
+    certificate.prepare(["other.example"])
+    monkeypatch.undo()
+    with pytest.raises(CannotRun):
+        certificate.require_lasting(["other.example"])
+    certificate.prepare(["other.example"])
+    certificate.require_lasting(["other.example"])
     assert certificate.authority.read_bytes() == authority

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def start_house(
+def new_house(
     start_region: Callable[..., RunningRegion], smtp: tuple[str, Mailbox], sink: Sink
 ) -> Callable[..., House]:
     """A function that starts a region of reports and notifications with patience for tests."""
@@ -112,7 +112,21 @@ def start_house(
     return start
 
 
+@pytest.fixture
+def start_house(new_house: Callable[..., House]) -> Iterator[Callable[..., House]]:
+    """The same for one test, after which the region ends: the connections of PostgreSQL are few."""
+    started: list[House] = []
+
+    def start(*services: str, **extra: str) -> House:
+        started.append(house := new_house(*services, **extra))
+        return house
+
+    yield start
+    for house in started:
+        house.region.stop_all()
+
+
 @pytest.fixture(scope="module")
-def house(start_house: Callable[..., House]) -> House:
+def house(new_house: Callable[..., House]) -> House:
     """One such region, shared by the tests that leave it as it is."""
-    return start_house()
+    return new_house()

@@ -32,10 +32,10 @@ AWAY = ["451 4.3.0 away"] * 4
 
 
 @pytest.fixture(scope="module")
-def house(start_house: Callable[..., House]) -> House:
+def house(new_house: Callable[..., House]) -> House:
     """One that lets a code be asked for again after a second, and is known by another name outside."""
     public = "https://rembuk.example/"
-    return start_house("notifications", REMBUK_CODE_PAUSE_S="1", REMBUK_NOTIFICATIONS_PUBLIC_URL=public)
+    return new_house("notifications", REMBUK_CODE_PAUSE_S="1", REMBUK_NOTIFICATIONS_PUBLIC_URL=public)
 
 
 def test_what_was_given_up_is_sent_once_when_an_operator_asks(house: House) -> None:
