@@ -145,12 +145,13 @@ async def test_where_the_stream_is_no_longer_the_log_is_known_before_it_is_made_
 async def test_a_stream_to_which_nothing_can_be_published_is_said_to_be_so(
     log: EventLog, broker: Client, region: TallyRegion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciling, "PATIENCE_S", 0.5)
     await count_up(log, 5)
     holder = await asyncpg.connect(region.url)
     await holder.execute("select pg_advisory_lock(hashtext('rembuk relay'))")
-    with pytest.raises(CannotReconcile, match="the log of the tallies worker"):
-        await reconciled(region, broker)
+    with monkeypatch.context() as impatient:  # until it is let go: then a busy machine may take longer than that
+        impatient.setattr(reconciling, "PATIENCE_S", 0.5)
+        with pytest.raises(CannotReconcile, match="the log of the tallies worker"):
+            await reconciled(region, broker)
     await holder.close()
     assert (await reconciled(region, broker))[1].well
 
