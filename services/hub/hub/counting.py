@@ -146,7 +146,8 @@ def counts(by: ProblemsBy, area: int, status: Status | None, region: bool, categ
         which += [f"reported_at >= {begin}", f"reported_at < {end}", *_lies_in(area, number.get("area", ""))]
         month = "date_trunc('month', reported_at at time zone 'UTC')::date"
         key = {"month": month, "status": STANDING}.get(by) or _key(by, level)
-        are_open = f"case when {STANDING} in ({', '.join(map(repr, _OPEN))}) then {times}::int else 0 end"
+        others = ", ".join(repr(one) for one in statuses if one not in opened) or "null"  # fewer to compare with
+        are_open = f"case when {STANDING} in ({others}) then 0 else {times}::int end"
         parts.append(f"select {key}, {times}::int, {are_open} from problem where {' and '.join(which)}")
     told = "to_char(key, 'YYYY-MM')" if by == "month" else "key"
     return f"""select {told} as key, sum(problems)::bigint as problems, sum(open)::bigint as open
