@@ -1,10 +1,12 @@
 """Every test may ask for the real PostgreSQL and the real nats-server."""
 
+import gc
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+gc.disable()  # until all is collected, of which a fifth was a search for garbage that there is not
 settings.register_profile("rembuk", deadline=None)  # on two busy cores any example may take long
 settings.load_profile("rembuk")
 
@@ -39,6 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
             embedded_itself = item.path.name == "test_embedded.py"
             if item.path.parent == KERNEL and not embedded_itself and SERVERS.intersection(item.fixturenames):
                 item.add_marker(pytest.mark.containers)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what was collected stays until the end
+    gc.enable()
 
 
 def _turn(item: pytest.Item) -> int:

@@ -4,6 +4,7 @@ ours such a `rembuk` starts is forked, too."""
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -106,6 +107,7 @@ def run(
 def _become(
     program: str, arguments: list[str], environment: dict[str, str], where: str, files: list[str | None]
 ) -> None:
+    gc.freeze()  # what was read beforehand is no garbage of this process
     os.chdir(where)
     for number, file in enumerate(files, 1):
         if file is not None:
