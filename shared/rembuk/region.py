@@ -84,9 +84,10 @@ class Region(msgspec.Struct, frozen=True):
         for service in services or self.services:
             await provision(self.postgres_url, self.name, service, self.password)
 
-    def environment(self, service: str) -> dict[str, str]:
-        """What a process of `service` is told; the owner's URL is added for `OWNERS` alone (see `spawn`)."""
+    def environment(self, service: str, process: str = "") -> dict[str, str]:
+        """What that process of `service` is told, the owner's URL only where it is one of `OWNERS`."""
         prefix = f"REMBUK_{service.upper()}"
+        owner = {f"{prefix}_OWNER_URL": self.database(service).owner_url} if process in OWNERS else {}
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("REMBUK_")},
             "REMBUK_REGION": self.name,
@@ -96,6 +97,7 @@ class Region(msgspec.Struct, frozen=True):
             "REMBUK_LOG_KEY": self.log_key,
             f"{prefix}_DATABASE_URL": self.database(service).service_url,
             f"{prefix}_PORT": str(self.ports[service]),
+            **owner,
             **self.extra,
         }
 
@@ -110,12 +112,9 @@ class Region(msgspec.Struct, frozen=True):
     ) -> subprocess.Popen[bytes]:
         """Start `python -m <service> <process> <arguments>`; stdout goes to `output`, stderr to `errors`. With a signal
         it gets that one when the thread that started it ends (see `rembuk.lifeline`)."""
-        environment = self.environment(service)
-        if process in OWNERS:
-            environment[f"REMBUK_{service.upper()}_OWNER_URL"] = self.database(service).owner_url
         return subprocess.Popen(
             [sys.executable, "-m", service, process, *arguments],
-            env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+            env=self.environment(service, process), stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
             preexec_fn=end_with_us(signal_at_our_end),
         )  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -242,10 +241,8 @@ async def test_what_is_for_a_region_that_is_not_admitted_waits_for_an_operator(h
 
 def _retried(hub: Hub, region: str, problem: UUID) -> int:
     """How many events of a problem are left after an operator's retry."""
-    arguments = ["forwarding", stream_name(region, "reports"), str(problem)]
-    with hub.service.region.spawn("hub", "retry", subprocess.PIPE, arguments=arguments) as retry:
-        left, _ = retry.communicate()
-    return int(left.split()[-1])
+    retry = hub.service.run("hub", "retry", "forwarding", stream_name(region, "reports"), str(problem))
+    return int(retry.stdout.split()[-1])
 
 
 @pytest.mark.drills

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from typing import Any
 
 import msgspec
@@ -22,9 +21,8 @@ from tests.hub.joined import Joined
 
 def errand(joined: Joined, *arguments: str) -> tuple[int, str]:
     """How an errand of the region's reports ends, and what it says."""
-    done = joined.running.region.spawn("reports", arguments[0], subprocess.PIPE, arguments=arguments[1:])
-    said, _ = done.communicate()
-    return done.returncode, said.decode()
+    done = joined.running.run("reports", *arguments)
+    return done.returncode, done.stdout + done.stderr
 
 
 def lose_both_disks(joined: Joined) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -28,12 +27,9 @@ ALERTS = Path(__file__).parents[2] / "deploy/prometheus/alerts.yml"
 
 def errand(hub: Hub, *arguments: str) -> list[dict[str, Any]]:
     """What an errand of the hub's answers, but for its progress."""
-    done = hub.service.region.spawn(
-        "hub", arguments[0], subprocess.PIPE, arguments=arguments[1:], errors=subprocess.PIPE
-    )
-    said, complaints = done.communicate()
-    assert done.returncode == 0, complaints.decode()
-    return [step for line in said.splitlines() if (step := json.loads(line))["kind"] != "progress"]
+    done = hub.service.run("hub", *arguments)
+    assert done.returncode == 0, done.stderr
+    return [step for line in done.stdout.splitlines() if (step := json.loads(line))["kind"] != "progress"]
 
 
 async def ask(hub: Hub, query: str) -> None:

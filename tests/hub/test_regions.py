@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import subprocess
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -102,10 +101,8 @@ async def test_an_event_that_nobody_can_read_holds_up_its_own_aggregate_alone(hu
     assert stream["quarantined"] == 2
     items = hub.get("/v1/problems", region=region)["items"]
     assert {item["id"]: item["status"] for item in items} == {str(problem): "reported", str(other): "closed"}
-    arguments = ["projection", stream_name(region, "reports"), str(problem)]
-    with hub.service.region.spawn("hub", "retry", subprocess.PIPE, arguments=arguments) as retry:
-        left, _ = retry.communicate()
-    assert (retry.returncode, left.split()) == (0, [b"2"])
+    retry = hub.service.run("hub", "retry", "projection", stream_name(region, "reports"), str(problem))
+    assert (retry.returncode, retry.stdout.split()) == (0, ["2"])
 
 
 async def test_a_hub_whose_nats_lost_its_disk_is_filled_again_and_nothing_is_counted_twice(hub: Hub) -> None:

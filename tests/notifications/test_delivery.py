@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import httpx
 import pytest
-from rembuk.testing.forking import run
+from rembuk.testing.forking import Forked
 from rembuk.testing.receivers import only
 from rembuk.testing.services import eventually
 
@@ -171,9 +171,7 @@ def test_what_was_overtaken_meanwhile_is_told_to_nobody_or_corrected_and_a_repla
     eventually(lambda: _is(told(solved)[-1:], ["SolutionApplied"]))
     # what came in one batch is not told; where the first event came alone, it is as if told before
     eventually(lambda: _in(told(rejected), ([], ["ProblemReported", "ProblemRejected"])))
-    region = house.region.region
-    owner = {"REMBUK_NOTIFICATIONS_OWNER_URL": region.database("notifications").owner_url}
-    compared = run("notifications", ["rebuild", "compare"], region.environment("notifications") | owner, 60)
+    compared = house.region.run("notifications", "rebuild", "compare")
     assert compared.returncode == 0, compared.stderr
     rows = [json.loads(line) for line in compared.stdout.splitlines()]
     assert [one for one in rows if one["kind"] == "difference"] == []
@@ -308,7 +306,7 @@ def test_two_workers_share_the_work_and_send_nothing_twice(start_house: Callable
     paths = [f"/shared-{n}" for n in range(40)]
     for path in paths:
         house.confirmed(f"{house.sink.url}{path}", area="35.13")
-    second = house.region.region.spawn("notifications", "worker")
+    second = Forked("notifications", ["worker"], house.region.region.environment("notifications"))
     try:
         for n in range(5):
             notice = {"area": "35.13", "headline": {"id": f"Awas {n}"}, "text": {"id": "Hati-hati."}}

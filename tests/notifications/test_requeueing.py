@@ -18,7 +18,6 @@ from rembuk.contracts.notifications import CODEC
 from rembuk.event_log import EventLog
 from rembuk.region_key import RegionKeys
 from rembuk.settings import MissingSetting
-from rembuk.testing.forking import run
 from rembuk.testing.receivers import digits, only
 from rembuk.testing.services import eventually
 from rembuk.vault import Vault
@@ -189,7 +188,7 @@ def test_the_days_until_an_unconfirmed_subscription_ends_are_told_by_the_environ
 
 def errand(house: House, *arguments: str) -> tuple[int, str]:
     """What `rembuk deliveries retry` has the service do: how it ends, and what it says."""
-    ended = run("notifications", ["requeue", *arguments], house.region.region.environment("notifications"), 60)
+    ended = house.region.run("notifications", "requeue", *arguments)
     return ended.returncode, ended.stdout + ended.stderr
 
 

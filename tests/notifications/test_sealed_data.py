@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rembuk.testing.forking import run
 from rembuk.testing.services import eventually
 
 if TYPE_CHECKING:
@@ -46,8 +45,7 @@ def test_stopping_erases_the_contact_and_the_log_says_so(house: House) -> None:
 def test_a_contact_whose_key_is_gone_is_told_nothing_and_stopped(house: House) -> None:
     """As an operator's erasure leaves it, made beside the sender, which has just used the key."""
     subscriber = house.confirmed("erased-by-operator@example.org", area="35.22")
-    environment = house.region.region.environment("notifications")
-    assert run("notifications", ["erase", subscriber.id, "other"], environment, 30).returncode == 0
+    assert house.region.run("notifications", "erase", subscriber.id, "other").returncode == 0
     raised = house.http.post("/v1/alerts", json=NOTICE | {"area": "35.22"}).raise_for_status().json()
 
     def stopped() -> None:

@@ -8,29 +8,28 @@ import sys
 
 import pytest
 from rembuk.main import ERRAND_NICENESS
-from rembuk.region import Region
 from rembuk.testing.services import RunningRegion
 
 
 @pytest.fixture(scope="module")
-def region(postgres_url: str, nats_url: str) -> Region:
+def reports(postgres_url: str, nats_url: str) -> RunningRegion:
     running = RunningRegion(postgres_url, nats_url, ("reports",), {})
     running.prepare()
-    return running.region
+    return running
 
 
-def test_an_errand_leaves_the_processor_to_whoever_serves_people(region: Region) -> None:
-    running = region.spawn("reports", "rebuild", subprocess.PIPE, arguments=["compare"])
+def test_an_errand_leaves_the_processor_to_whoever_serves_people(reports: RunningRegion) -> None:
+    running = reports.region.spawn("reports", "rebuild", subprocess.PIPE, arguments=["compare"])
     assert running.stdout is not None
     said = running.stdout.read()
     niceness = os.getpriority(os.PRIO_PROCESS, running.pid)  # it has ended, but nobody has asked how
     assert (running.wait(), niceness) == (0, ERRAND_NICENESS), said
 
 
-def test_whoever_verifies_waits_for_nothing_that_serves_or_works(region: Region) -> None:
+def test_whoever_verifies_waits_for_nothing_that_serves_or_works(reports: RunningRegion) -> None:
     said = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "reports", "verify"],
-        env=region.environment("reports"), capture_output=True, text=True, check=True,
+        env=reports.region.environment("reports"), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert '"kind"' in said.stdout
     imported = {line.rpartition("|")[2].strip() for line in said.stderr.splitlines() if line.startswith("import time:")}
@@ -47,9 +46,8 @@ def test_whoever_verifies_waits_for_nothing_that_serves_or_works(region: Region)
         (["dance"], "api | worker | migrate"),
     ],
 )
-def test_an_errand_told_wrongly_says_how_it_is_told(region: Region, errand: list[str], usage: str) -> None:
-    running = region.spawn("reports", errand[0], subprocess.PIPE, arguments=errand[1:])
-    said = running.communicate()[0].decode()
-    assert running.returncode == 2
-    assert usage in said
-    assert "Traceback" not in said
+def test_an_errand_told_wrongly_says_how_it_is_told(reports: RunningRegion, errand: list[str], usage: str) -> None:
+    done = reports.run("reports", *errand)
+    assert done.returncode == 2
+    assert usage in done.stderr
+    assert "Traceback" not in done.stderr

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import secrets
-import subprocess
 from collections.abc import Callable
 
 import httpx
 import msgspec
 import pytest
 from rembuk.region_key import RegionKey
+from rembuk.testing import forking
 from rembuk.testing.services import TEST_KEY, RunningRegion
 
 REPORT = {
@@ -30,9 +30,8 @@ def running(start_region: Callable[..., RunningRegion]) -> RunningRegion:
 def run(running: RunningRegion, process: str, region_key: str) -> tuple[int, str, str]:
     """Run a process of reports with that key, to its end: exit code, what it wrote, what it complained of."""
     region = msgspec.structs.replace(running.region, region_key=region_key)
-    ran = region.spawn("reports", process, subprocess.PIPE, errors=subprocess.PIPE)
-    said, complaints = ran.communicate(timeout=30)
-    return ran.returncode, said.decode(), complaints.decode()
+    ran = forking.run("reports", [process], region.environment("reports", process), 30)
+    return ran.returncode, ran.stdout, ran.stderr
 
 
 def test_keys_of_persons_go_over_to_a_new_region_key_and_the_old_one_is_needed_no_more(running: RunningRegion) -> None:

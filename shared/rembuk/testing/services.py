@@ -25,6 +25,7 @@ from rembuk.partners import Partner, Partners, Scope, Webhook, hashed, new_token
 from rembuk.provisioning import SERVICES
 from rembuk.region import PROCESSES, Region
 from rembuk.settings import PARTNERS
+from rembuk.testing import forking
 from rembuk.testing.asking import asked
 from rembuk.testing.forking import Forked
 from rembuk.testing.ports import free_ports
@@ -85,6 +86,10 @@ class RunningRegion:
 
     def start(self, service: str, process: str) -> None:
         self.processes[service, process] = Forked(service, [process], self.region.environment(service), self.output)
+
+    def run(self, service: str, process: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`python -m <service> <process> <arguments>`, come to its end."""
+        return forking.run(service, [process, *arguments], self.region.environment(service, process), 60)
 
     def start_all(self) -> None:
         """Every process of every service; returns when the APIs are ready."""
