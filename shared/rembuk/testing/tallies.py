@@ -166,9 +166,9 @@ async def renewed(region: TallyRegion) -> TallyRegion:
     return replace(region, name="t" + secrets.token_hex(5))
 
 
-async def everything(log: EventLog) -> list[Recorded[Any]]:
-    """The whole log, page by page."""
-    events: list[Recorded[Any]] = []
+async def everything(log: EventLog, known: Sequence[Recorded[Any]] = ()) -> list[Recorded[Any]]:
+    """The whole log, page by page, of which so much is known."""
+    events = [*known]
     while page := await log.read(len(events), 500):
         events += page
     return events
@@ -185,15 +185,17 @@ def rows_of(events: Sequence[Recorded[Any]]) -> dict[UUID, tuple[int, int, str]]
 
 
 async def eventually(check: Callable[[], Awaitable[T]], within: float = 20.0, retry: Any = AssertionError) -> T:
-    """Await `check` until it raises no `retry` error, at most `within` seconds."""
+    """Await `check` until it raises no `retry` error, at most `within` seconds. Between two calls the processors are left
+    to what it waits for, for as long as a call takes them."""
     deadline = time.monotonic() + within
     while True:
+        begun = time.monotonic()
         try:
             return await check()
         except retry:
-            if time.monotonic() > deadline:
+            if (now := time.monotonic()) > deadline:
                 raise
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(min(max(0.02, now - begun), 0.5))
 
 
 async def count_up(log: EventLog, events: int, tallies: int = 50, note: str = "") -> None:
@@ -294,7 +296,11 @@ async def rows(region: TallyRegion) -> dict[UUID, tuple[int, int, str]]:
 async def shown(region: TallyRegion, log: EventLog) -> None:
     """Within 40 s the rows are what a fresh replay of the whole log would make of them."""
 
+    events: list[Recorded[Any]] = []
+
     async def check() -> None:
-        assert await rows(region) == rows_of(await everything(log))
+        nonlocal events
+        events = await everything(log, events)
+        assert await rows(region) == rows_of(events)
 
     await eventually(check, 40, (AssertionError, *UNREACHABLE, Unavailable))
