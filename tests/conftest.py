@@ -1,6 +1,7 @@
 """Every test may ask for the real PostgreSQL and the real nats-server."""
 
 import gc
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,25 +16,23 @@ pytest_plugins = ["rembuk.testing.servers", "rembuk.testing.services"]
 TESTS = Path(__file__).parent
 KERNEL = TESTS / "shared"
 LONGEST_FIRST = (
-    *(
-        "test_runbook.py",
-        "system/test_crashes.py",
-        "system/test_outages.py",
-        "hub/test_watching.py",
-        "hub/test_partitions.py",
-    ),
+    "test_runbook.py",
+    *(f"system/test_{what}.py" for what in ("crashes", "outages")),
+    *(f"hub/test_{what}.py" for what in ("watching", "partitions")),
     *("test_readme.py", "test_integrate.py"),
-    *("system", "cli", "hub", "notifications", "test_architecture.py", "forums"),
+    *("system", "cli", "notifications", "hub"),
+    *(f"shared/test_{what}.py" for what in ("rebuilding", "verifying", "following", "embedded", "reactions", "relay")),
+    *("test_architecture.py", "shared/test_areas.py", "reports", "forums", "test_deploy.py", "contracts"),
 )
-"""Where files start whole regions. They begin first (and make has xdist leave it so): at the end, no worker has a long
-file before it while the others have nothing to do."""
+"""Files that start whole regions or otherwise take long. They begin first (and make has xdist leave it so): at the end,
+no worker has a long file before it while the others have nothing to do."""
 SERVERS = {"postgres_url", "nats_url", "own_postgres", "own_nats"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Put them in order. Where servers are in containers, the kernel's tests that use one are container tests too."""
-    items.sort(key=_turn)
+    items.sort(key=lambda item: _turn(item.path))
     from rembuk.testing.servers import in_containers  # not before pytest has it as a plugin
 
     if in_containers():
@@ -48,7 +47,7 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def _turn(item: pytest.Item) -> int:
-    file = item.path.relative_to(TESTS)
-    places = {str(file), file.parts[0]}
-    return next((turn for turn, place in enumerate(LONGEST_FIRST) if place in places), len(LONGEST_FIRST))
+@cache
+def _turn(file: Path) -> int:
+    turns = (n for n, place in enumerate(LONGEST_FIRST) if file.is_relative_to(TESTS / place))
+    return next(turns, len(LONGEST_FIRST))
