@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -254,9 +253,8 @@ def test_whoever_erases_hears_which_region_has_a_copy_that_is_erased_there(regio
     problem = regions.referred()
     regions.carry()
     told = regions.origin.asks(problem, "erase").raise_for_status().json()["told"]
-    region = regions.origin.running.region
-    said = region.spawn("reports", "erase", subprocess.PIPE, arguments=(problem, "request")).communicate()[0]
-    assert [told, *(json.loads(line)["told"] for line in said.splitlines())] == [[regions.receiver.name]] * 3
+    done = regions.origin.running.run("reports", "erase", problem, "request")
+    assert [told, *(json.loads(line)["told"] for line in done.stdout.splitlines())] == [[regions.receiver.name]] * 3
     assert regions.receiver.sees(problem, status="offered")["description"] == REPORT["description"]
     assert regions.receiver.asks(problem, "erase").raise_for_status().json()["told"] == []
     regions.receiver.sees(problem, description=None, erased=True)
@@ -464,8 +462,8 @@ def test_a_report_from_before_ids_were_a_regions_own_is_still_retried_as_the_sam
 def test_what_other_regions_told_is_rebuilt_like_all_else(regions: Regions) -> None:
     """Last in this file: by now everything has happened."""
     for office in (regions.origin, regions.receiver):
-        with office.running.region.spawn("reports", "rebuild", subprocess.PIPE, arguments=["compare"]) as rebuild:
-            said = [json.loads(line) for line in rebuild.communicate()[0].splitlines()]
+        done = office.running.run("reports", "rebuild", "compare")
+        said = [json.loads(line) for line in done.stdout.splitlines()]
         compared = {one["table"]: one for one in said if one["kind"] == "compared"}
         for table in ("problem", "elsewhere"):
             assert compared[table]["rows"] > 10
