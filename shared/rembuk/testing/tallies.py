@@ -185,8 +185,8 @@ def rows_of(events: Sequence[Recorded[Any]]) -> dict[UUID, tuple[int, int, str]]
 
 
 async def eventually(check: Callable[[], Awaitable[T]], within: float = 20.0, retry: Any = AssertionError) -> T:
-    """Await `check` until it raises no `retry` error, at most `within` seconds. Between two calls the processors are left
-    to what it waits for, for as long as a call takes them."""
+    """Await `check` until it raises no `retry` error, at most `within` seconds. Between two calls it leaves the
+    processors to what it waits for, for as long as a call takes them."""
     deadline = time.monotonic() + within
     while True:
         begun = time.monotonic()
