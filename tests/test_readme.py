@@ -46,8 +46,11 @@ def keep_bytecode(folder: Path) -> None:
     for pages in (ROOT / ".venv/lib").rglob("__pycache__"):
         there = folder / pages.relative_to(ROOT)
         there.mkdir(parents=True)
-        for compiled in pages.iterdir():
-            (there / compiled.name).hardlink_to(compiled)
+        for compiled in pages.glob("*.pyc"):
+            try:
+                (there / compiled.name).hardlink_to(compiled)
+            except OSError:  # another disk
+                shutil.copy2(compiled, there)
 
 
 def test_the_two_commands_are_there() -> None:
