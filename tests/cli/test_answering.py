@@ -164,7 +164,7 @@ def test_nothing_in_quarantine_is_said_and_an_unknown_follower_refused(running: 
 def test_an_event_that_this_release_cannot_read_is_told_by_position_and_type(running: Command, problem: str) -> None:
     owner = running.owner_url("reports")
     assert running("receipt", "get", problem).returncode == 0  # signed as it is, else the log would be altered for good
-    [row] = asked(owner, "select position from log.event where stream_id = $1", problem)
+    [row] = asked(owner, "select position, schema_version from log.event where stream_id = $1", problem)
     change = "alter table log.event disable trigger user; update log.event set schema_version = {} where position = {}"
     asked(owner, change.format(99, row["position"]))
     try:
@@ -173,7 +173,9 @@ def test_an_event_that_this_release_cannot_read_is_told_by_position_and_type(run
             assert f"position {row['position']}, a ProblemReported: " in said
             assert "version 99 is unknown" in said
     finally:
-        asked(owner, change.format(1, row["position"]) + "; alter table log.event enable trigger user")
+        asked(
+            owner, change.format(row["schema_version"], row["position"]) + "; alter table log.event enable trigger user"
+        )
 
 
 def test_whoever_has_read_enough_is_left_alone(running: Command) -> None:
