@@ -373,7 +373,11 @@ def test_in_the_foreground_it_runs_until_it_is_interrupted(rembuk: Command) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_who_is_told_to_end_while_it_starts_a_region_ends_it(rembuk: Command, number: signal.Signals) -> None:
-    up = rembuk.begin("up", "--detach", "--port-base", str(rembuk.base))
+    ours = signal.signal(number, signal.SIG_DFL)  # where tests run by nohup, a child would ignore SIGHUP
+    try:
+        up = rembuk.begin("up", "--detach", "--port-base", str(rembuk.base))
+    finally:
+        signal.signal(number, ours)
 
     def begun() -> None:
         assert (rembuk.data / "region.json").exists()
