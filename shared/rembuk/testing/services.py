@@ -28,6 +28,7 @@ from rembuk.settings import PARTNERS
 from rembuk.testing import forking
 from rembuk.testing.asking import asked
 from rembuk.testing.forking import Forked
+from rembuk.testing.patience import NOT_YET
 from rembuk.testing.ports import free_ports
 
 T = TypeVar("T")
@@ -37,14 +38,14 @@ PARTNER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def eventually(check: Callable[[], T], within: float = 40.0) -> T:
-    """Call `check` until it returns without AssertionError or a connection error, at most `within` seconds. Between two
+    """Call `check` until it returns without `NOT_YET` or a connection error, at most `within` seconds. Between two
     calls the processors are left to what it waits for, for as long as a call takes them."""
     deadline = time.monotonic() + within
     while True:
         begun = time.monotonic()
         try:
             return check()
-        except (AssertionError, OSError):
+        except (*NOT_YET, OSError):
             if (now := time.monotonic()) > deadline:
                 raise
             time.sleep(min(max(0.02, now - begun), 0.5))

@@ -32,6 +32,7 @@ from rembuk.migrations import GRANTS, KERNEL_SCRIPTS
 from rembuk.projector import Projector
 from rembuk.provisioning import provision
 from rembuk.streams import recorded, stream_config, stream_name, subject_prefix
+from rembuk.testing.patience import NOT_YET
 from rembuk.worker import broker
 
 T = TypeVar("T")
@@ -184,7 +185,7 @@ def rows_of(events: Sequence[Recorded[Any]]) -> dict[UUID, tuple[int, int, str]]
     return rows
 
 
-async def eventually(check: Callable[[], Awaitable[T]], within: float = 20.0, retry: Any = AssertionError) -> T:
+async def eventually(check: Callable[[], Awaitable[T]], within: float = 20.0, retry: Any = NOT_YET) -> T:
     """Await `check` until it raises no `retry` error, at most `within` seconds. Between two calls it leaves the
     processors to what it waits for, for as long as a call takes them."""
     deadline = time.monotonic() + within
