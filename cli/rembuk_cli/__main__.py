@@ -59,9 +59,8 @@ def rembuk() -> None:
 
 def main() -> None:
     """A fault of ours ends with Python's traceback, which may repeat what came from outside."""
-    gc.set_threshold(
-        50_000, 50, 50
-    )  # what is imported stays: looking through it again and again is a tenth of the wait
+    # What is imported stays: looking through it again and again is a tenth of the wait.
+    gc.set_threshold(50_000, 50, 50)
     try:
         app(prog_name="rembuk")
     except Exception:

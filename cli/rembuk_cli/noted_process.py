@@ -26,7 +26,8 @@ class Process(msgspec.Struct, frozen=True):
         """The process with this number now; one that is never found for None."""
         boot, created = "", 0.0
         with suppress(psutil.Error, OSError):
-            boot, created = _boot(), _created(pid or 0, bool(_boot()))
+            here = _boot()
+            boot, created = here, _created(pid or 0, bool(here))
         return cls(pid or 0, created, restarts, boot)
 
     def find(self) -> psutil.Process | None:
