@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 import psutil  # type: ignore[import-untyped]
 from rembuk import state_file
-from rembuk.embedded_nats import EmbeddedNats
+from rembuk.embedded_nats import EmbeddedNats, nats_text
 from rembuk.embedded_postgres import ClusterLost, EmbeddedPostgres
 from rembuk.hub_regions import DOMAIN, JOINED, Invitation, region_server
 from rembuk.provisioning import SERVICES
@@ -52,6 +52,7 @@ PASSED_ON_PREFIX = "REMBUK_DELIVERY_"
 _LOG_BYTES = 8 << 20
 _SERVER_NAME = re.compile(r'"server_name": "([a-z0-9]+)"')
 _OWNER = '{"region": "<its name>"}'
+_JOIN_ANEW = "join the hub anew by `rembuk down` and `rembuk up --hub FILE`, or leave it by `--hub none`"
 _MADE_ANEW = "move it away, and the next `rembuk up` makes another"
 
 
@@ -127,7 +128,7 @@ class Home:
         self.data = data.expanduser().resolve()
         self.logs = self.data / "logs"
         self._region_json = self.data / "region.json"
-        self._invitation, self.hub_authority = self.data / "hub.json", self.data / "hub-ca.pem"
+        self.hub_invitation, self.hub_authority = self.data / "hub.json", self.data / "hub-ca.pem"
         self._begun: dict[str, int] = {}  # how large each log was when this process first opened it
 
     def options(self, region: str) -> str:
@@ -255,14 +256,26 @@ class Home:
         return own | region_server(invitation, self.hub_authority, linked)
 
     def invitation(self) -> Invitation | None:
-        """By which the region joins its hub; None without a hub. Raises Damaged."""
-        again = "join the hub anew by `rembuk up --hub FILE`, or leave it by `--hub none`"
-        return state_file.read_json(self._invitation, Invitation, again)
+        """By which the region joins its hub; None without a hub. Raises Damaged, also where there was one."""
+        invitation = state_file.read_json(self.hub_invitation, Invitation, _JOIN_ANEW)
+        if invitation is None:
+            if self.hub_authority.exists() and self._nats_is_linked(unless=True):
+                raise Damaged(self.hub_invitation, "missing, and the region had joined a hub", _JOIN_ANEW)
+            return None
+        if why := invitation.fault or self._not_ours(invitation):
+            raise Damaged(self.hub_invitation, why, _JOIN_ANEW)
+        return invitation
+
+    def _not_ours(self, invitation: Invitation) -> str:
+        """Why a region that joined by it would be taken for another; empty where it would not."""
+        if (owner := self.owner()) in (None, invitation.region):
+            return ""
+        return f"it invites {invitation.region}, and this is {owner}"
 
     def accept(self, invitation: Invitation) -> None:
         """Join this hub from the next start on."""
         self._note_authority(invitation)
-        state_file.write_json(self._invitation, invitation)
+        state_file.write_json(self.hub_invitation, invitation)
 
     def _note_authority(self, invitation: Invitation) -> None:
         """Have it in a file, from which nats-server reads it: one that is not as invited was damaged."""
@@ -273,7 +286,8 @@ class Home:
 
     def decline(self) -> None:
         """Have no hub from the next start on."""
-        self._invitation.unlink(missing_ok=True)
+        self.hub_authority.unlink(missing_ok=True)  # first: it tells that there was an invitation
+        self.hub_invitation.unlink(missing_ok=True)
 
     def region(self, plan: Plan) -> Region:
         """The region as its processes are told of it; PostgreSQL must have been started once."""
@@ -311,8 +325,8 @@ class Home:
         )
 
     def _joined(self) -> dict[str, str]:
-        """How its services know that there is a hub."""
-        return {JOINED: "1"} if self.invitation() else {}
+        """How its services know that there is a hub, whether or not its invitation can be read."""
+        return {JOINED: "1"} if self.hub_invitation.exists() or self.hub_authority.exists() else {}
 
     def note(self, running: Running) -> None:
         """Write region.json, whole or not at all."""
@@ -347,7 +361,7 @@ class Home:
                 read()
             except (CannotRun, ClusterLost) as error:
                 wrong.append(str(error))
-        return wrong
+        return list(dict.fromkeys(wrong))
 
     def _reads(self) -> list[Callable[[], Any]]:
         from rembuk.key_setting import read_keys
@@ -356,7 +370,7 @@ class Home:
         keys = [key for key in (self.log_key, self.witness_key) if key.exists() or key == self.log_key]
         return [
             self.owner, self._cluster, self._passwords_of_servers, self._password, self.password_of_nats,
-            self.invitation, Partners(self.partners).read,
+            self._linked_as_invited, Partners(self.partners).read,
             *(partial(read_keys, str(key), f"the key in {key.name}") for key in keys),
         ]  # fmt: skip
 
@@ -364,6 +378,23 @@ class Home:
         """Raises ClusterLost."""
         if (server := self.postgres(0)).is_lost:
             raise ClusterLost(server.data / "cluster")
+
+    def _linked_as_invited(self) -> None:
+        """Our nats-server goes to the hub that hub.json names, by that invitation. Raises Damaged."""
+        invitation = self.invitation()
+        linked = self._nats_is_linked(invitation, unless=bool(invitation))
+        if linked != bool(invitation):
+            raise Damaged(self.hub_invitation, "not what this region's NATS was started with", _JOIN_ANEW)
+
+    def _nats_is_linked(self, by: Invitation | None = None, *, unless: bool) -> bool:
+        """Whether our nats-server was told to go to a hub, by this invitation if one is named; `unless` where none has
+        run here."""
+        try:
+            told = state_file.read(self.data / "nats" / "nats.conf").decode(errors="replace")
+        except OSError:
+            return unless
+        wanted = [nats_text(one) for one in (by.url, by.seed)] if by else ['"remotes"']
+        return all(one in told for one in wanted)
 
     def _passwords_of_servers(self) -> None:
         """Of the servers that ran here: what no process has open, and the next start needs. Raises Damaged."""

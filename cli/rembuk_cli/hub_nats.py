@@ -79,7 +79,7 @@ def _admit(hub: HubHome, to: Path, described: Described) -> None:
     """Have the list of regions be that of the description; an invitation that was lost is replaced."""
     with hub.regions.changing() as regions:
         for number, one in enumerate(regions):
-            lost = one.name not in described.regions or Home(to / one.name).invitation() is None
+            lost = one.name not in described.regions or not Home(to / one.name).hub_invitation.exists()
             if one.revoked_at is None and lost:
                 regions[number] = msgspec.structs.replace(one, revoked_at=datetime.now(UTC))
                 out.print(f"{one.name} is turned away: reload the hub's nats-server, or restart it if it is connected")

@@ -14,10 +14,12 @@ import nats.js.errors
 from nats.js import JetStreamContext
 from rembuk import missing_keys
 from rembuk.database import UNREACHABLE
+from rembuk.hub_regions import Invitation
 from rembuk.key_setting import BadKey
 from rembuk.provisioning import SERVICES
 from rembuk.region import Region
 from rembuk.region_key import RegionKeys
+from rembuk.settings import CannotRun
 from rembuk.streams import inbox_name, stream_name, tail_of
 
 from rembuk_cli.disk import full
@@ -154,7 +156,8 @@ async def look(home: Home, running: Running) -> Standing:
     wrong = [f"{one.name} is not ready: {one.url}/health/ready" for one in services if not one.ready]
     last_ids: dict[str, str] = {}
     wrong += await _read_streams(region, services, last_ids)
-    letters = await _letters(region) if home.invitation() else 0
+    invitation = _invitation(home)
+    letters = await _letters(region) if invitation else 0
     databases: dict[str, asyncpg.Connection[Any]] = {}
     try:
         for service in services:
@@ -175,7 +178,7 @@ async def look(home: Home, running: Running) -> Standing:
             _of_inbox(service, inbox_name(region.name), letters)
         wrong += await _closed(home, databases)
         wrong += await _keyless(databases)
-        hub = await _hub(home, region, services, databases, wrong)
+        hub = await _hub(invitation, home, region, services, databases, wrong)
     finally:
         for connection in databases.values():
             connection.terminate()
@@ -184,7 +187,15 @@ async def look(home: Home, running: Running) -> Standing:
     return Standing(running.region, services, running_processes(running), wrong, hub, warnings)
 
 
+def _invitation(home: Home) -> Invitation | None:
+    """None also where it is damaged, which `Home.faults` tells."""
+    with suppress(CannotRun):
+        return home.invitation()
+    return None
+
+
 async def _hub(
+    invitation: Invitation | None,
     home: Home,
     region: Region,
     services: list[Service],
@@ -192,7 +203,6 @@ async def _hub(
     wrong: list[str],
 ) -> Hub | None:
     """How far the hub is, if there is one; adds what is wrong of it."""
-    invitation = home.invitation()
     if invitation is None:
         return None
     url = without_credentials(invitation.url)

@@ -72,6 +72,8 @@ def up(
     home = home_of(region, data)
     region = region or home.owner() or USUAL
     if (running := home.running()) is not None:
+        if hub is not None and invited(home, region, hub) != home.invitation():
+            cannot_run(f"{region} runs, and joins or leaves a hub when it starts; stop it first: {suggested('down')}")
         already(home, running)
         return
     if hub is not None:
@@ -98,25 +100,33 @@ def up(
 
 def join(home: Home, region: str, hub: str) -> None:
     """Accept an invitation, or another address for the one that was accepted; decline it by `none`; it stays so."""
-    if hub == "none":
+    if (invitation := invited(home, region, hub)) is None:
         home.decline()
         return
-    invited = home.invitation()
+    home.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.accept(invitation)
+
+
+def invited(home: Home, region: str, hub: str) -> Invitation | None:
+    """The invitation that is named so; None for `none`. Ends the command where it is none, or another region's."""
+    if hub == "none":
+        return None
     try:
         if hub.startswith("nats-leaf://"):
-            if invited is None:
+            if (invitation := home.invitation()) is None:
                 cannot_run(
                     f"there is no invitation to {escape(hub)}: name the file that `rembuk hub admit` has written"
                 )
-            invited = msgspec.structs.replace(invited, url=hub)
+            invitation = msgspec.structs.replace(invitation, url=hub)
         else:
-            invited = msgspec.json.decode(Path(hub).read_bytes(), type=Invitation)
+            invitation = msgspec.json.decode(Path(hub).read_bytes(), type=Invitation)
     except (OSError, msgspec.MsgspecError) as error:
         cannot_run(f"no invitation to a hub can be read from {escape(hub)}: {escape_lines(str(error))}")
-    if invited.region != region:
-        cannot_run(f"the invitation is for {escape(invited.region)}, this region is {region}")
-    home.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    home.accept(invited)
+    if invitation.region != region:
+        cannot_run(f"the invitation is for {escape(invitation.region)}, this region is {region}")
+    if invitation.fault:
+        cannot_run(f"no invitation to a hub can be read from {escape(hub)}: {invitation.fault}")
+    return invitation
 
 
 def plan(home: Home, region: str, port_base: int | None, extra: dict[str, str] | None = None) -> Plan:

@@ -7,6 +7,7 @@ hub's streams mirror them, so their sequences are the same positions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -66,6 +67,17 @@ class Invitation(msgspec.Struct, frozen=True):
     url: str
     ca: str
     seed: str
+
+    @property
+    def fault(self) -> str:
+        """Which field cannot be what a hub has written, and why; empty for none."""
+        if not re.fullmatch(r"nats-leaf://[^\s/@]+:[0-9]{1,5}", self.url):
+            return "url is not nats-leaf://host:port"
+        if not self.ca.startswith("-----BEGIN CERTIFICATE-----"):
+            return "ca is no certificate in PEM"
+        if not re.fullmatch("SU[A-Z2-7]{56}", self.seed):
+            return "seed is not the seed of a user's nkey"
+        return ""
 
 
 class Known(msgspec.Struct, frozen=True):

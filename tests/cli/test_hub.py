@@ -16,9 +16,19 @@ import httpx
 import msgspec
 import pytest
 from cryptography import x509
+from rembuk import state_file
 from rembuk.embedded import HOST
 from rembuk.embedded_nats import EmbeddedNats
-from rembuk.hub_regions import DOMAIN, Invitation, account, region_server
+from rembuk.hub_regions import (
+    DOMAIN,
+    Admitted,
+    Invitation,
+    account,
+    hub_server,
+    new_seed,
+    public_key,
+    region_server,
+)
 from rembuk.settings import CannotRun
 from rembuk.testing import forking
 from rembuk.testing.ports import free_ports
@@ -272,6 +282,39 @@ def test_of_two_regions_with_one_invitation_the_second_is_refused_and_both_sides
     assert (refusal(first.log), "Duplicate Remote" in first.log.read_text()) == ("", False)
     first.kill()
     hub.linked("jatim", 1)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "lasts", "another", "why"),
+    [
+        ([HOST], timedelta(days=365), True, "its certificate is another authority's"),
+        ([HOST], timedelta(hours=-1), False, "shows a certificate that is not valid now"),
+        (["hub.example"], timedelta(days=365), False, "does not name the address of this region's invitation"),
+    ],
+)
+def test_a_hub_that_does_not_show_the_certificate_that_was_invited_by_is_not_joined_and_it_is_said_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hosts: list[str], lasts: timedelta, another: bool, why: str
+) -> None:
+    monkeypatch.setattr(hub_certificate, "LASTS", lasts)
+    shown, invited_by = HubCertificate(tmp_path / "tls"), HubCertificate(tmp_path / ("other" if another else "tls"))
+    for one in (shown, invited_by):
+        one.prepare(hosts)
+    seed, leaf_port = new_seed(b"s" * 32), free_ports()
+    admitted = [Admitted("jatim", public_key(seed), datetime.now(UTC))]
+    hub = EmbeddedNats(
+        tmp_path / "hub", free_ports(),
+        lambda: hub_server(admitted, b"k" * 32, f"{HOST}:{leaf_port}", shown.certificate, shown.key),
+    )  # fmt: skip
+    invitation = Invitation("jatim", f"nats-leaf://{HOST}:{leaf_port}", invited_by.authority.read_text(), seed)
+    state_file.write_json(tmp_path / "jatim.hub.json", invitation)
+    hub.start()
+    leaf = Leaf(tmp_path / "jatim.hub.json", tmp_path / "leaf")
+    try:
+        leaf.start()
+        eventually(lambda: assert_in(why, refusal(leaf.log)))
+    finally:
+        leaf.kill()
+        hub.kill()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,16 +22,20 @@ import nats
 import nats.errors
 import psutil  # type: ignore[import-untyped]
 import pytest
+from rembuk import state_file
 from rembuk.embedded import HOST
-from rembuk.hub_regions import Invitation
+from rembuk.hub_regions import Invitation, new_seed
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, PROCESSES
+from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
 from rembuk.worker import connect
 from rembuk_cli.__main__ import app
 from rembuk_cli.home import AnothersDirectory, Home, Running, without_credentials
+from rembuk_cli.hub_certificate import HubCertificate
 from rembuk_cli.noted_process import Process
 from rembuk_cli.stop_links import stop_links
+from rembuk_cli.up import join
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:
@@ -90,6 +95,7 @@ def test_nobody_enters_nats_who_does_not_say_who_he_is(running: Command) -> None
         asyncio.run(enter())
 
 
+INVITATION = Invitation("jatim", "nats-leaf://127.0.0.1:1", "-----BEGIN CERTIFICATE-----", new_seed(b"s" * 32))
 FILES = (
     *("owner.json", "password", "nats-password", "partners.json", "hub.json", "log.key"),
     *("postgres/password", "nats/monitoring"),
@@ -118,11 +124,59 @@ def test_a_damaged_file_is_named_and_nothing_is_said_without_it(running: Command
 
 def test_what_a_nats_server_trusts_its_hub_by_is_written_anew_where_it_was_damaged(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    home.accept(Invitation("jatim", "nats-leaf://127.0.0.1:1", "the hub's authority", "a seed"))
+    home.accept(INVITATION)
     for left in ("", "the hub"):
         home.hub_authority.write_text(left)
         home.nats_settings("jatim")
-        assert home.hub_authority.read_text() == "the hub's authority"
+        assert home.hub_authority.read_text() == INVITATION.ca
+
+
+CHANGED: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "truncated": lambda file: file.write_text(""),
+    "it invites jateng, and this is jatim": lambda file: written(file, region="jateng"),
+    "url is not": lambda file: written(file, url="http://127.0.0.1:1"),
+    "ca is no": lambda file: written(file, ca="the hub's authority"),
+    "seed is not": lambda file: written(file, seed=new_seed(b"k" * 32)[:-1]),
+    "not what this region's NATS was started with": lambda file: written(file, seed=new_seed(b"k" * 32)),
+    "not what this region's NATS was": lambda file: [file.unlink(), file.with_name("hub-ca.pem").unlink()],
+}
+
+
+def written(file: Path, **fields: str) -> None:
+    state_file.write_json(file, msgspec.structs.replace(INVITATION, **fields))
+
+
+def test_a_hub_that_is_not_the_one_that_was_joined_is_told_and_joining_anew_mends_it(tmp_path: Path) -> None:
+    """Whatever became of hub.json while the region runs; nobody is taken for another region."""
+    home, file = Home(tmp_path / "jatim"), tmp_path / "jatim.hub.json"
+    authority = HubCertificate(tmp_path / "tls")
+    authority.prepare([HOST])
+    invitation = msgspec.structs.replace(INVITATION, ca=authority.authority.read_text())
+    state_file.write_json(file, invitation)
+    home.prepare()
+    home.own("jatim")
+    server = home.nats("jatim", free_ports())
+
+    def said() -> list[str]:
+        return [fault for fault in home.faults() if "hub.json" in fault]
+
+    for why, change in CHANGED.items():
+        join(home, "jatim", str(file))
+        server.start()
+        try:
+            assert said() == []
+            change(home.hub_invitation)
+            [fault] = said()
+            assert why in fault
+            join(home, "jatim", str(file))
+            assert (home.invitation(), said()) == (invitation, [])
+        finally:
+            server.kill()
+    join(home, "jatim", "none")
+    server.start()
+    assert said() == []
+    server.kill()
 
 
 def test_a_directory_belongs_to_one_region_whoever_is_named(running: Command) -> None:
