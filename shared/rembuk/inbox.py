@@ -21,10 +21,10 @@ from nats.js.api import Header, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from rembuk.checkpoints import Checkpoint
+from rembuk.connecting import connect
 from rembuk.hub_regions import ADDRESSED, INBOX
 from rembuk.settings import Settings
 from rembuk.streams import inbox_name
-from rembuk.worker import connect
 
 ASK_S = 1.0
 """How often the hub is asked: how long a letter may take besides the way."""

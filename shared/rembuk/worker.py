@@ -9,21 +9,18 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import asyncpg
-import nats
 import nats.errors
 import structlog
 from faststream.nats import NatsBroker
-from faststream.nats.security import NatsNKey
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rembuk import nats_wire
 from rembuk.cancelling import cancel
 from rembuk.checkpoints import Checkpoint
+from rembuk.connecting import broker, connect
 from rembuk.cosigning import Cosigning
 from rembuk.erasing import Eraser
 from rembuk.following import Follower
-from rembuk.hub_regions import INBOX
 from rembuk.log_key import signers
 from rembuk.partner_consumers import Consumers
 from rembuk.partners import Partners
@@ -32,48 +29,10 @@ from rembuk.settings import Settings
 from rembuk.signing import PAUSE_S, Signing
 from rembuk.webhooks import Webhooks
 
-GRACE_S = 5.0
-"""How long a stopping follower finishes the batch in hand: what it leaves is done by the next start."""
-
-_FOR_EVER: dict[str, Any] = {
-    "max_reconnect_attempts": -1,
-    "reconnect_time_wait": 0.25,
-    "connect_timeout": 2,
-    "ping_interval": 10,
-    "max_outstanding_pings": 2,
-}
-"""How a connection is kept up, whoever it is for."""
-
 _log = structlog.get_logger(__name__)
 
 Task = Callable[[], Coroutine[Any, Any, None]]
 """Runs until cancelled; heals what can heal by itself."""
-
-
-async def connect(url: str, name: str, seed: str | None = None, inbox: str = "_INBOX") -> Client:
-    """A NATS connection that is tried for ever, first and again: no service falls with its broker. `seed` is that of an
-    nkey, by which the hub is known in a region's account; `inbox` is what answers are sent to."""
-
-    async def said(error: Exception) -> None:
-        _log.warning("nats connection", error=repr(error))
-
-    while True:
-        try:
-            return await nats.connect(
-                url, name=name, error_cb=said, allow_reconnect=True, nkeys_seed_str=seed,
-                inbox_prefix=INBOX if seed else inbox, **_FOR_EVER,
-            )  # fmt: skip
-        except Exception as error:
-            _log.info("waiting for nats", error=repr(error))
-            await asyncio.sleep(0.3)
-
-
-def broker(url: str, name: str, seed: str | None = None) -> NatsBroker:
-    """The FastStream broker that a service's followers share; `seed` as for `connect`."""
-    return NatsBroker(
-        url, name=name, apply_types=False, logger=None, graceful_timeout=GRACE_S,
-        security=NatsNKey.from_seed(seed) if seed else None, inbox_prefix=INBOX if seed else "_INBOX", **_FOR_EVER,
-    )  # fmt: skip
 
 
 class Handler(Protocol):

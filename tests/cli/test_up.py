@@ -23,13 +23,13 @@ import nats.errors
 import psutil  # type: ignore[import-untyped]
 import pytest
 from rembuk import state_file
+from rembuk.connecting import connect
 from rembuk.embedded import HOST
 from rembuk.hub_regions import Invitation, new_seed
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, PROCESSES
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
-from rembuk.worker import connect
 from rembuk_cli.__main__ import app
 from rembuk_cli.home import AnothersDirectory, Home, Running, without_credentials
 from rembuk_cli.hub_certificate import HubCertificate

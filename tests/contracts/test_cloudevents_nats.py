@@ -24,6 +24,7 @@ from cloudevents.core.formats.json import JSONFormat
 from nats.aio.msg import Msg
 from rembuk.cloud_events import structured
 from rembuk.codec import Codec
+from rembuk.connecting import connect
 from rembuk.contracts.asyncapi import document
 from rembuk.contracts.document import SERVICES
 from rembuk.event import Event, Metadata
@@ -31,7 +32,6 @@ from rembuk.event_log import EventLog
 from rembuk.relay import Relay
 from rembuk.streams import LoggedMessage, stream_name
 from rembuk.testing.tallies import background, eventually, messages, renewed, tally_region
-from rembuk.worker import connect
 
 HERE = Path(__file__).parent
 DOCUMENT = document()

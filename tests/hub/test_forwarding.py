@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from nats.errors import NoRespondersError, TimeoutError
+from rembuk.connecting import connect
 from rembuk.contracts.reports import (
     ProblemClosed,
     ProblemReferred,
@@ -26,7 +27,6 @@ from rembuk.inbox import Inbox, inbox_config
 from rembuk.streams import inbox_name, stream_name
 from rembuk.testing.federation import connected, publish
 from rembuk.testing.services import eventually
-from rembuk.worker import connect
 
 from tests.hub.conftest import Hub, reported
 

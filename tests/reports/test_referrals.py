@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import pytest
 from rembuk.cloud_events import CloudEvent, binary
+from rembuk.connecting import connect
 from rembuk.contracts.reports import CODEC, Brief, Earlier, ProblemReferred, ProblemReported, addressed, brief_about
 from rembuk.event import Metadata
 from rembuk.event_log import EventLog
@@ -24,7 +25,6 @@ from rembuk.referral_key import seal_for
 from rembuk.streams import inbox_name
 from rembuk.testing.asking import asked
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
-from rembuk.worker import connect
 from reports.commands import ProblemReport, ReportProblem
 from reports.domain import PROBLEM
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nats.aio.client import Client
+from rembuk.connecting import connect
 from rembuk.event_log import EventLog
 from rembuk.testing.tallies import CODEC, TallyRegion, renewed, tally_region
-from rembuk.worker import connect
 
 
 @pytest.fixture(scope="session")

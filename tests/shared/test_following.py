@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from rembuk.connecting import connect
 from rembuk.event_log import EventLog
 from rembuk.following import BATCH, Hole, unseen
 from rembuk.relay import Relay
@@ -34,7 +35,6 @@ from rembuk.testing.tallies import (
     shown,
     tally_region,
 )
-from rembuk.worker import connect
 
 Process = Callable[[list[Msg]], Awaitable[None]]
 

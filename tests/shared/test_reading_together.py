@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from rembuk import nats_wire, worker
+from rembuk import connecting, nats_wire, worker
 from rembuk.checkpoints import Checkpoint
 from rembuk.event_log import EventLog
 from rembuk.following import unseen
@@ -72,7 +72,7 @@ async def together(region: TallyRegion, nats_url: str, ill: bool = False) -> Asy
     checkpoint = Checkpoint(region.url, NOTING, region.stream)
     noting, projector = Noting(checkpoint), Projector(checkpoint.beside(FOLLOWER), CODEC, project)
     noting.ill = ill
-    faststream = worker.broker(nats_url, "followers")
+    faststream = connecting.broker(nats_url, "followers")
     nats_wire.quicken(await faststream.connect())
     follower = worker.follower_of(faststream, settings, noting, projector)
     try:

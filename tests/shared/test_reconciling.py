@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from nats.aio.client import Client
 from rembuk import reconciling, streams
+from rembuk.connecting import connect
 from rembuk.event_log import EventLog
 from rembuk.raw_stream import RawStream
 from rembuk.reconciling import CannotReconcile, Difference, Reconciled, Reconciliation, Reconciling
@@ -16,7 +17,6 @@ from rembuk.relay import Relay
 from rembuk.sources import StreamSource
 from rembuk.testing.servers import Broker
 from rembuk.testing.tallies import SERVICE, TallyRegion, background, count_up, forged, level, messages, renewed
-from rembuk.worker import connect
 
 
 @asynccontextmanager

@@ -10,12 +10,12 @@ import nats.js.errors
 import pytest
 from nats.aio.client import Client
 from rembuk import relay as relay_module
+from rembuk.connecting import connect
 from rembuk.event_log import EventLog
 from rembuk.relay import Relay, StreamAhead, StreamDiverged
 from rembuk.streams import stream_config
 from rembuk.testing.servers import Broker
 from rembuk.testing.tallies import SERVICE, TallyRegion, background, count_up, eventually, level, messages
-from rembuk.worker import connect
 
 AWAY = (AssertionError, nats.errors.Error, nats.js.errors.Error)
 

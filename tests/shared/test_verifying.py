@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from rembuk import against_heads, against_stream, nats_wire, quarantine, streams, verifying
 from rembuk.checkpoints import Checkpoint
+from rembuk.connecting import connect
 from rembuk.cosignature import Cosigner
 from rembuk.event_log import EventLog
 from rembuk.raw_stream import RawStream
@@ -37,7 +38,6 @@ from rembuk.testing.tallies import (
 from rembuk.tree import origin
 from rembuk.verdicts import Skipped, Verified, Verifying, Wrong
 from rembuk.verifying import verify
-from rembuk.worker import connect
 
 AT = datetime(2026, 11, 26, tzinfo=UTC)
 in_a_file = pytest.mark.skipif(in_containers(), reason="the servers' files are in their containers")

@@ -24,6 +24,7 @@ import reports.projection
 import reports.tables
 from nats.aio.client import Client
 from notifications.domain import delivery_id
+from rembuk.connecting import connect
 from rembuk.contracts import forums as forum_contract
 from rembuk.contracts import notifications as notification_contract
 from rembuk.contracts import reports as report_contract
@@ -38,7 +39,6 @@ from rembuk.testing.receivers import Sink, only, sink
 from rembuk.testing.services import RunningRegion
 from rembuk.testing.soundness import Rows, log_is_dense, rows_are_a_fresh_replays, stream_is_the_log
 from rembuk.testing.tallies import eventually
-from rembuk.worker import connect
 
 __all__ = ["sink"]
 

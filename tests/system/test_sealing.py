@@ -18,12 +18,12 @@ import asyncpg
 import httpx
 import pytest
 from pyarrow import parquet
+from rembuk.connecting import connect
 from rembuk.provisioning import SERVICES
 from rembuk.streams import stream_name
 from rembuk.testing.collector import Collector, collector
 from rembuk.testing.receivers import Mailbox, Sink, only, smtp
 from rembuk.testing.services import RunningRegion, eventually
-from rembuk.worker import connect
 
 __all__ = ["collector", "smtp"]
 

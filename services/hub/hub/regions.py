@@ -12,6 +12,7 @@ import nats.errors
 import structlog
 from rembuk import nats_wire
 from rembuk.checkpoints import Checkpoint
+from rembuk.connecting import broker, connect
 from rembuk.database import UNREACHABLE, Pool, borrowed, open_pool
 from rembuk.following import Follower
 from rembuk.hub_regions import INBOX, KEY_SETTING, SETTING, Admitted, operator_seed, reader_seed
@@ -21,7 +22,7 @@ from rembuk.roster import BadRoster, Roster
 from rembuk.settings import MissingSetting, Settings
 from rembuk.streams import stream_name
 from rembuk.vital import vital
-from rembuk.worker import Handler, SideBySide, broker, connect, follower_of
+from rembuk.worker import Handler, SideBySide, follower_of
 
 from hub import projection
 from hub.answering import answer
@@ -167,7 +168,7 @@ class _Region:
                 await asyncio.sleep(ROSTER_S)
             raise _Gone(f"there is no connection to the account of {self._name}")
 
-        faststream = broker(self._settings.nats_url, f"{self._settings.name} {self._name}", self._seed)
+        faststream = broker(self._settings.nats_url, f"{self._settings.name} {self._name}", self._seed, INBOX)
         made = handlers(self._settings, self._name)
         followers: list[Follower] = []
         side_by_side.keep(work(), f"reading {self._name}")

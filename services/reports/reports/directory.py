@@ -9,6 +9,7 @@ import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
+from rembuk.connecting import connect
 from rembuk.contracts.reports import RegionIntroduced
 from rembuk.database import KeptConnection, Unavailable, is_unreachable
 from rembuk.event import Metadata
@@ -18,7 +19,6 @@ from rembuk.ids import derive_id, event_id
 from rembuk.key_setting import BadKey
 from rembuk.referral_key import load_pair
 from rembuk.region_key import RegionKeys, Tampered, WrongRegionKey
-from rembuk.worker import connect
 
 ASK_S, AGAIN_S = 10.0, 2.0
 """How long after an answer the hub is asked again, and how long after none."""

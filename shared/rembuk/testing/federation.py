@@ -24,6 +24,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from rembuk.codec import type_of
+from rembuk.connecting import connect
 from rembuk.embedded import HOST
 from rembuk.event import Event
 from rembuk.hub_regions import (
@@ -42,7 +43,6 @@ from rembuk.provisioning import SERVICES
 from rembuk.streams import header_lines, stream_config, stream_name, subject, subject_prefix, tail_of
 from rembuk.testing.ports import free_ports
 from rembuk.testing.servers import DisposableNats, _running
-from rembuk.worker import connect
 
 
 class Federation:
@@ -97,7 +97,7 @@ class Federation:
     @asynccontextmanager
     async def client_at_hub(self, region: str) -> AsyncIterator[Client]:
         """As the hub's own services see a region's account."""
-        async with connected(self.hub.url, self.seed(region)) as client:
+        async with connected(self.hub.url, self.seed(region), INBOX) as client:
             yield client
 
     @asynccontextmanager

@@ -23,6 +23,7 @@ from rembuk.bulk import Change, add_to, change, insert_into, update
 from rembuk.cancelling import cancel
 from rembuk.checkpoints import Checkpoint
 from rembuk.codec import Codec
+from rembuk.connecting import broker
 from rembuk.database import UNREACHABLE, Unavailable
 from rembuk.decider import Decider, Refused
 from rembuk.event import Event, Recorded
@@ -33,7 +34,6 @@ from rembuk.projector import Projector
 from rembuk.provisioning import provision
 from rembuk.streams import recorded, stream_config, stream_name, subject_prefix
 from rembuk.testing.patience import NOT_YET
-from rembuk.worker import broker
 
 T = TypeVar("T")
 SERVICE = "tallies"
