@@ -41,13 +41,14 @@ _TLS, _LINKED = "TLS leafnode handshake error: ", "JetStream using domains"
 
 
 async def ask_hub(nats_url: str) -> list[Known] | None:
-    """How far the hub knows each stream; None where it does not answer. Raises Unable without our own nats-server."""
+    """How far the hub knows each stream; None where it does not, or not so
+    that it can be read. Raises Unable without our own nats-server."""
     async with broker(nats_url, "rembuk status", inbox=INBOX) as client:
         try:
             answer = await client.request(STANDING, timeout=ANSWER_S)
-        except (nats.errors.Error, TimeoutError):
+            return msgspec.json.decode(answer.data, type=list[Known])
+        except (nats.errors.Error, TimeoutError, msgspec.MsgspecError):
             return None
-        return msgspec.json.decode(answer.data, type=list[Known])
 
 
 def refusal(log: Path) -> str:

@@ -76,6 +76,8 @@ class HubSource:
                         return [], 0
                     case _:  # the end of the batch
                         return messages, int(headers["Nats-Num-Pending"])
+        except (KeyError, ValueError) as error:
+            raise HubSilent(f"the hub answers what is none of its messages: {error!r}") from error
         except nats.errors.TimeoutError as error:
             raise HubSilent(f"the hub has not answered for {ANSWER_S:.0f} s") from error
         finally:

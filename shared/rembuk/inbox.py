@@ -98,7 +98,7 @@ class Inbox:
                 more = False
                 try:
                     more = await self.fetch(client)
-                except (nats.errors.Error, TimeoutError, msgspec.MsgspecError) as error:
+                except (nats.errors.Error, TimeoutError, msgspec.MsgspecError, KeyError) as error:
                     self._say(f"the inbox waits: {error!r}")
                 if not more:
                     await asyncio.sleep(ASK_S)
@@ -106,7 +106,8 @@ class Inbox:
             await client.close()
 
     async def fetch(self, client: Client) -> bool:
-        """Ask once, and keep what comes; whether there was anything. Raises nats.errors.Error, TimeoutError."""
+        """Ask once, and keep what comes; whether there was anything. Raises nats.errors.Error, TimeoutError, and
+        msgspec.MsgspecError or KeyError for what is no page of letters."""
         jetstream = client.jetstream()
         position = await self._position(jetstream)
         answer = await client.request(ADDRESSED, str(position).encode(), timeout=ANSWER_S)

@@ -67,9 +67,9 @@ def seal_for(public_key: str, clear: bytes, associated: bytes) -> str:
     BadPublicKey."""
     try:
         key = X25519PublicKey.from_public_bytes(_bytes(public_key))
-    except ValueError:
+        return _PREFIX + _base64url(_SUITE.encrypt(clear, key, info=associated))
+    except ValueError:  # also for a point of low order, with which everybody shares one secret
         raise BadPublicKey(f"{public_key!r} is no public key of a region") from None
-    return _PREFIX + _base64url(_SUITE.encrypt(clear, key, info=associated))
 
 
 async def load_pair(connection: asyncpg.Connection[Any], region_keys: RegionKeys, region: str) -> KeyPair:

@@ -8,14 +8,21 @@ import base64
 from collections.abc import Iterator
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import msgspec
 import pytest
-from rembuk.contracts.reports import RegionIntroduced
+from nats.aio.msg import Msg
+from rembuk.contracts.reports import CODEC, RegionIntroduced
+from rembuk.event_log import EventLog
+from rembuk.hub_regions import REGIONS
+from rembuk.region_key import RegionKeys
 from rembuk.testing.services import eventually
+from rembuk.worker import connect
+from reports.directory import Directory
 
 from tests.hub.conftest import Hub
-from tests.hub.joined import Joined
+from tests.hub.joined import PROBLEM, Joined
 
 INTRODUCED = "select data::json->>'public_key' from log.event where type = 'RegionIntroduced'"
 OTHERS = "select name, public_key from other_region"
@@ -87,6 +94,38 @@ async def test_a_region_whose_own_key_is_not_at_hand_hears_of_the_others_all_the
         await known(joined, new, "of another one")
     running.region = whole
     assert len(await joined.asked(INTRODUCED)) == 1
+
+
+async def test_to_a_region_whose_key_is_none_nothing_can_be_referred(joined: Joined) -> None:
+    [new] = await joined.hub.begun(1)
+    await joined.hub.told(new, (uuid4(), RegionIntroduced(new, "A" * 43)))
+    await known_at_hub(joined.hub, new)
+    await known(joined, new, "A" * 43)
+    url = joined.running.region.url("reports") + "/v1/problems"
+    problem = httpx.post(url, json=PROBLEM).raise_for_status().json()["id"]
+    assert httpx.post(f"{url}/{problem}/verify", json={}).is_success
+    refused = httpx.post(f"{url}/{problem}/refer", json={"to": new})
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/unknown-region")
+    assert "is none: nothing can be sealed for it" in refused.text
+
+
+async def test_what_a_hub_says_that_names_no_regions_changes_nothing(joined: Joined, nats_url: str) -> None:
+    before = await joined.asked(OTHERS)
+    answers = [b"", b"{}", b'[{"name": 1}]', b'[{"name": "a\\u0000b", "public_key": "x"}]', b"[]" * 3]
+    said = answers.copy()
+
+    async def tell(question: Msg) -> None:
+        await question.respond(said.pop() if said else b"[]")
+
+    broker = await connect(nats_url, "hub")
+    await broker.subscribe(REGIONS, cb=tell)
+    database = joined.running.region.database("reports").service_url
+    directory = Directory(database, nats_url, joined.name, lambda: RegionKeys(()), EventLog(database, CODEC))
+    for _ in answers:
+        with pytest.raises((msgspec.MsgspecError, asyncpg.DataError)):
+            await directory.ask(broker)
+    assert await joined.asked(OTHERS) == before
+    await broker.close()
 
 
 async def test_to_a_region_that_was_turned_away_nothing_can_be_referred_and_its_key_is_kept(joined: Joined) -> None:

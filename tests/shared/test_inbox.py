@@ -130,6 +130,37 @@ async def test_no_header_of_another_regions_letter_is_more_than_that_or_holds_up
     assert (found[-1].headers or {})["ce-id"] == hub.letters[-1].headers["ce-id"]
 
 
+async def test_what_a_hub_says_that_is_no_page_of_letters_ends_nothing_and_what_it_says_then_is_heard(
+    broker: Client, nats_url: str, region: TallyRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rembuk.inbox.ASK_S", 0.01)
+    kept, sound = Kept(), letter(1, "jabar", 7, uuid4())
+    kept.letters = [sound]
+
+    def without(name: str, **changed: str) -> dict[str, str]:
+        return {key: value for key, value in (sound.headers | changed).items() if key != name}
+
+    unsound = [without("ce-type"), without("ce-region"), without("", **{"ce-type": "a b"})]
+    unsound += [without("", **{"ce-type": "a\r\nPUB x 0"}), {}]
+    answers = [b"", b"nonsense", msgspec.msgpack.encode([1]), b"\xc1" * 100]
+    answers += [msgspec.msgpack.encode(Page(1, "", [Letter(1, headers, b"{}")])) for headers in unsound]
+    answers += [msgspec.msgpack.encode(Page(1, "", [msgspec.structs.replace(sound, position=n)])) for n in (0, -1, 9)]
+
+    async def tell(question: Msg) -> None:
+        if answers:
+            await question.respond(answers.pop())
+        else:
+            await kept.tell(question)
+
+    subscription = await broker.subscribe(ADDRESSED, cb=tell)
+    inbox = Inbox(nats_url, region.name)
+    async with background(inbox.run()):
+        found = await all_of(kept, broker, region.name)
+    assert [(one.headers or {})["ce-id"] for one in found] == [sound.headers["ce-id"]]
+    assert not answers
+    await subscription.unsubscribe()
+
+
 async def test_without_the_hub_it_waits(broker: Client, nats_url: str, region: TallyRegion) -> None:
     with pytest.raises(NoRespondersError):
         await Inbox(nats_url, region.name).fetch(broker)

@@ -47,7 +47,7 @@ def test_the_private_half_is_not_shown() -> None:
     assert repr(KeyPair.of(private)) == f"KeyPair({KeyPair.of(private).public_key!r})"
 
 
-@pytest.mark.parametrize("text", ["", "x", "*", "A" * 42, "A" * 45])
+@pytest.mark.parametrize("text", ["", "x", "*", "A" * 42, "A" * 45, "A" * 43, "AQ" + "A" * 41])
 def test_what_is_no_public_key_is_refused(text: str) -> None:
     with pytest.raises(BadPublicKey):
         seal_for(text, BRIEF, b"")

@@ -26,6 +26,7 @@ from rembuk.partners import Partners
 from rembuk.proofs import Proofs
 from rembuk.receipt_code import svg
 from rembuk.reference import reference_of
+from rembuk.referral_key import BadPublicKey
 from rembuk.region_key import WrappedKey
 from rembuk.rows import recorded as read_row
 from rembuk.sealing import texts_of
@@ -287,13 +288,17 @@ async def sealed_referral(
     vault: Vault, referrals: ReferralQueries, region: str, history: History, wish: Referral, recorded_as: UUID
 ) -> tuple[ReferProblem, list[WrappedKey]]:
     """The referral to be recorded in the event of that id: the brief sealed for its receiver, the note under a key of
-    our own as well. Raises Refused where there is no such region."""
+    our own as well. Raises Refused where there is no such region, or none that it can be sealed for."""
     brief, note, keys = "", "", []
     if wish.to != region:  # which the domain refuses
         public_key = await referrals.public_key(wish.to)
         if public_key is None:
             raise Refused("unknown-region", f"the hub has told of no region {wish.to}", field="to")
-        brief = await sealed_brief(vault, public_key, recorded_as, region, history, wish.note)
+        try:
+            brief = await sealed_brief(vault, public_key, recorded_as, region, history, wish.note)
+        except BadPublicKey as error:
+            why = f"the key that {wish.to} has introduced itself by is none: nothing can be sealed for it"
+            raise Refused("unknown-region", why, field="to") from error
     if wish.note:
         texts = vault.new_key(texts_of(recorded_as))
         note, keys = texts.seal(recorded_as, wish.note), [texts.wrapped]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import asyncpg
 import msgspec
 import nats.errors
 import structlog
@@ -57,7 +58,7 @@ class Directory:
                     introduced = introduced or await self._introduced()
                     await self.ask(client)
                     pause = ASK_S
-                except (nats.errors.Error, msgspec.MsgspecError) as error:
+                except (nats.errors.Error, msgspec.MsgspecError, asyncpg.DataError) as error:
                     _log.info("the hub does not tell of other regions", error=repr(error))
                 except Exception as error:
                     if not is_unreachable(error):
@@ -95,7 +96,8 @@ class Directory:
         _log.info("region introduced", region=self._region, public_key=pair.public_key)
 
     async def ask(self, client: Client) -> None:
-        """Ask once, and keep what is heard. Raises nats.errors.Error and what `rembuk.database.UNREACHABLE` lists."""
+        """Ask once, and keep what is heard. Raises nats.errors.Error, what `rembuk.database.UNREACHABLE` lists, and
+        msgspec.MsgspecError or asyncpg.DataError for what names no regions."""
         answer = await client.request(REGIONS, timeout=ANSWER_S)
         connection = await self._connection.get()
         introduced = msgspec.json.decode(answer.data, type=list[Introduced])
