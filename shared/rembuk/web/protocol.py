@@ -22,6 +22,8 @@ MAX_HEAD_BYTES = 64 * 1024
 """Of a request line and headers that do not come in one read of the socket (256 KiB)."""
 MAX_REQUEST_BYTES = 8 * MAX_BODY_BYTES
 """Of a request in all, before the connection ends: what announces chunks may be a multiple of what is in them."""
+CHUNK_BYTES = 20
+"""What announces and ends a chunk; all else around a body's bytes, extensions and trailers, has the limit of a head."""
 HEAD_S = 10.0
 """How long a head may take, the first of a connection from its beginning on."""
 BODY_S, BYTES_PER_S = 15.0, 4096
@@ -110,6 +112,9 @@ _NO_HTTP = _Refusal(400, "malformed-input", "Invalid HTTP request received.")
 _TOO_SLOW = _Refusal(408, "too-slow", "the request did not come in time")
 _TOO_MANY = _Refusal(429, "too-many-at-once", f"{MAX_IN_LINE} requests may wait in line on a connection")
 _HEAD_TOO_LARGE = _Refusal(431, "head-too-large", f"a request's head may have {MAX_HEAD_BYTES} bytes")
+_FRAMING_TOO_LARGE = _Refusal(
+    431, "framing-too-large", f"chunk extensions and trailers of a request may have {MAX_HEAD_BYTES} bytes"
+)
 _BODY_TOO_LARGE = _Refusal(413, "body-too-large", f"a request's body may have {MAX_BODY_BYTES} bytes")
 
 
@@ -119,6 +124,7 @@ class Connection(HttpToolsProtocol):
     _in_head = True
     _size = 0  # bytes of the request in hand
     _read = 0  # bytes of the read in hand
+    _framing = 0  # bytes since the head's last read that are neither of a body nor needed for its chunks
     _between = True  # the requests so far are complete
     _shared = False  # the read in hand has bytes of another request than the one that begins
     _requests = 0
@@ -204,6 +210,7 @@ class Connection(HttpToolsProtocol):
         if self._refusal is not None:
             return
         self._read, self._shared = len(data), not self._between
+        within_body = not self._between and not self._in_head
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -215,8 +222,11 @@ class Connection(HttpToolsProtocol):
             return
         if not self._between and not self.transport.is_closing():
             self._size += len(data)
+            self._framing = self._framing + len(data) if within_body else 0
             if self._in_head and self._size > MAX_HEAD_BYTES:
                 self._refuse(_HEAD_TOO_LARGE)
+            elif self._framing > MAX_HEAD_BYTES:
+                self._refuse(_FRAMING_TOO_LARGE)
             elif self._size > MAX_REQUEST_BYTES:
                 self._refuse(_BODY_TOO_LARGE)
 
@@ -267,6 +277,13 @@ class Connection(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        self._framing -= len(body)
+        super().on_body(body)
+
+    def on_chunk_header(self) -> None:
+        self._framing -= CHUNK_BYTES
 
     def on_message_complete(self) -> None:
         self._between = True
