@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import nats.errors
 from rembuk.hub_regions import INBOX, STANDING, Known
+from rembuk.nats_asking import Unanswered
 
-from rembuk_cli.servers import broker
+from rembuk_cli.servers import questions
 
 ANSWER_S = 3.0
 REASONS = {
@@ -43,11 +43,10 @@ _TLS, _LINKED = "TLS leafnode handshake error: ", "JetStream using domains"
 async def ask_hub(nats_url: str) -> list[Known] | None:
     """How far the hub knows each stream; None where it does not, or not so
     that it can be read. Raises Unable without our own nats-server."""
-    async with broker(nats_url, "rembuk status", inbox=INBOX) as client:
+    async with questions(nats_url, "rembuk status", inbox=INBOX) as asked:
         try:
-            answer = await client.request(STANDING, timeout=ANSWER_S)
-            return msgspec.json.decode(answer.data, type=list[Known])
-        except (nats.errors.Error, TimeoutError, msgspec.MsgspecError):
+            return msgspec.json.decode(await asked.ask(STANDING, timeout_s=ANSWER_S), type=list[Known])
+        except (Unanswered, msgspec.MsgspecError):
             return None
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncpg
     from nats.aio.client import Client
+    from rembuk.nats_asking import Asking
     from rembuk.region import Region
 
 CONNECT_S = 3
@@ -42,6 +43,20 @@ async def database(region: Region, service: str) -> AsyncIterator[asyncpg.Connec
     finally:
         if connection is not None:
             connection.terminate()
+
+
+@asynccontextmanager
+async def questions(url: str, name: str, inbox: str = "_INBOX") -> AsyncIterator[Asking]:
+    """A connection to NATS for a few questions, made in a tenth of a `broker`'s time. Raises Unable; what is asked in
+    the block raises Unanswered."""
+    from rembuk.nats_asking import Unanswered, asking
+
+    async with AsyncExitStack() as stack:
+        try:
+            asked = await stack.enter_async_context(asking(url, name, CONNECT_S, inbox))
+        except Unanswered as error:
+            raise Unable(f"NATS does not answer: {error}", "status") from error
+        yield asked
 
 
 @asynccontextmanager

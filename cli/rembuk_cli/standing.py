@@ -9,25 +9,22 @@ from typing import Any
 
 import asyncpg
 import msgspec
-import nats.errors
-import nats.js.errors
-from nats.js import JetStreamContext
 from rembuk import missing_keys
 from rembuk.database import UNREACHABLE
 from rembuk.hub_regions import Invitation
-from rembuk.key_setting import BadKey
+from rembuk.key_setting import BadKey, key_id, read_keys
+from rembuk.nats_asking import Asking, NoStream, Unanswered
 from rembuk.provisioning import SERVICES
 from rembuk.region import Region
-from rembuk.region_key import RegionKeys
 from rembuk.settings import CannotRun
-from rembuk.streams import inbox_name, stream_name, tail_of
+from rembuk.stream_names import inbox_name, stream_name
 
 from rembuk_cli.disk import full
 from rembuk_cli.home import Home, Running, without_credentials
 from rembuk_cli.hub_link import ask_hub, refusal
 from rembuk_cli.options import suggested
 from rembuk_cli.processes import ProcessStanding, missing_processes, running_processes
-from rembuk_cli.servers import CONNECT_S, Unable, broker
+from rembuk_cli.servers import CONNECT_S, Unable, questions
 from rembuk_cli.stop_links import stop_links
 from rembuk_cli.supervisor import answers_ready
 from rembuk_cli.unsigned import unsigned
@@ -233,9 +230,8 @@ async def _hub(
 
 async def _read_streams(region: Region, services: list[Service], last_ids: dict[str, str]) -> list[str]:
     try:
-        async with broker(region.nats_url, "rembuk status") as client:
-            jetstream = client.jetstream()
-            read = [await _read_stream(jetstream, region, one, last_ids) for one in services]
+        async with questions(region.nats_url, "rembuk status") as asked:
+            read = [await _read_stream(asked, region, one, last_ids) for one in services]
     except Unable as error:
         return [str(error)]
     return [why for why in read if why is not None]
@@ -243,9 +239,9 @@ async def _read_streams(region: Region, services: list[Service], last_ids: dict[
 
 async def _letters(region: Region) -> int:
     """How many letters of other regions are in the inbox; 0 where it cannot be read, which is said already."""
-    with suppress(Unable, nats.errors.Error):
-        async with broker(region.nats_url, "rembuk status") as client:
-            return await tail_of(client.jetstream(), inbox_name(region.name))
+    with suppress(Unable, Unanswered):
+        async with questions(region.nats_url, "rembuk status") as asked:
+            return (await asked.tail(inbox_name(region.name))).sequence
     return 0
 
 
@@ -255,20 +251,17 @@ def _of_inbox(service: Service, inbox: str, letters: int) -> None:
             follower.behind = max(0, letters - follower.position)
 
 
-async def _read_stream(
-    jetstream: JetStreamContext, region: Region, service: Service, last_ids: dict[str, str]
-) -> str | None:
+async def _read_stream(asked: Asking, region: Region, service: Service, last_ids: dict[str, str]) -> str | None:
     name = stream_name(region.name, service.name)
     try:
-        state = (await jetstream.stream_info(name)).state
-        service.stream = state.last_seq
-        if state.last_seq and state.messages:
-            last = await jetstream.get_msg(name, seq=state.last_seq)
-            last_ids[service.name] = (last.headers or {}).get("Nats-Msg-Id", "")
-    except nats.js.errors.NotFoundError:
+        tail = await asked.tail(name)
+        service.stream = tail.sequence
+        if tail.sequence and tail.messages:
+            last_ids[service.name] = (await asked.headers(name, tail.sequence)).get("Nats-Msg-Id", "")
+    except NoStream:
         service.stream = 0  # made by the relay when it first runs
-    except (nats.errors.Error, nats.js.errors.Error) as error:
-        return f"{service.name}: its stream cannot be read: {error!r}"
+    except Unanswered as error:
+        return f"{service.name}: its stream cannot be read: {error}"
     return None
 
 
@@ -347,7 +340,7 @@ async def _compare(
 async def _closed(home: Home, databases: dict[str, asyncpg.Connection[Any]]) -> list[str]:
     """Whose keys nobody can unwrap who does not remember a key that is gone from the region's file."""
     try:
-        ids, wrong = RegionKeys.load(str(home.region_key)).ids, []
+        ids, wrong = [key_id(key) for key in read_keys(str(home.region_key), "the region key")], []
     except BadKey as error:
         ids, wrong = [], [f"the region's key cannot be read: {error}"]
     return wrong + [

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rembuk.stream_names import stream_name
+
 if TYPE_CHECKING:
     from nats.js.api import StreamConfig
 
@@ -200,8 +202,6 @@ def mirror_config(region: str, service: str) -> StreamConfig:
     """The hub's copy of a region's stream: same name, same subjects, same sequences; nobody publishes to it, and
     nothing is deleted of it."""
     from nats.js.api import ExternalStream, StreamConfig, StreamSource
-
-    from rembuk.streams import stream_name
 
     name = stream_name(region, service)
     return StreamConfig(

@@ -7,6 +7,7 @@ import re
 import secrets
 import shlex
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 from rembuk import state_file
@@ -44,6 +45,11 @@ def read_keys(setting: str, what: str) -> list[bytes]:
             return _parsed(text, shown)
         raise BadKey(f"{what} in {shown} cannot be had: {why}")  # not within `except`: the error has the path
     return _parsed(setting, what)
+
+
+def key_id(key: bytes) -> str:
+    """What a region's key is called where it must not be shown: the first 8 hex of its SHA-256."""
+    return sha256(key).hexdigest()[:8]
 
 
 def path_of(setting: str) -> Path | None:

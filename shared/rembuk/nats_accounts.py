@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rembuk.hub_regions import new_seed, public_key
+from rembuk.stream_names import stream_name
 
 if TYPE_CHECKING:
     from rembuk.partners import Partner
@@ -95,8 +96,6 @@ def _account(region: str, partner: Partner) -> dict[str, Any]:
 def _subjects(region: str, partner: Partner) -> list[str]:
     """What is asked of a partner's consumers: the next messages, to go on from a position, how they stand, and
     acknowledgements."""
-    from rembuk.streams import stream_name  # loads NATS, which whoever has no partners need not
-
     return [
         subject
         for service in partner.scope.services

@@ -3,7 +3,10 @@ relay's time and 40 % of a follower's (py-spy, nats-py 2.16). tests/shared/test_
 
 from __future__ import annotations
 
-from nats.aio.client import Client
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
 
 
 def parse_header_lines(raw: bytes) -> dict[str, str]:

@@ -17,7 +17,7 @@ import msgspec
 
 from rembuk.roster import Roster, absolute
 from rembuk.settings import PARTNERS
-from rembuk.streams import area_filter, subject_prefix
+from rembuk.stream_names import area_filter, subject_prefix
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,31}")
 _AREA = re.compile(r"\d{2}(\.\d{2}(\.\d{2})?)?")

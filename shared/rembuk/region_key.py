@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -14,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rembuk import randomness
-from rembuk.key_setting import KEY, BadKey, path_of, read_keys
+from rembuk.key_setting import KEY, BadKey, key_id, path_of, read_keys
 
 _NONCE = 12  # bytes
 
@@ -55,14 +54,14 @@ class WrappedKey(NamedTuple):
 
 
 class RegionKey:
-    """One key of 32 bytes; shows only its `key_id`, the first 8 hex of its SHA-256."""
+    """One key of 32 bytes; shows only its `key_id`."""
 
     __slots__ = ("_cipher", "_marking", "key_id")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY:
             raise BadKey(f"a region key has {KEY} bytes, not {len(key)}")
-        self.key_id = sha256(key).hexdigest()[:8]
+        self.key_id = key_id(key)
         self._cipher = AESGCM(key)
         self._marking = hmac.digest(key, b"rembuk mark", "sha256")
 

@@ -1,4 +1,5 @@
-"""How events look on NATS: names of streams and subjects, and CloudEvents headers there and back.
+"""How events look on NATS: CloudEvents headers there and back, and by `rembuk.stream_names` what streams and subjects
+are called.
 
 Binary content mode of the CloudEvents 1.0 NATS protocol binding: attributes as `ce-` headers, the event's JSON as
 the message's data.
@@ -22,6 +23,11 @@ from nats.js.errors import NotFoundError
 from rembuk import nats_wire, rows, tracing
 from rembuk.codec import Codec, Undecodable
 from rembuk.event import SCHEMA_SCHEME, Metadata, Recorded, decode_metadata, schema_path
+from rembuk.stream_names import area_filter as area_filter
+from rembuk.stream_names import inbox_name as inbox_name
+from rembuk.stream_names import stream_name as stream_name
+from rembuk.stream_names import subject as subject
+from rembuk.stream_names import subject_prefix as subject_prefix
 
 if TYPE_CHECKING:
     import asyncpg
@@ -29,41 +35,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/json"
 
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
-_NO_AREA, _INBOX = "_", "inbox"
 _encode_metadata = msgspec.json.Encoder().encode
-
-
-def stream_name(region: str, service: str) -> str:
-    """`JATIM_REPORTS` for the region `jatim` and the service `reports`."""
-    return f"{region}_{service}".upper()
-
-
-def inbox_name(region: str) -> str:
-    """`JATIM_INBOX`: the stream of what other regions say to `jatim` (see `rembuk.inbox`)."""
-    return stream_name(region, _INBOX)
-
-
-def subject_prefix(region: str, service: str) -> str:
-    """What all subjects of one stream begin with: `polmas.jatim.reports`."""
-    return f"polmas.{region}.{service}"
-
-
-def subject(prefix: str, event_type: str, area: str) -> str:
-    """`polmas.<region>.<service>.<Event>.<province>.<regency>.<district>`, `_` for a level the area does not name.
-
-    Every subject has seven tokens, so that `*` counts; villages are not named (see the header `ce-area`).
-    """
-    levels = [level for level in area.split(".")[:3] if level]
-    return ".".join([prefix, event_type, *levels, *[_NO_AREA] * (3 - len(levels))])
-
-
-def area_filter(prefix: str, area: str, event_type: str = "*") -> str:
-    """The subject filter for what is published about an area ("" for all), and below it: `polmas.jatim.*.*.35.78.>`.
-
-    A village's filter is its district's.
-    """
-    levels = [level for level in area.split(".")[:3] if level]
-    return ".".join([prefix, event_type, *levels, *([] if len(levels) == 3 else [">"])])
 
 
 def stream_config(region: str, service: str) -> StreamConfig:
@@ -164,7 +136,7 @@ def sequence(message: Msg) -> int:
 def _of_inbox(message: Msg) -> bool:
     """Whether it came from an inbox, where events of many logs stand in the order in which they were forwarded."""
     tokens = message.reply.split(".")
-    return (tokens[2] if len(tokens) == 9 else tokens[4]).endswith(f"_{_INBOX}".upper())
+    return (tokens[2] if len(tokens) == 9 else tokens[4]).endswith(inbox_name(""))
 
 
 def about_row(row: asyncpg.Record | Mapping[str, Any]) -> tracing.About:
