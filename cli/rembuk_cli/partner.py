@@ -234,10 +234,11 @@ def _require_types(types: Sequence[str], services: Sequence[str]) -> None:
 def _require_areas(codes: Sequence[str]) -> None:
     """Ends the command for an area that there is not."""
     from rembuk.areas import areas
+    from rembuk.former_areas import unknown_area
 
     for code in codes:
         if code not in areas():
-            cannot_run(f"area {escape(code)}: there is none with this code; find it with /v1/areas?q=<name>")
+            cannot_run(f"--area {escape(code)}: {escape(unknown_area(code))}")
 
 
 def _urls(home: Home, services: Sequence[str]) -> dict[str, str]:

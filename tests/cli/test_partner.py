@@ -70,14 +70,15 @@ def test_what_a_partner_is_told_lets_it_begin(running: Command) -> None:
 @pytest.mark.parametrize(("arguments", "named"), [
     (["--service", "report"], "there is no service report; there are reports, forums, notifications"),
     (["--service", "reports", "--type", "ForumHeld"], "type ForumHeld: reports publish only PersonErased, Problem"),
-    (["--service", "reports", "--area", "35.99"], "area 35.99: there is none with this code"),
+    (["--service", "reports", "--area", "35.99"], "--area 35.99: there is no area 35.99; find its code by"),
+    (["--service", "reports", "--area", "91.01"], "Kabupaten Merauke, Papua Selatan is 93.01"),
     (["--service", "reports", "--area", "35.78.08.1004"], "must be the code of a province, regency or district"),
     (["--service", "reports", "--webhook", "ftp://x/"], "webhook 'ftp://x/': must be an http or https URL"),
 ])  # fmt: skip
 def test_what_there_is_not_is_named_and_nobody_is_added(running: Command, arguments: list[str], named: str) -> None:
-    assert named in refused(running, "add", "nobody", *arguments)
+    assert named in refused(running, "add", "stranger", *arguments)
     assert "must be 2 to 32" in refused(running, "add", "No Body", "--service", "reports")
-    assert "nobody" not in running("partner", "list").stdout
+    assert "stranger" not in running("partner", "list").stdout
 
 
 def test_a_webhook_is_set_back_where_there_is_one(running: Command) -> None:
