@@ -16,6 +16,7 @@ from rembuk.worker import Handler, Worker
 from notifications import projection, reactions
 from notifications.channels.email import EmailChannel
 from notifications.channels.webhook import WebhookChannel
+from notifications.delivery.composing import stop_link
 from notifications.delivery.expiry import Expiry, unconfirmed_days
 from notifications.delivery.patience import Patience
 from notifications.delivery.sender import Sender
@@ -25,7 +26,6 @@ def build(settings: Settings) -> Worker:
     log = EventLog(settings.database_url, CODEC, f"{settings.name} reactions")
     vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), f"{settings.name} sender")
     told = settings.environment.get
-    here = told("REMBUK_NOTIFICATIONS_PUBLIC_URL", "").rstrip("/") or f"http://{settings.host}:{settings.port}"
     webhooks = WebhookChannel(private=told("REMBUK_WEBHOOK_PRIVATE") == "allow")
     patience = Patience.load(settings.environment)
     email = EmailChannel(
@@ -40,7 +40,7 @@ def build(settings: Settings) -> Worker:
         vault,
         {"email": email, "webhook": webhooks},
         patience,
-        f"{here}/v1/subscriptions/{{id}}/stop",
+        stop_link(settings),
     )
 
     expiry = Expiry(settings.database_url, log, vault, unconfirmed_days(settings.environment))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -12,13 +13,26 @@ import msgspec
 from rembuk.contracts.notifications import Bilingual, DeliveryRequeued, SubscriptionRequested
 from rembuk.event import Recorded
 from rembuk.ids import derive_id
+from rembuk.settings import MissingSetting, Settings
 
 from notifications import phrases
 from notifications.channels import Message
 from notifications.commands import Contact
 from notifications.domain.delivery import Past
 
+PUBLIC_URL = "REMBUK_NOTIFICATIONS_PUBLIC_URL"
+_BEGINS_A_LINK = re.compile(r"[!-~]+")
+_ENDS_IT = frozenset('<>"{}?#')
 _bilingual = msgspec.json.Decoder(Bilingual).decode
+
+
+def stop_link(settings: Settings) -> str:
+    """The URL that ends a subscription, with a `{id}`. Raises MissingSetting where a mail could not name it."""
+    here = settings.environment.get(PUBLIC_URL, "").rstrip("/") or f"http://{settings.host}:{settings.port}"
+    if not _BEGINS_A_LINK.fullmatch(here) or not _ENDS_IT.isdisjoint(here):
+        rule = 'printable ASCII (a domain of other letters as xn--...) and none of < > " { } ? #'
+        raise MissingSetting(f"{PUBLIC_URL} is to be {rule}: {here}")
+    return f"{here}/v1/subscriptions/{{id}}/stop"
 
 
 def message_id(delivery_id: UUID, past: Past) -> UUID:
