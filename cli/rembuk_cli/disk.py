@@ -30,7 +30,7 @@ def lack(place: Path) -> str | None:
 def full(home: Home, running: Running) -> list[str]:
     """What is wrong of the disks, in words. To be said first: whatever else is wrong may follow from it."""
     ours = (home.data, home.data / "postgres", home.data / "postgres/cluster/pg_wal", home.data / "nats", home.logs)
-    places = [place for place in ours if place.exists()]
+    places = [place for place in ours if os.path.exists(place)]  # as far as we may see
     wrong = [
         f"DISK FULL: {why} where {place} is. Give it room, and all goes on by itself; nothing is damaged, restore "
         "nothing (docs/runbook.md, DiskFillsUp)"

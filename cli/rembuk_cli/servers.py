@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from rembuk.nats_asking import Asking
     from rembuk.region import Region
 
-CONNECT_S = 3
+CONNECT_S, AGAIN_S = 3, 1
 PING_S = 5
 """How often NATS is asked whether it is there; after two that it did not answer it is lost."""
 
@@ -79,11 +80,12 @@ async def broker(
         last = error
 
     try:
-        client = await nats.connect(
-            url, name=name, connect_timeout=CONNECT_S, error_cb=said, closed_cb=lost, ping_interval=PING_S,
-            allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=1, nkeys_seed_str=seed,
-            inbox_prefix=inbox,
-        )  # fmt: skip
+        async with asyncio.timeout(CONNECT_S + AGAIN_S):  # one that hangs is not asked a second time
+            client = await nats.connect(
+                url, name=name, connect_timeout=CONNECT_S, error_cb=said, closed_cb=lost, ping_interval=PING_S,
+                allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=AGAIN_S, nkeys_seed_str=seed,
+                inbox_prefix=inbox,
+            )  # fmt: skip
     except (OSError, nats.errors.Error) as error:
         raise Unable(f"NATS does not answer: {last or error!r}", "status") from error
     try:

@@ -100,7 +100,7 @@ class Service(msgspec.Struct):
 
     name: str
     url: str
-    ready: bool
+    ready: bool = False
     log: int | None = None
     stream: int | None = None
     clock_ahead_s: float = 0.0
@@ -144,26 +144,24 @@ class Standing(msgspec.Struct):
 
 
 async def look(home: Home, running: Running) -> Standing:
-    """Read everything. Streams and checkpoints are read before heads, so that none of them seems ahead in passing."""
-    region = home.running_region(running)
-    services = [
-        Service(name, running.urls[name], await asyncio.to_thread(answers_ready, running.ports[name]))
-        for name in SERVICES
-    ]
-    wrong = [f"{one.name} is not ready: {one.url}/health/ready" for one in services if not one.ready]
+    """Read everything. Streams and checkpoints are read before heads, so that none of them seems ahead in passing; who
+    does not answer is waited for at the same time as all others."""
+    region, invitation = home.running_region(running), _invitation(home)
+    services = [Service(name, running.urls[name]) for name in SERVICES]
     last_ids: dict[str, str] = {}
-    wrong += await _read_streams(region, services, last_ids)
-    invitation = _invitation(home)
-    letters = await _letters(region) if invitation else 0
     databases: dict[str, asyncpg.Connection[Any]] = {}
+    connecting = [_connect(region, one.name, databases) for one in services]
     try:
-        for service in services:
-            try:
-                databases[service.name] = await asyncpg.connect(
-                    region.database(service.name).service_url, timeout=CONNECT_S, command_timeout=30
-                )
-            except UNREACHABLE as error:
-                wrong.append(f"{service.name}: its database does not answer: {error!r}")
+        disk, (in_nats, letters), away, ready = await asyncio.gather(
+            asyncio.to_thread(full, home, running),
+            _read_nats(region, services, last_ids, invitation is not None),
+            asyncio.gather(*connecting),
+            asyncio.gather(*(asyncio.to_thread(answers_ready, running.ports[one.name]) for one in services)),
+        )
+        for service, is_ready in zip(services, ready, strict=True):
+            service.ready = is_ready
+        wrong = [f"{one.name} is not ready: {one.url}/health/ready" for one in services if not one.ready]
+        wrong += in_nats + [why for why in away if why]
         for service in services:
             if service.name in databases:
                 await _read_flow(databases[service.name], service)
@@ -172,14 +170,14 @@ async def look(home: Home, running: Running) -> Standing:
                 [(service.log, service.clock_ahead_s)] = await databases[service.name].fetch(_HEAD)
         for service in services:
             wrong += await _compare(service, databases, services, region, last_ids)
-            _of_inbox(service, inbox_name(region.name), letters)
+            _of_inbox(service, inbox_name(region.name), letters or 0)
         wrong += await _closed(home, databases)
         wrong += await _keyless(databases)
-        hub = await _hub(invitation, home, region, services, databases, wrong)
+        hub = await _hub(invitation, home, region, services, databases, wrong, letters is not None)
     finally:
         for connection in databases.values():
             connection.terminate()
-    wrong = full(home, running) + wrong + home.faults() + missing_processes(running)
+    wrong = disk + wrong + home.faults() + missing_processes(running)
     warnings = [why for why in [stop_links(running)] if why]
     return Standing(running.region, services, running_processes(running), wrong, hub, warnings)
 
@@ -198,15 +196,17 @@ async def _hub(
     services: list[Service],
     databases: dict[str, asyncpg.Connection[Any]],
     wrong: list[str],
+    reachable: bool,
 ) -> Hub | None:
-    """How far the hub is, if there is one; adds what is wrong of it."""
+    """How far the hub is, if there is one; adds what is wrong of it. It is not `reachable` without our own NATS."""
     if invitation is None:
         return None
     url = without_credentials(invitation.url)
     try:
-        known = await ask_hub(region.nats_url)
-    except Unable:  # said already
-        return Hub(url, [])
+        known = await ask_hub(region.nats_url) if reachable else []
+    except Unable as error:
+        wrong.append(str(error))
+        known = []
     if known is None:
         log = home.data / "nats" / "nats-server.log"
         why = refusal(log) or f"does not answer: it is away, or this region is turned away there (see {log})"
@@ -228,21 +228,31 @@ async def _hub(
     return Hub(url, mirrored)
 
 
-async def _read_streams(region: Region, services: list[Service], last_ids: dict[str, str]) -> list[str]:
+async def _connect(region: Region, service: str, databases: dict[str, asyncpg.Connection[Any]]) -> str:
+    """Add a connection to a service's database; why there is none, or ""."""
+    url = region.database(service).service_url
+    try:
+        databases[service] = await asyncpg.connect(url, timeout=CONNECT_S, command_timeout=30)
+    except UNREACHABLE as error:
+        return f"{service}: its database does not answer: {error!r}"
+    return ""
+
+
+async def _read_nats(
+    region: Region, services: list[Service], last_ids: dict[str, str], joined: bool
+) -> tuple[list[str], int | None]:
+    """Set how far the streams are. What is wrong of them, and how many letters of other regions are in the inbox of one
+    that has `joined` a hub; None where NATS does not answer."""
+    letters = 0
     try:
         async with questions(region.nats_url, "rembuk status") as asked:
             read = [await _read_stream(asked, region, one, last_ids) for one in services]
+            if joined:
+                with suppress(Unanswered):
+                    letters = (await asked.tail(inbox_name(region.name))).sequence
     except Unable as error:
-        return [str(error)]
-    return [why for why in read if why is not None]
-
-
-async def _letters(region: Region) -> int:
-    """How many letters of other regions are in the inbox; 0 where it cannot be read, which is said already."""
-    with suppress(Unable, Unanswered):
-        async with questions(region.nats_url, "rembuk status") as asked:
-            return (await asked.tail(inbox_name(region.name))).sequence
-    return 0
+        return [str(error)], None
+    return [why for why in read if why is not None], letters
 
 
 def _of_inbox(service: Service, inbox: str, letters: int) -> None:

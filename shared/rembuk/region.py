@@ -110,10 +110,12 @@ class Region(msgspec.Struct, frozen=True):
         arguments: Sequence[str] = (),
         errors: IO[Any] | int | None = subprocess.STDOUT,
     ) -> subprocess.Popen[bytes]:
-        """Start `python -m <service> <process> <arguments>`; stdout goes to `output`, stderr to `errors`. With a signal
-        it gets that one when the thread that started it ends (see `rembuk.lifeline`)."""
+        """Start `python -m <service> <process> <arguments>`, paths among them being absolute; stdout goes to `output`,
+        stderr to `errors`. With a signal it gets that one when the thread that started it ends (see
+        `rembuk.lifeline`)."""
         return subprocess.Popen(
             [sys.executable, "-m", service, process, *arguments],
+            cwd="/",  # Python looks for modules where it is started, and anybody may have put an http.py there
             env=self.environment(service, process), stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
             preexec_fn=end_with_us(signal_at_our_end),
         )  # fmt: skip

@@ -9,13 +9,18 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 from rembuk.testing.services import eventually
+from rembuk_cli.home import Home, Running
+from rembuk_cli.servers import CONNECT_S
+from rembuk_cli.standing import look
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -104,6 +109,25 @@ def test_a_follower_ten_seconds_behind_is_told(running: Command) -> None:
     eventually(found_wrong(running, "forums: open_problems is "), 30)
     planted(running, "forums", f"update checkpoint set position = (select position from kept) {where}")
     well(running)
+
+
+@pytest.mark.parametrize(("server", "says"), [("postgres", "database"), ("nats", "NATS")])
+def test_of_a_server_that_hangs_it_is_told_within_seconds_with_all_that_is_known_of_the_rest(
+    running: Command, server: str, says: str
+) -> None:
+    """However many questions it does not answer: all are asked at the same time."""
+    home, told = Home(running.data), msgspec.convert(running.note(), Running)
+    os.kill(pid := told.processes[server].pid, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        standing = asyncio.run(look(home, told))
+        assert time.monotonic() - begun < 3 * CONNECT_S  # as long as three questions, one after the other
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert [why for why in standing.wrong if f"{says} does not answer" in why]
+    for one in standing.services:
+        assert (one.log is None, one.stream is None) == (server == "postgres", server == "nats")
+    eventually(lambda: well(running), 60)
 
 
 def test_a_process_that_a_signal_has_halted_is_told(running: Command) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rembuk.main import ERRAND_NICENESS
@@ -24,6 +25,17 @@ def test_an_errand_leaves_the_processor_to_whoever_serves_people(reports: Runnin
     said = running.stdout.read()
     niceness = os.getpriority(os.PRIO_PROCESS, running.pid)  # it has ended, but nobody has asked how
     assert (running.wait(), niceness) == (0, ERRAND_NICENESS), said
+
+
+def test_no_code_is_run_that_lies_where_an_errand_is_begun(
+    reports: RunningRegion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("http", "json", "asyncpg", "reports"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('somebody else')")
+    monkeypatch.chdir(tmp_path)
+    running = reports.region.spawn("reports", "reconcile", subprocess.PIPE, arguments=["sound"])
+    said, _ = running.communicate()
+    assert (running.returncode, said.strip().isdigit()) == (0, True), said
 
 
 def test_whoever_verifies_waits_for_nothing_that_serves_or_works(reports: RunningRegion) -> None:
