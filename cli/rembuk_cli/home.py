@@ -202,10 +202,14 @@ class Home:
         return fd
 
     def supervisor(self) -> psutil.Process | None:
-        """Who holds the directory now, as the lock says: it knows whatever became of region.json."""
-        with suppress(OSError, msgspec.MsgspecError):
+        """Who holds the directory now, as the lock says: it knows whatever became of region.json. Raises Damaged where
+        we may not read it: that is not nobody."""
+        try:
             return msgspec.json.decode(state_file.read(self._lock), type=Process).find()
-        return None
+        except PermissionError as error:
+            raise Damaged(self._lock, error) from error
+        except (OSError, msgspec.MsgspecError):
+            return None
 
     def postgres(self, port: int, anew: bool = False) -> EmbeddedPostgres:
         """The region's PostgreSQL; with `anew` an empty one may take the place of one that is lost."""
@@ -337,18 +341,24 @@ class Home:
         return state_file.read_json(self._region_json, Running, "end what is left with `down`")
 
     def running(self) -> Running | None:
-        """The region whose supervisor is alive; None when nothing runs here. Raises Damaged where something does, and
-        region.json does not say what."""
-        supervisor = self.supervisor()
+        """The region whose supervisor is alive; None when nothing runs here. Raises Damaged where something does, or
+        might, and region.json does not say what."""
+        supervisor, unknown = None, None
+        try:
+            supervisor = self.supervisor()
+        except Damaged as error:
+            unknown = error
         then = f"pid {supervisor.pid if supervisor else 0} runs here: end it with `down`, and start it again"
         try:
             noted = state_file.read_json(self._region_json, Running, then)
         except Damaged:
-            if supervisor is None:
+            if supervisor is None and unknown is None:
                 return None
             raise
         if noted is not None and noted.supervisor.find() is not None:
             return noted
+        if unknown is not None:
+            raise unknown
         if supervisor is not None and supervisor.pid != os.getpid():
             raise Damaged(self._region_json, "missing, or it is just starting or stopping", then)
         return None
@@ -359,8 +369,8 @@ class Home:
         for read in self._reads():
             try:
                 read()
-            except (CannotRun, ClusterLost) as error:
-                wrong.append(str(error))
+            except (CannotRun, ClusterLost, OSError) as error:
+                wrong.append(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error))
         return list(dict.fromkeys(wrong))
 
     def _reads(self) -> list[Callable[[], Any]]:

@@ -41,8 +41,8 @@ _TLS, _LINKED = "TLS leafnode handshake error: ", "JetStream using domains"
 
 
 async def ask_hub(nats_url: str) -> list[Known] | None:
-    """How far the hub knows each stream; None where it does not, or not so
-    that it can be read. Raises Unable without our own nats-server."""
+    """How far the hub knows each stream; None where it does not answer, or not so that it can be read. Raises Unable
+    without our own nats-server."""
     async with questions(nats_url, "rembuk status", inbox=INBOX) as asked:
         try:
             return msgspec.json.decode(await asked.ask(STANDING, timeout_s=ANSWER_S), type=list[Known])

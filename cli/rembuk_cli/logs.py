@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from rembuk.visible import visible
 from rembuk_cli.events import moment
 from rembuk_cli.log_lines import Level, merged
 from rembuk_cli.options import Data, Json, RegionName, cannot_run, region_or_hub
-from rembuk_cli.terminal import escape, out, write, write_json
+from rembuk_cli.terminal import err, escape, out, write, write_json
 
 if TYPE_CHECKING:
     from rembuk_cli.home import Home
@@ -55,9 +56,9 @@ def logs(
 
 def _files(home: Home, service: str) -> dict[Path, str]:
     """The files of logs, also those put aside, and whose they are."""
-    files = {path: path.name.partition(".log")[0] for path in sorted(home.logs.glob("*.log*"))}
+    files = {path: path.name.partition(".log")[0] for path in _in(home.logs)}
     for server in ("postgres", "nats"):
-        files |= dict.fromkeys(sorted((home.data / server).glob("*.log*")), server)
+        files |= dict.fromkeys(_in(home.data / server), server)
     if not files:
         cannot_run(escape(f"there are no logs in {home.data}: nothing was ever started there"))
     chosen = {path: name for path, name in files.items() if not service or f"{name}-".startswith(f"{service}-")}
@@ -66,6 +67,13 @@ def _files(home: Home, service: str) -> dict[Path, str]:
             escape(f"--service {service}: no logs of it; there are those of {', '.join(sorted({*files.values()}))}")
         )
     return chosen
+
+
+def _in(directory: Path) -> list[Path]:
+    """The logs that lie there; those that we may not look for are told of, and missed."""
+    if os.path.isdir(directory) and not os.access(directory, os.R_OK | os.X_OK):
+        err.print(f"[red]{escape(str(directory))}: Permission denied[/]; what was logged there is not among this")
+    return sorted(directory.glob("*.log*"))
 
 
 def _tell(line: Line) -> None:

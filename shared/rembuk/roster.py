@@ -61,7 +61,7 @@ class Roster(Generic[T]):
                 raise BadRoster(self.path, "missing, and there was a list") from None
             self._entries, self._seen = [], None
         except (OSError, msgspec.MsgspecError, ValueError) as error:
-            raise BadRoster(self.path, str(error)) from error
+            raise BadRoster(self.path, error) from error
         return self._entries
 
     @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import re
 import stat
 import tempfile
@@ -26,10 +27,24 @@ MOST_BYTES = 16 * 1024 * 1024
 
 
 class Damaged(CannotRun):
-    """A state file is not what was written into it: what it would have said is unknown."""
+    """A state file is not what was written into it, or not to be read: what it would have said is unknown."""
 
-    def __init__(self, path: Path, why: str, then: str = "put it back from a backup") -> None:
+    def __init__(self, path: Path, why: str | Exception, then: str = "put it back from a backup") -> None:
+        if isinstance(why, PermissionError):
+            super().__init__(
+                f"{path} cannot be read by {_us()}: {why.strerror}. Be the user by whom it was written, or have it be "
+                "yours again (chown, chmod 600); nothing was changed"
+            )
+            return
         super().__init__(f"{path} is damaged ({why}); {then}: docs/runbook.md, “A file of the region is damaged”")
+
+
+def _us() -> str:
+    """Who we are to the system."""
+    try:
+        return f"the user {pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return f"the user {os.geteuid()}"
 
 
 def read(path: Path, most: int = MOST_BYTES) -> bytes:
@@ -81,7 +96,7 @@ def read_json(path: Path, type: type[T], then: str = "put it back from a backup"
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError, ValueError) as error:
-        raise Damaged(path, str(error), then) from error
+        raise Damaged(path, error, then) from error
 
 
 def read_password(path: Path, then: str) -> str:
@@ -89,7 +104,7 @@ def read_password(path: Path, then: str) -> str:
     try:
         password = read(path).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Damaged(path, "missing" if isinstance(error, FileNotFoundError) else str(error), then) from error
+        raise Damaged(path, "missing" if isinstance(error, FileNotFoundError) else error, then) from error
     if not _PASSWORD.fullmatch(password):
         raise Damaged(path, "empty" if not password else "not 24 or more letters, digits, _ and -", then)
     return password

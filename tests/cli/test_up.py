@@ -9,6 +9,7 @@ import re
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -119,6 +120,29 @@ def test_a_damaged_file_is_named_and_nothing_is_said_without_it(running: Command
         finally:
             path.unlink() if whole is None else path.write_bytes(whole)
     assert home.faults() == []
+    running.well()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root is made subject to modes by capabilities")
+def test_what_may_not_be_read_is_neither_nothing_nor_damaged_and_ends_nobody(running: Command) -> None:
+    """Whoever may not read who runs does not take it for nobody, and is given no advice that would lose a file."""
+    as_anybody = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--"] if os.geteuid() == 0 else []
+    before = running.pids()
+    for names in (("lock", "region.json"), ("password",), ("owner.json",)):
+        files = [running.data / name for name in names]
+        for file in files:
+            file.chmod(0)
+        try:
+            for said in ("status", "down") if "lock" in names else ("status",):
+                command = [*as_anybody, sys.executable, "-m", "rembuk_cli", said, "--data", str(running.data)]
+                told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+                assert (told.returncode, "cannot be read by the user" in told.stderr) == (2, True), told
+                assert any(str(file) in told.stderr for file in files), told.stderr
+                assert not re.search("Traceback|damaged|backup|move it away", told.stderr), told.stderr
+        finally:
+            for file in files:
+                file.chmod(0o600)
+    assert running.pids() == before
     running.well()
 
 
