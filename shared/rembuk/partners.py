@@ -9,6 +9,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ import msgspec
 from rembuk.roster import Roster, absolute
 from rembuk.settings import PARTNERS
 from rembuk.stream_names import area_filter, subject_prefix
+from rembuk.web_url import BadUrl, web_url
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,31}")
 _AREA = re.compile(r"\d{2}(\.\d{2}(\.\d{2})?)?")
@@ -68,9 +70,11 @@ class Webhook(msgspec.Struct, frozen=True):
     secret: str
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BadPartner(f"webhook {self.url!r}: must be an http or https URL")
+        with suppress(ValueError):  # of brackets that are no address
+            parts = urlsplit(self.url)
+            if parts.scheme in ("http", "https") and parts.hostname:
+                return
+        raise BadPartner(f"webhook {self.url!r}: must be an http or https URL")
 
 
 class Partner(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -131,7 +135,12 @@ class Partners(Roster[Partner]):
         return next((one for one in self.active() if secrets.compare_digest(one.token_sha256, wanted)), None)
 
     def add(self, partner: Partner) -> None:
-        """Raises BadPartner where the name is taken; BadRoster, OSError."""
+        """Raises BadPartner where the name is taken, or its webhook nobody's; BadRoster, OSError."""
+        if (hook := partner.webhook) is not None:
+            try:
+                web_url(hook.url)
+            except BadUrl as error:
+                raise BadPartner(f"webhook {hook.url!r}: {error}") from None
         with self.changing() as known:
             if any(one.name == partner.name for one in known):
                 raise BadPartner(f"name {partner.name!r}: is taken; names are not used again, not even of the revoked")

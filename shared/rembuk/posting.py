@@ -25,7 +25,7 @@ TIMEOUT_S = 10
 RESOLVING = 64
 """Names looked up at a time: in threads of our own, for a name whose server never answers keeps one for long."""
 LONGEST_RETRY_AFTER_S = 86_400.0
-UNREACHABLE = "HTTP: the host cannot be reached"
+UNREACHABLE, NO_URL = "HTTP: the host cannot be reached", "HTTP: not the URL of a host"
 
 
 class NotPosted(Exception):
@@ -75,7 +75,9 @@ class Poster:
         try:
             url = httpx.URL(to)
         except httpx.InvalidURL:
-            raise NotPosted("HTTP: not the URL of a host", final=True) from None
+            raise NotPosted(NO_URL, final=True) from None
+        if url.scheme not in ("http", "https") or not (url.port is None or 0 < url.port < 1 << 16):
+            raise NotPosted(NO_URL, final=True)
         address = await self._address(url)
         with admit(address, url.port or (443 if url.scheme == "https" else 80)):
             now = datetime.now(UTC)

@@ -74,6 +74,9 @@ def test_what_a_partner_is_told_lets_it_begin(running: Command) -> None:
     (["--service", "reports", "--area", "91.01"], "Kabupaten Merauke, Papua Selatan is 93.01"),
     (["--service", "reports", "--area", "35.78.08.1004"], "must be the code of a province, regency or district"),
     (["--service", "reports", "--webhook", "ftp://x/"], "webhook 'ftp://x/': must be an http or https URL"),
+    (["--service", "reports", "--webhook", "https://x:99999/"], "webhook 'https://x:99999/': A URL needs a host"),
+    (["--service", "reports", "--webhook", "https://[::1"], "must be an http or https URL"),
+    (["--service", "reports", "--webhook", "https://a b/"], "webhook 'https://a b/': A URL has no other than visible"),
 ])  # fmt: skip
 def test_what_there_is_not_is_named_and_nobody_is_added(running: Command, arguments: list[str], named: str) -> None:
     assert named in refused(running, "add", "stranger", *arguments)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from contextlib import nullcontext
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from uuid import UUID
@@ -17,7 +19,7 @@ from notifications.channels.webhook import WebhookChannel
 from notifications.commands import Contact
 from notifications.contacts import BadContact, deliverable, same
 from notifications.delivery.composing import PUBLIC_URL, stop_link
-from rembuk.posting import retry_after
+from rembuk.posting import NotPosted, Poster, retry_after
 from rembuk.public_addresses import is_public
 from rembuk.settings import MissingSetting, Settings
 
@@ -205,3 +207,43 @@ async def test_a_webhook_whose_host_cannot_be_is_given_up_at_once(host: str) -> 
     await webhooks.stop()
     assert failure.value.final
     assert host not in failure.value.reason
+
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLAA="  # the specification's own
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:99999/", "http://127.0.0.1:0/", "ftp://127.0.0.1/", "http://[::1", "http://x\ny/", "//x", ""],
+)
+async def test_a_url_that_nobody_can_be_reached_by_is_final(url: str) -> None:
+    """Whatever was taken for one before: it is a reason, and no end of who sends."""
+    poster = Poster(private=True)
+    with pytest.raises(NotPosted) as why:
+        await poster.post(url, SECRET, "1", "application/json", b"{}")
+    assert why.value.final
+    await poster.stop()
+
+
+async def test_a_name_is_looked_up_once_and_what_it_led_to_then_is_connected_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also one that answers one of ours the second time; of forty addresses each has to be public."""
+    answers: list[list[str]] = []
+
+    def look_up(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in answers.pop(0)]
+
+    @contextmanager
+    def nowhere(address: str, port: int) -> Iterator[None]:
+        raise ConnectionError(address)
+        yield
+
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    poster = Poster()
+    for found, why in ((["1.1.1.1"], "1.1.1.1"), (["1.1.1.1"] * 39 + ["10.0.0.5"], "cannot be reached")):
+        answers[:] = [found, ["127.0.0.1"]]
+        with pytest.raises((ConnectionError, NotPosted), match=why):
+            await poster.post("http://rebound.example/", SECRET, "1", "application/json", b"{}", nowhere)
+        assert answers == [["127.0.0.1"]]
+    await poster.stop()

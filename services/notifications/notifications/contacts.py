@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from email_validator import EmailNotValidError, validate_email
 from rembuk.contracts.notifications import Channel
+from rembuk.web_url import BadUrl, web_url
 
 
 class BadContact(ValueError):
@@ -41,17 +42,10 @@ def _mailbox(contact: str) -> str:
 
 
 def _url(contact: str) -> str:
-    if not contact.isascii() or not contact.isprintable() or " " in contact:
-        raise BadContact("A URL has no other than visible ASCII characters.")
     try:
-        url = urlsplit(contact)
-        _ = url.port
-        host = (url.hostname or "").encode("idna")  # no label is empty or over 63 characters
-        _ = [label[4:].decode("punycode") for label in host.split(b".") if label.startswith(b"xn--")]
-    except ValueError:  # UnicodeError is one
-        raise BadContact("A URL needs a host that there can be, and a port from 0 to 65535.") from None
-    if url.scheme not in ("http", "https") or not host:
-        raise BadContact("A URL begins with http:// or https:// and a host.")
+        url = web_url(contact)
+    except BadUrl as error:
+        raise BadContact(str(error)) from None
     if "@" in url.netloc or url.fragment:
         raise BadContact("A URL must not name a user, nor a part of a page.")
     return contact
