@@ -206,16 +206,21 @@ class Follower:
         return self._broker.config.broker_config.connection_state.stream
 
     async def _settle(self) -> None:
-        """On an idle stream nothing is under way: what the broker believes to have delivered got lost."""
+        """On an idle stream nothing is under way: what the broker believes to have delivered got lost. And where a
+        broker was killed between our making the consumer and subscribing to it, nats-py has made another, which is
+        given no event."""
         try:
-            lost = (await self._jetstream.consumer_info(self.stream, self.name)).num_ack_pending
+            consumer = await self._jetstream.consumer_info(self.stream, self.name)
         except nats.js.errors.NotFoundError:
             await self._rewind()
             return
         except nats.errors.Error as error:
             _log.info("follower waits", follower=self.name, stream=self.stream, error=repr(error))
             return
-        if lost:
+        if consumer.config.deliver_policy != DeliverPolicy.BY_START_SEQUENCE:
+            _log.warning("the consumer is not ours", follower=self.name, stream=self.stream)
+            await self._rewind()
+        elif lost := consumer.num_ack_pending:
             _log.warning("delivered, but never came", follower=self.name, stream=self.stream, messages=lost)
             await self._rewind()
 

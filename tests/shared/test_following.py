@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from rembuk.connecting import connect
 from rembuk.event_log import EventLog
 from rembuk.following import BATCH, Hole, unseen
@@ -167,6 +169,21 @@ async def test_a_consumer_that_somebody_deleted_is_made_again(
             await broker.jetstream().delete_consumer(region.stream, region.consumer)
             await count_up(log, 100)
             await shown(region, log)
+
+
+async def test_a_consumer_that_a_killed_broker_forgot_before_it_was_subscribed_to_is_made_again(
+    log: EventLog, region: TallyRegion, nats_url: str, relayed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribe = JetStreamContext.pull_subscribe
+
+    async def subscribe_late(jetstream: JetStreamContext, *arguments: Any, **named: Any) -> Any:
+        await jetstream.delete_consumer(region.stream, region.consumer)  # as one in memory is gone with its server
+        return await subscribe(jetstream, *arguments, **named)
+
+    monkeypatch.setattr(JetStreamContext, "pull_subscribe", subscribe_late)
+    await count_up(log, 10)
+    async with projecting(region, nats_url):
+        await shown(region, log)
 
 
 async def test_a_read_model_put_back_is_rebuilt_with_the_next_event(
