@@ -18,6 +18,8 @@ from rembuk.state_file import Damaged
 
 AUTHORITY_LASTS = timedelta(days=3650)
 LASTS, RENEWED_BEFORE = timedelta(days=365), timedelta(days=60)
+COMMON_NAME = 64
+"""What may have so many letters, and is for people alone: a host is known by the names beside it."""
 BACKDATED = timedelta(days=1)
 """A region's clock may be behind."""
 
@@ -81,7 +83,7 @@ class HubCertificate:
             raise Damaged(self._directory / "ca.*", str(error)) from error
         assert isinstance(signer, ec.EllipticCurvePrivateKey)
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:COMMON_NAME])])
         certificate = (
             _unsigned(name, authority.subject, key.public_key(), LASTS)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

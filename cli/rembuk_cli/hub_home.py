@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,17 @@ from rembuk.embedded_nats import EmbeddedNats
 from rembuk.hub_regions import DOMAIN, Admitted, Invitation, new_seed
 from rembuk.region import Region, require_name
 from rembuk.roster import Roster
-from rembuk.settings import WITNESSED
+from rembuk.settings import WITNESSED, CannotRun
 
 from rembuk_cli.home import Home, Plan, Running
 from rembuk_cli.hub_certificate import HubCertificate
+
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+
+
+class BadGate(CannotRun):
+    """Regions could not be awaited there, or not reach the hub by that."""
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -29,7 +38,27 @@ class Gate(msgspec.Struct, frozen=True):
     @property
     def url(self) -> str:
         """For invitations: `nats-leaf://hub.example:7422`."""
-        return f"nats-leaf://{self.hosts[0]}:{self.listen.rpartition(':')[2]}"
+        host = self.hosts[0]
+        return f"nats-leaf://{f'[{host}]' if ':' in host else host}:{self.listen.rpartition(':')[2]}"
+
+    def require_sound(self) -> None:
+        """Raises BadGate."""
+        place, _, port = self.listen.rpartition(":")
+        is_port = ":" in self.listen and port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 1 << 16
+        if not is_port or not (place == "" or _is_host(place.removeprefix("[").removesuffix("]"))):
+            raise BadGate(f"--listen {self.listen!r}: must be an address and a port, as 0.0.0.0:7422")
+        for host in self.hosts:
+            if not _is_host(host):
+                raise BadGate(
+                    f"--host {host!r}: must be a name as DNS has it (xn-- for other letters), or an address, by itself"
+                )
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return _NAME.fullmatch(text) is not None
 
 
 class HubHome(Home):
@@ -50,7 +79,8 @@ class HubHome(Home):
         self.witnessed_logs.touch()
 
     def open(self, gate: Gate) -> None:
-        """Where regions are awaited from the next start on."""
+        """Where regions are awaited from the next start on. Raises BadGate."""
+        gate.require_sound()
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         state_file.write(self._gate, msgspec.json.encode(gate))
 

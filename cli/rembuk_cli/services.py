@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
@@ -71,7 +72,9 @@ def told_by(region: Region, service: str, process: str, *arguments: str) -> Iter
     for line in running.stdout:
         yield line.decode()
     complaining.join()
-    if running.wait():
+    if ended := running.wait():
+        if ended < 0 and not why:
+            why = [f"{signal.Signals(-ended).name} has ended it; what it had done by then stays done"]
         if any(line.startswith("Traceback") for line in why):
             why = why[-1:]  # which error it was; where it was raised helps nobody here
         raise Unable(f"{service} could not {process}: {chr(10).join(why).strip()}")

@@ -34,12 +34,14 @@ from rembuk.testing import forking
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
 from rembuk_cli import hub_certificate
+from rembuk_cli.__main__ import app
 from rembuk_cli.home import Home
 from rembuk_cli.hub_certificate import HubCertificate
-from rembuk_cli.hub_home import HubHome
+from rembuk_cli.hub_home import Gate, HubHome
 from rembuk_cli.hub_leaves import connected
 from rembuk_cli.hub_link import refusal
 from rembuk_cli.servers import broker
+from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -328,6 +330,31 @@ def test_a_hub_that_does_not_show_the_certificate_that_was_invited_by_is_not_joi
 def test_who_cannot_be_admitted_or_turned_away_is_told_why(hub: HubCommand, said: list[str], why: str) -> None:
     answer = hub(*said)
     assert (answer.returncode, why in answer.stderr) == (2, True), answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("listen", "host"),
+    [
+        *((listen, "hub.example") for listen in ("7422", "0.0.0.0", "0.0.0.0:0", "0.0.0.0:65536", "a b:7422", "x:y")),
+        *(
+            ("0.0.0.0:7422", host)
+            for host in ("", "a b", "hub.example:7422", "nats://x", "*.example", "bücher.example")
+        ),
+        ("0.0.0.0:7422", f"{'x' * 64}.example"),
+    ],
+)
+def test_where_no_region_could_reach_a_hub_is_refused_and_where_they_did_is_kept(
+    tmp_path: Path, listen: str, host: str
+) -> None:
+    home, kept = HubHome(tmp_path), Gate("[::1]:7422", ("2001:db8::7", f"hub.{'x' * 63}.example"))
+    home.open(kept)
+    assert kept.url == "nats-leaf://[2001:db8::7]:7422"
+    said = ["hub", "up", "--data", str(tmp_path), "--listen", listen, "--host", host]
+    refused = CliRunner().invoke(app, said)
+    assert (refused.exit_code, "--listen" in refused.stderr or "--host" in refused.stderr) == (2, True), refused
+    assert home.gate() == kept
+    home.certificate.prepare([f"hub.{'x' * 63}.example"])
+    assert names_of(home.certificate) == [f"hub.{'x' * 63}.example"]
 
 
 def test_a_region_of_the_same_name_is_not_admitted_twice(hub: HubCommand, invited: Path, tmp_path: Path) -> None:

@@ -6,10 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rembuk.main import ERRAND_NICENESS
+from rembuk.region import Region
 from rembuk.testing.services import RunningRegion
+from rembuk_cli.servers import Unable
+from rembuk_cli.services import told_by
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,18 @@ def test_no_code_is_run_that_lies_where_an_errand_is_begun(
     running = reports.region.spawn("reports", "reconcile", subprocess.PIPE, arguments=["sound"])
     said, _ = running.communicate()
     assert (running.returncode, said.strip().isdigit()) == (0, True), said
+
+
+def test_of_an_errand_that_was_killed_it_is_said(reports: RunningRegion, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spawn(*arguments: Any, **more: Any) -> subprocess.Popen[bytes]:
+        running = spawned(*arguments, **more)
+        running.kill()
+        return running
+
+    spawned = Region.spawn
+    monkeypatch.setattr(Region, "spawn", spawn)
+    with pytest.raises(Unable, match="reports could not rebuild: SIGKILL has ended it"):
+        list(told_by(reports.region, "reports", "rebuild", "compare"))
 
 
 def test_whoever_verifies_waits_for_nothing_that_serves_or_works(reports: RunningRegion) -> None:
