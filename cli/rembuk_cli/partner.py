@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rembuk.embedded import EmbeddedError
+from rembuk.settings import CannotRun
 
 from rembuk_cli.answering import group
 from rembuk_cli.home import Home
@@ -97,6 +98,7 @@ def add(
     _require_areas(areas)
     token = new_token()
     seed, nkey = new_credentials()
+    urls, nats = _urls(home, services), _nats(home, services)  # before what is shown once is anybody's
     try:
         hook = Webhook(webhook, new_secret()) if webhook else None
         scope = Scope(services, types, areas)
@@ -105,7 +107,6 @@ def add(
     except BadPartner as error:
         cannot_run(escape(str(error)))
     credentials = {"token": token, "nats_seed": seed} | ({"webhook_secret": hook.secret} if hook else {})
-    urls, nats = _urls(home, services), _nats(home, services)
     if as_json:
         listed = msgspec.to_builtins(_listed(partner))
         write_json(msgspec.json.format(msgspec.json.encode(listed | credentials | {"urls": urls, "nats": nats})))
@@ -213,8 +214,11 @@ def _admit(home: Home) -> None:
     """Have NATS know who is a partner now; for one that is not ours, write what it is to include."""
     try:
         ours = home.admit_partners()
-    except EmbeddedError as error:
-        cannot_run(f"the list is changed, and NATS does not take it: {escape(str(error))}")
+    except (EmbeddedError, CannotRun) as error:
+        cannot_run(
+            f"the list is changed, and NATS does not take it, so it knows whom it knew before: {escape(str(error))}; "
+            f"when that is mended, it hears of it with the next change, or by: {suggested('down')}, {suggested('up')}"
+        )
     running = home.running()
     if running is None:
         err.print("NATS hears of it when the region runs")

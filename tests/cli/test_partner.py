@@ -110,3 +110,30 @@ def test_a_damaged_file_is_told_and_left_alone(running: Command) -> None:
         assert path.read_bytes() == whole[:-9]
     finally:
         path.write_bytes(whole)
+
+
+def test_who_is_revoked_while_nats_cannot_be_told_is_not_taken_for_cut_off(running: Command) -> None:
+    added(running, "leaving", "--service", "forums")
+    invitation = running.data / "hub.json"
+    invitation.write_text("{}")
+    try:
+        told = running("partner", "revoke", "leaving")
+        assert told.returncode == 2
+        assert "NATS does not take it, so it knows whom it knew before" in " ".join(told.stderr.split())
+    finally:
+        invitation.unlink()
+    conf = running.data / "nats" / "nats.conf"
+    assert "partner-leaving" in conf.read_text()
+    added(running, "another", "--service", "forums")
+    assert "partner-leaving" not in conf.read_text()
+
+
+def test_nobody_is_added_whose_secrets_could_not_be_shown(running: Command) -> None:
+    path = running.data / "region.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    try:
+        assert "region.json is damaged" in refused(running, "add", "unshown", "--service", "forums")
+    finally:
+        path.write_bytes(whole)
+    assert "unshown" not in running("partner", "list").stdout
