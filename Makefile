@@ -16,6 +16,7 @@ setup: .venv/.ready  ## create .venv with everything in it, .venv/bin/rembuk inc
 
 .venv/.ready: requirements.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 	@command -v $(PYTHON) >/dev/null || { echo "make setup: $(PYTHON) is missing; install Python 3.11 or newer, or say PYTHON=python3.x"; exit 1; }
+	@echo "setup: installing into .venv; the first time takes one to three minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-uv.txt
 	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.txt

@@ -241,6 +241,13 @@ def test_every_part_of_the_page_is_run_by_a_test() -> None:
     assert [heading for heading in RUNBOOK if f'"{heading}"' not in tests] == []
 
 
+def test_no_command_of_the_page_deletes() -> None:
+    """Whoever has made the wrong diagnosis can go back: `rembuk aside` moves, and what is damaged is renamed."""
+    deletes = re.compile(r"(^|[;&|(\s])(rm|unlink|shred|truncate|dd)\s", re.MULTILINE)
+    assert deletes.search("if test -e a; then rm -rf a; fi")
+    assert [command for part in RUNBOOK.values() for command in part if deletes.search(command)] == []
+
+
 def test_looking_and_backing_up(on_call: OnCall) -> None:
     assert "all is well" in on_call.follow("First of all: look")[0]
     on_call.follow("Before anything happens: back up")

@@ -4,6 +4,7 @@ and exit code 2."""
 from __future__ import annotations
 
 import sys
+from errno import EDQUOT, ENOSPC
 from functools import cached_property
 from importlib import import_module
 from io import TextIOWrapper
@@ -90,7 +91,9 @@ class Answering(Group):
         except CannotRun as error:
             cannot_run(escape_lines(str(error)))
         except OSError as error:  # a file that somebody named
-            cannot_run(escape(f"{error.filename}: {error.strerror}" if error.filename else str(error) or repr(error)))
+            said = f"{error.filename}: {error.strerror}" if error.filename else str(error) or repr(error)
+            full = error.errno in (ENOSPC, EDQUOT)
+            cannot_run(escape(said + ". Give the disk room: docs/runbook.md, DiskFillsUp" if full else said))
         except Unable as error:
             then = f"; next: {', '.join(map(suggested, error.then))}" if error.then else ""
             cannot_run(escape_lines(f"{error}{then}"))

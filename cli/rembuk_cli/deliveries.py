@@ -31,7 +31,7 @@ def list_(
     ] = None,
     reason: Reason = "",
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=100_000, help="Show so many, the last changed first.")
+        int, typer.Option("--limit", min=1, max=100_000, help="Show this many, the last changed first.")
     ] = 50,
     region: RegionName = "",
     data: Data = None,

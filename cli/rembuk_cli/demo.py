@@ -30,7 +30,8 @@ def demo(
     port_base: PortBase = None,
     problems: Annotated[int | None, typer.Option(min=0, help="How many problems are simulated; 67 a day.")] = None,
     regions: Annotated[
-        int | None, typer.Option(min=2, max=6, help="So many regions and a hub instead; one is cut off, and heals.")
+        int | None,
+        typer.Option(min=2, max=6, help="Start this many regions and a hub instead; cut one off and link it again."),
     ] = None,
 ) -> None:
     """Bring a region up, play one story in Surabaya through the public APIs, show every event as another system sees

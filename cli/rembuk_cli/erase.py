@@ -22,7 +22,7 @@ def erase(
             help="A problem (or its reference), meeting, commitment, subscription, member or opaque person."
         ),
     ],
-    why: Annotated[Ground, typer.Option("--why", help="The ground, kept in the log: never a name, hence no words.")],
+    why: Annotated[Ground, typer.Option("--why", help="The ground, kept in the log. Free text is not allowed.")],
     region: RegionName = "",
     data: Data = None,
     as_json: Json = False,

@@ -263,12 +263,16 @@ class Home:
         """By which the region joins its hub; None without a hub. Raises Damaged, also where there was one."""
         invitation = state_file.read_json(self.hub_invitation, Invitation, _JOIN_ANEW)
         if invitation is None:
-            if self.hub_authority.exists() and self._nats_is_linked(unless=True):
+            if self._had_joined():
                 raise Damaged(self.hub_invitation, "missing, and the region had joined a hub", _JOIN_ANEW)
             return None
         if why := invitation.fault or self._not_ours(invitation):
             raise Damaged(self.hub_invitation, why, _JOIN_ANEW)
         return invitation
+
+    def _had_joined(self) -> bool:
+        """Whether hub.json has vanished: hub-ca.pem alone may be left of a hub that the region is with no more."""
+        return self.hub_authority.exists() and self._nats_is_linked(unless=True)
 
     def _not_ours(self, invitation: Invitation) -> str:
         """Why a region that joined by it would be taken for another; empty where it would not."""
@@ -330,7 +334,7 @@ class Home:
 
     def _joined(self) -> dict[str, str]:
         """How its services know that there is a hub, whether or not its invitation can be read."""
-        return {JOINED: "1"} if self.hub_invitation.exists() or self.hub_authority.exists() else {}
+        return {JOINED: "1"} if self.hub_invitation.exists() or self._had_joined() else {}
 
     def note(self, running: Running) -> None:
         """Write region.json, whole or not at all."""

@@ -58,7 +58,7 @@ def up(
         typer.Option(
             "--listen",
             envvar="REMBUK_HUB_LISTEN",
-            help=f"Where regions' nats-servers are awaited; {HOST}:{LEAF_PORT} at first.",
+            help=f"Listen here for the regions' nats-servers; {HOST}:{LEAF_PORT} at first.",
         ),
     ] = None,
     host: Annotated[
@@ -66,8 +66,8 @@ def up(
         typer.Option("--host", help="A name or address by which regions reach it; the first goes into invitations."),
     ] = None,
 ) -> None:
-    """Run the hub: PostgreSQL, NATS, and the service that watches over the regions' streams. Where it awaits regions is
-    remembered.
+    """Run the hub: PostgreSQL, NATS, and the service that watches over the regions' streams. Its listen
+    address and names are saved.
 
     Example: rembuk hub up --listen 0.0.0.0:7422 --host hub.polri.example --detach
     """
@@ -106,16 +106,16 @@ def down(data: Data = None) -> None:
 def admit(
     region: Name,
     to: Annotated[
-        Path | None, typer.Option("--to", help="Where to write its invitation; <region>.hub.json here unless said.")
+        Path | None, typer.Option("--to", help="Where to write its invitation; without it <region>.hub.json here.")
     ] = None,
     log_keys: Annotated[
         Path | None,
-        typer.Option("--log-keys", help="Be the witness of its logs, whose keys `receipt keys` tells."),
+        typer.Option("--log-keys", help="Witness its logs: a file with the output of `rembuk receipt keys`."),
     ] = None,
     data: Data = None,
 ) -> None:
-    """Admit a region: write the invitation by which it joins, for its operators alone. Whoever has it is that region.
-    One that is admitted already can be given keys of its logs, and keeps its invitation.
+    """Admit a region: write the invitation by which it joins. Give it to its operators alone: whoever has it is that
+    region. With --log-keys also for a region that is admitted already; it keeps its invitation.
 
     Example: rembuk hub admit jatim --to jatim.hub.json
     """

@@ -31,7 +31,7 @@ def logs(
         str,
         typer.Option("--service", help="reports, reports-worker, supervisor, postgres, nats ...; all unless named."),
     ] = "",
-    level: Annotated[Level, typer.Option("--level", help="Only lines as bad as this.")] = Level.DEBUG,
+    level: Annotated[Level, typer.Option("--level", help="Only lines of this level or worse.")] = Level.DEBUG,
     correlation: Annotated[str, typer.Option("--correlation", help="Only what belongs to this correlation id.")] = "",
     region: RegionName = "",
     data: Data = None,

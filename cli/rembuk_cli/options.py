@@ -22,7 +22,7 @@ RegionName = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="Its directory; .rembuk/<region> unless said otherwise.", file_okay=False),
+    typer.Option("--data", help="Its directory; without it .rembuk/<region>, or .rembuk/hub.", file_okay=False),
 ]
 PortBase = Annotated[
     int | None,

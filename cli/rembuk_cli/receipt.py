@@ -35,7 +35,7 @@ def verify(
     files: Annotated[list[Path], typer.Argument(help="Receipts and promises, or the text of a receipt's QR code.")],
     key: Annotated[
         list[str] | None,
-        typer.Option("--key", help="Whom to trust: a verifier key of a log or a witness, or a file of them."),
+        typer.Option("--key", help="A key that you trust: of a log or a witness, or a file of such keys."),
     ] = None,
     data: Annotated[Path | None, typer.Option("--data", help="The event's data, or it as a CloudEvent.")] = None,
     as_json: Json = False,
@@ -74,7 +74,9 @@ def verify(
 @app.command()
 def get(
     report: Annotated[str, typer.Argument(help="A problem's id, or its reference: JATIM-000123.")],
-    to: Annotated[Path | None, typer.Option("--out", help="Write it there; else it is shown.", dir_okay=False)] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Write it to this file; without it, it is printed.", dir_okay=False)
+    ] = None,
     region: RegionName = "",
     data: Data = None,
 ) -> None:
@@ -95,7 +97,7 @@ def get(
 
 @app.command()
 def keys(region: RegionName = "", data: Data = None) -> None:
-    """The verifier keys of a running region's logs, one a line: whom to trust. Publish them where they are believed.
+    """The verifier keys of a running region's logs, one a line. Publish them where residents will believe them.
 
     Example: rembuk receipt keys > keys
     """

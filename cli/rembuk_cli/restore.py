@@ -23,7 +23,7 @@ def restore(
         bool, typer.Option("--interrupted-too", help="Take an interrupted export as far as it goes.")
     ] = False,
     accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Even if other services have seen events that it has not.")
+        bool, typer.Option("--accept-loss", help="Restore though other services have seen later events, now lost.")
     ] = False,
     region: RegionName = "",
     data: Data = None,

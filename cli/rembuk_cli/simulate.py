@@ -69,6 +69,6 @@ def run(url: str, days: int, seed: int, problems: int | None, area: str, as_json
         name = areas()[area].name
         out.print(
             f"{sent.problems:,} problems in {name}, {sent.requests:,} requests in {took:.1f} s ({rate:,.0f}/s); "
-            f"the log of reports is at {sent.position:,} or beyond"
+            f"the last one is event {sent.position:,} of reports"
         )
     return sent

@@ -20,7 +20,7 @@ def status(region: RegionName = "", data: Data = None, as_json: Json = False) ->
     """Services, relays, signed checkpoints and their witnesses, where every follower is, what is in quarantine; exit
     code 1 when something is wrong.
 
-    Reads the databases and NATS themselves, so that a service that does not answer is no riddle.
+    Reads the databases and NATS themselves, so it works while the services are down.
 
     Example: rembuk status --json
     """

@@ -45,7 +45,7 @@ def up(
         bool, typer.Option("--servers-only", help="PostgreSQL and NATS alone, to restore what was lost.")
     ] = False,
     new_region_key: Annotated[
-        bool, typer.Option("--new-region-key", help="The region's key is lost for good: give up what it sealed.")
+        bool, typer.Option("--new-region-key", help="The region's key is lost for good: destroy what it sealed.")
     ] = False,
     new_log_key: Annotated[
         bool, typer.Option("--new-log-key", help="The log's key is lost for good: sign with another from now on.")

@@ -70,6 +70,13 @@ def test_the_position_of_another_event_is_no_reference(running: Command, reporte
     assert (said.returncode, said.stdout) == (2, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
+def test_a_command_that_finds_the_disk_full_says_where_the_runbook_helps(running: Command, reporter: Reporter) -> None:
+    said = running("receipt", "get", reporter.body["reference"], "--out", "/dev/full")
+    assert said.returncode == 2
+    assert "No space left on device. Give the disk room: docs/runbook.md, DiskFillsUp" in " ".join(said.stderr.split())
+
+
 def test_a_receipt_is_fetched_by_id_and_by_reference(running: Command, reporter: Reporter) -> None:
     by_reference = running("receipt", "get", reporter.body["reference"])
     leaves = [proven(text).leaf for text in (by_reference.stdout, reporter.receipt.read_text())]

@@ -26,13 +26,13 @@ import pytest
 from rembuk import state_file
 from rembuk.connecting import connect
 from rembuk.embedded import HOST
-from rembuk.hub_regions import Invitation, new_seed
+from rembuk.hub_regions import JOINED, Invitation, new_seed
 from rembuk.provisioning import SERVICES
 from rembuk.region import PORT_OFFSETS, PROCESSES
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
 from rembuk_cli.__main__ import app
-from rembuk_cli.home import AnothersDirectory, Home, Running, without_credentials
+from rembuk_cli.home import AnothersDirectory, Home, Plan, Running, without_credentials
 from rembuk_cli.hub_certificate import HubCertificate
 from rembuk_cli.noted_process import Process
 from rembuk_cli.stop_links import stop_links
@@ -197,10 +197,27 @@ def test_a_hub_that_is_not_the_one_that_was_joined_is_told_and_joining_anew_mend
             assert (home.invitation(), said()) == (invitation, [])
         finally:
             server.kill()
+    elsewhere = Plan(
+        "jatim", str(home.data), dict.fromkeys(SERVICES, 1), "postgresql://127.0.0.1:1", "nats://127.0.0.1:1"
+    )
+    assert home.region(elsewhere).extra.get(JOINED) == "1"
     join(home, "jatim", "none")
     server.start()
-    assert said() == []
+    home.hub_authority.write_text("left there by an earlier release")
+    assert (said(), home.region(elsewhere).extra.get(JOINED)) == ([], None)
     server.kill()
+
+
+def test_a_backup_is_not_begun_of_a_region_that_does_not_run_or_for_days_that_are_no_number(tmp_path: Path) -> None:
+    """Without the region's variables pg_basebackup would take whatever PostgreSQL the machine has."""
+    nightly, rembuk = Path("deploy/backup/nightly").absolute(), Path(sys.executable).with_name("rembuk")
+    for days, why in (("30", "nothing runs in"), ("many", "DAYS is a number, not many")):
+        refused = subprocess.run(
+            [nightly, "jatim", "backup", days], cwd=tmp_path, env={**os.environ, "REMBUK": str(rembuk)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (refused.returncode, why in refused.stderr, "pg_basebackup" in refused.stderr) == (2, True, False)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_belongs_to_one_region_whoever_is_named(running: Command) -> None:

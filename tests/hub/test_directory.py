@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import asyncpg
@@ -16,10 +16,12 @@ from nats.aio.msg import Msg
 from rembuk.contracts.reports import CODEC, RegionIntroduced
 from rembuk.event_log import EventLog
 from rembuk.hub_regions import REGIONS
+from rembuk.key_setting import BadKey
 from rembuk.region_key import RegionKeys
 from rembuk.testing.services import eventually
 from rembuk.worker import connect
 from reports.directory import Directory
+from structlog.testing import capture_logs
 
 from tests.hub.conftest import Hub
 from tests.hub.joined import PROBLEM, Joined
@@ -128,6 +130,37 @@ async def test_what_a_hub_says_that_names_no_regions_changes_nothing(joined: Joi
     await broker.close()
 
 
+async def test_why_a_hub_tells_of_no_regions_is_logged_once_while_it_is_away(
+    joined: Joined, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.directory.AGAIN_S", 0.01)
+    monkeypatch.setattr("reports.directory.ASK_S", 0.01)
+    database = joined.running.region.database("reports").service_url
+    directory = Directory(database, nats_url, joined.name, without_key, EventLog(database, CODEC))
+    asked = 0
+
+    async def tell(question: Msg) -> None:
+        nonlocal asked
+        asked += 1
+        await question.respond(b"[" if asked < 10 else b"[]")
+
+    broker = await connect(nats_url, "hub")
+    with capture_logs() as logged:
+        running = asyncio.create_task(directory.run())
+        await seen(lambda: any("NoResponders" in line["event"] for line in logged))
+        await broker.subscribe(REGIONS, cb=tell)
+        await seen(lambda: asked > 20)
+        running.cancel()
+        await asyncio.wait([running])
+    said = [line["event"] for line in logged if line["log_level"] == "info"]
+    assert [one.partition(": ")[0] for one in said] == [
+        "the hub does not tell of other regions",
+        "the hub does not tell of other regions",
+        "the hub tells of other regions again",
+    ]
+    await broker.close()
+
+
 async def test_to_a_region_that_was_turned_away_nothing_can_be_referred_and_its_key_is_kept(joined: Joined) -> None:
     hub = joined.hub
     [other] = await hub.begun(1)
@@ -142,6 +175,17 @@ async def test_to_a_region_that_was_turned_away_nothing_can_be_referred_and_its_
 
     await asyncio.to_thread(eventually, check, 30)
     assert dict(await joined.asked(OTHERS))[other] == "its key"
+
+
+def without_key() -> RegionKeys:
+    raise BadKey("it is not at hand")
+
+
+async def seen(condition: Callable[[], bool]) -> None:
+    def check() -> None:
+        assert condition()
+
+    await asyncio.to_thread(eventually, check)
 
 
 def referable(joined: Joined) -> set[str]:

@@ -46,9 +46,10 @@ class Directory:
         self._connection = KeptConnection(database_url, "reports directory")
         self._nats_url, self._region, self._region_keys, self._log = nats_url, region, region_keys, log
         self._refused: dict[str, str] = {}  # another key of a region, said once
+        self._said = ""
 
     async def run(self) -> None:
-        """Introduce ourselves, then ask until cancelled."""
+        """Introduce ourselves, then ask until cancelled; why that cannot be done now is said once."""
         client = await connect(self._nats_url, f"{self._region} directory", inbox=INBOX)
         introduced = False
         try:
@@ -58,8 +59,9 @@ class Directory:
                     introduced = introduced or await self._introduced()
                     await self.ask(client)
                     pause = ASK_S
+                    self._say("")
                 except (nats.errors.Error, msgspec.MsgspecError, asyncpg.DataError) as error:
-                    _log.info("the hub does not tell of other regions", error=repr(error))
+                    self._say(f"the hub does not tell of other regions: {error!r}")
                 except Exception as error:
                     if not is_unreachable(error):
                         raise
@@ -69,6 +71,12 @@ class Directory:
         finally:
             self._connection.drop()
             await client.close()
+
+    def _say(self, what: str) -> None:
+        """Unless it was the last word already: a hub may be away for days."""
+        if what != self._said:
+            self._said = what
+            _log.info(what or "the hub tells of other regions again", region=self._region)
 
     async def _introduced(self) -> bool:
         """Whether we are; a region that cannot use its own key hears of the others all the same."""
