@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,7 +29,7 @@ def status(region: RegionName = "", data: Data = None, as_json: Json = False) ->
     running = require_running(home)
     from rembuk_cli.standing import look  # its libraries are nothing to who is told that nothing runs
 
-    with err.status("looking"):
+    with err.status("looking") if err.is_terminal else nullcontext():  # drawn for nobody, it costs 5 ms
         standing = asyncio.run(look(home, running))
     if as_json:
         write_json(msgspec.json.format(msgspec.json.encode(standing)))
