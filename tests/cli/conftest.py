@@ -85,9 +85,10 @@ class Command:
         assert self.status()["wrong"] == []
 
     def level(self) -> None:
-        """All is well, and every follower has come to the end of its stream."""
+        """All is well, every stream is its log, and every follower has come to the end of its stream."""
         standing = self.status()
         assert standing["wrong"] == []
+        assert all(service["log"] == service["stream"] for service in standing["services"])
         assert all(one["behind"] == 0 for service in standing["services"] for one in service["followers"])
 
     def listens(self, what: str) -> bool:

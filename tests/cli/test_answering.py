@@ -138,8 +138,10 @@ def test_what_is_wrong_comes_with_a_whole_command_in_one_line(running: Command, 
     plant = f"""insert into quarantine (follower, stream, position, stream_id, type, error, headers, data)
                 values ('projection', 'JATIM_REPORTS', 1, '{problem}', 'Nope', 'why', '{{}}', '{{}}'); select 1"""
     asked(running.owner_url("reports"), plant)
-    said = running("status")
-    asked(running.owner_url("reports"), "delete from quarantine; select 1")
+    try:
+        said = running("status")
+    finally:
+        asked(running.owner_url("reports"), "delete from quarantine; select 1")
     assert said.returncode == 1
     assert [line for line in said.stdout.splitlines() if line.endswith(f"rembuk quarantine list --data {running.data}")]
 
@@ -229,9 +231,11 @@ def test_files_that_postgresql_loses_while_it_runs_are_blamed_on_nobody_who_asks
     files = running.data / "postgres" / "cluster" / "global"
     away = files.rename(files.with_name("taken"))
     try:
-        for backend in psutil.Process(running.note()["processes"]["postgres"]["pid"]).children():
-            if "jatim_reports" in " ".join(backend.cmdline()):
-                backend.terminate()
+        server = psutil.Process(running.note()["processes"]["postgres"]["pid"])
+        ended = [one for one in server.children() if "jatim_reports" in " ".join(one.cmdline())]
+        for backend in ended:
+            backend.terminate()
+        assert psutil.wait_procs(ended, 20)[1] == []  # until then it answers
         answer = httpx.post(running.note()["urls"]["reports"] + "/v1/problems", json=REPORT, timeout=30)
         told = running("status")
     finally:

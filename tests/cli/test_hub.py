@@ -180,8 +180,12 @@ def test_a_region_is_known_to_the_hub_cut_off_level_again_turned_away_and_admitt
     eventually(lambda: assert_in("public_key", rembuk(*introduced).stdout), 30)
     first = report(rembuk)
     eventually(lambda: level_at(first), 90)
-    followers = [one for service in rembuk.status()["services"] for one in service["followers"]]
-    assert ("referrals", "JATIM_INBOX", 0) in [(one["name"], one["stream"], one["behind"]) for one in followers]
+
+    def read() -> None:
+        followers = [one for service in rembuk.status()["services"] for one in service["followers"]]
+        assert ("referrals", "JATIM_INBOX", 0) in [(one["name"], one["stream"], one["behind"]) for one in followers]
+
+    eventually(read)
     link(rembuk, linked=False)
 
     def cut_off() -> None:

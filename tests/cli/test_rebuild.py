@@ -144,6 +144,7 @@ def test_while_it_is_swapped_no_request_fails(region: Command) -> None:
 
 
 def test_as_of_a_time_a_forum_sees_the_problems_that_were_open_then(region: Command) -> None:
+    eventually(region.level, 60)
     forum = _post(region, "forums", "/v1/forums", FORUM)
     candidates = f"/v1/forums/{forum['id']}/agenda-candidates"
 

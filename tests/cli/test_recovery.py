@@ -27,7 +27,7 @@ REPORT = {"area": "35.78.08.1004", "category": "theft", "title": "Motor hilang",
 def lived(running: Command) -> Command:
     """A region in which something has happened."""
     assert running("simulate", "--problems", "30", "--seed", "3").returncode == 0
-    eventually(running.well, 60)
+    eventually(running.level, 60)
     return running
 
 
@@ -113,7 +113,7 @@ def test_what_a_log_has_already_is_not_added(lived: Command, tmp_path: Path) -> 
         said = lived("restore", "reports", "--from", origin, "--json")
         assert (said.returncode, json.loads(said.stdout)["events"]) == (0, 0), said.stderr
     httpx.post(lived.note()["urls"]["reports"] + "/v1/problems", json=REPORT).raise_for_status()
-    eventually(lived.well, 30)
+    eventually(lived.level, 30)
     assert f"goes on to position {before + 1}, the export ends at {before}: restore from the stream" in refused(
         lived, "restore", "reports", "--from", str(tmp_path)
     )
@@ -132,11 +132,11 @@ def test_a_lost_log_is_told_and_nothing_goes_on_without_it(rembuk: Command, tmp_
     with what comes then."""
     assert rembuk.up().returncode == 0
     assert rembuk("simulate", "--problems", "10", "--seed", "3").returncode == 0
-    eventually(rembuk.well, 60)
+    eventually(rembuk.level, 60)
     exported(rembuk, tmp_path / "export")
     last = head(rembuk)
     assert rembuk("simulate", "--problems", "5", "--seed", "4").returncode == 0
-    eventually(rembuk.well, 60)
+    eventually(rembuk.level, 60)
     ahead = head(rembuk)
     assert "stop it first" in refused(rembuk, "aside", "postgres")
     rembuk("down")

@@ -120,7 +120,7 @@ def test_a_damaged_file_is_named_and_nothing_is_said_without_it(running: Command
         finally:
             path.unlink() if whole is None else path.write_bytes(whole)
     assert home.faults() == []
-    running.well()
+    eventually(running.well, 60)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="root is made subject to modes by capabilities")
@@ -226,7 +226,7 @@ def test_a_directory_belongs_to_one_region_whoever_is_named(running: Command) ->
         assert (refused.exit_code, "is the directory of jatim" in refused.stderr) == (2, True), refused
     refused = CliRunner().invoke(app, ["hub", "up", "--data", str(running.data)])
     assert (refused.exit_code, "is the directory of jatim" in refused.stderr) == (2, True), refused
-    running.well()
+    eventually(running.well, 60)
 
 
 def test_whose_a_directory_is_is_known_though_nothing_runs_and_where_only_it_is_named(

@@ -226,7 +226,7 @@ def test_lost_keys_are_looked_for_everywhere_before_they_are_written_off(running
     again = running("vault", "write-off", "reports", "--persons", "2", *places)
     assert (again.returncode, "nothing to write off" in again.stdout) == (0, True)
     assert running("vault", "missing", *places).returncode == 0
-    running.well()
+    eventually(running.well, 60)
     said = running("verify", "reports")
     assert (said.returncode, "of 2 persons the key was lost and written off" in said.stdout) == (0, True), said.stdout
     assert httpx.get(in_backup).json()["description"] == REPORT["description"]

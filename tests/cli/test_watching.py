@@ -134,8 +134,11 @@ def test_a_process_that_a_signal_has_halted_is_told(running: Command) -> None:
     supervisor, worker = running.pids()[0], running.note()["processes"]["forums-worker"]["pid"]
     for pid in (supervisor, worker):
         os.kill(pid, signal.SIGSTOP)
-        found_wrong(running, f"was halted by a signal and does nothing until: kill -CONT {pid}")()
-        os.kill(pid, signal.SIGCONT)
+        try:
+            halted = f"was halted by a signal and does nothing until: kill -CONT {pid}"
+            eventually(found_wrong(running, halted), 20)
+        finally:
+            os.kill(pid, signal.SIGCONT)
     eventually(lambda: well(running), 60)
 
 

@@ -8,13 +8,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import httpx
 import msgspec
+import nats.errors
+import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig
 from rembuk.hub_regions import JOINED
 from rembuk.streams import stream_name
 from rembuk.testing import tallies
 from rembuk.testing.link import Link
 from rembuk.testing.load import Ask, Clients
+from rembuk.testing.patience import NOT_YET
 from rembuk.testing.services import RunningRegion, eventually
 
 from tests.hub.conftest import Hub
@@ -67,7 +71,8 @@ class Joined:
     async def level(self) -> None:
         """The hub comes to hold and show all of it, each event once; that the region introduces itself is among it."""
         await asyncio.to_thread(eventually, self._has_introduced_itself, 30)
-        await tallies.eventually(self._is_level, 60, (AssertionError,))
+        away = (OSError, TimeoutError, httpx.TransportError, nats.errors.Error, nats.js.errors.Error)
+        await tallies.eventually(self._is_level, 60, (*NOT_YET, *away))
 
     async def _is_level(self) -> None:
         """Retried as a whole: a region whose vault was made anew introduces itself again at a time of its own."""

@@ -56,7 +56,7 @@ async def known(joined: Joined, name: str, key: str) -> None:
 
     joined.running.kill("reports", "worker")  # it asks when it starts, and once a minute
     joined.running.start("reports", "worker")
-    await asyncio.to_thread(eventually, check)
+    await asyncio.to_thread(eventually, check, 90)
 
 
 async def test_a_region_introduces_itself_once_whatever_happens_to_its_worker(joined: Joined) -> None:

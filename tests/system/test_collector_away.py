@@ -69,8 +69,8 @@ def test_a_collector_that_is_away_costs_no_request_and_is_spoken_of_once(silent:
         eventually(back)
         kept = [span for span in collector.spans("append ProblemReported") if span.attributes["rembuk.position"] <= 200]
         assert len(kept) <= 32 + 16  # what the queue holds, and the batch that was on its way
-    assert "while exporting" not in silent.path.read_text()
-    assert [len(silent.lines("spans are lost", process)) for process in ("api", "worker")] == [1, 1]
+        assert "while exporting" not in silent.path.read_text()
+        assert [len(silent.lines("spans are lost", process)) for process in ("api", "worker")] == [1, 1]
 
 
 @pytest.mark.parametrize("silent", ["60"], indirect=True)

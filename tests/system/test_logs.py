@@ -73,7 +73,7 @@ async def test_a_request_that_fails_is_logged_under_the_correlation_id_that_its_
     await altered(region, "reports", "alter table gone rename to vault_key")
     assert (given.status_code, given.headers["x-correlation-id"]) == (500, "journey-1")
     for journey in ("journey-1", made.headers["x-correlation-id"]):
-        line = only(logs.lines("request failed", journey))
+        line = eventually(lambda journey=journey: only(logs.lines("request failed", journey)))
         assert (line["service"], line["process"], line["level"]) == ("reports", "api", "error")
         assert "vault_key" in line["exception"]
 
@@ -85,7 +85,8 @@ async def test_a_failing_read_is_logged_under_its_correlation_id_too(region: Run
     )
     await altered(region, "reports", "alter table gone rename to problem")
     assert answer.status_code == 500
-    assert "35.78" not in only(logs.lines("request failed", "journey-2"))["exception"]
+    line = eventually(lambda: only(logs.lines("request failed", "journey-2")))
+    assert "35.78" not in line["exception"]
 
 
 async def test_the_handling_of_an_event_is_logged_under_the_correlation_id_of_the_request_that_led_to_it(

@@ -195,12 +195,14 @@ def test_what_a_late_reaction_leads_to_goes_on_in_the_trace_that_is_linked(trace
 
 def test_an_attempt_that_fails_is_a_failed_span_and_the_next_one_is_another(traced: Traced, sink: Sink) -> None:
     sink.status["/traced"] = 503
-    trace, _ = traced.report()
-    first = eventually(lambda: only(traced.of(trace, "deliver")))
-    del sink.status["/traced"]
+    try:
+        trace, _ = traced.report()
+        first = eventually(lambda: only(traced.of(trace, "deliver")))
+    finally:
+        del sink.status["/traced"]
     assert (first.failed, first.attributes["rembuk.outcome"]) == (True, "MarkFailed")
     eventually(lambda: only([span for span in traced.of(trace, "deliver") if not span.failed]))
-    only(traced.of(trace, "append DeliverySent"))
+    eventually(lambda: only(traced.of(trace, "append DeliverySent")))
 
 
 def test_what_a_relay_finds_waiting_is_linked_and_not_reparented(traced: Traced) -> None:
@@ -263,11 +265,13 @@ def test_a_trace_shows_where_an_event_was_set_aside_and_not_what_it_said(traced:
     traced.region.ask(
         "reports", "alter table problem add constraint sound check (title <> 'Motor hilang di rumah') not valid"
     )
-    trace, _ = traced.report()
-    process = f"process {traced.stream('reports')}"
-    span = eventually(lambda: only(traced.of(trace, process, "reports_projection")))
+    try:
+        trace, _ = traced.report()
+        process = f"process {traced.stream('reports')}"
+        span = eventually(lambda: only(traced.of(trace, process, "reports_projection")))
+    finally:
+        traced.region.ask("reports", "alter table problem drop constraint sound")
     assert (span.failed, span.attributes["error.type"]) == (True, "CheckViolationError")
-    traced.region.ask("reports", "alter table problem drop constraint sound")
     eventually(lambda: traced.whole(trace))
     assert not any(span.failed for span in traced.of(trace, process, "reports"))
 

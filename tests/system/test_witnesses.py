@@ -109,17 +109,23 @@ def test_a_region_whose_witness_is_away_accepts_signs_and_gives_receipts(regions
     region, witness = regions
     keys = region.keys(witness)
     witness.running.stop("reports", "api")
-    problem = region.report()
-    assert eventually(lambda: region.proven(problem, keys)).cosigned == ()
 
     def failing() -> Any:
         [row] = region.ask("select failing_since, failure from witness")
         assert row["failing_since"] is not None
         return row["failure"]
 
-    assert "cannot be reached" in eventually(failing)
-    witness.running.start("reports", "api")
+    try:
+        problem = region.report()
+        assert eventually(lambda: region.proven(problem, keys)).cosigned == ()
+        assert "cannot be reached" in eventually(failing)
+    finally:
+        witness.running.start("reports", "api")
     eventually(lambda: cosigned(region, problem, keys))
+    eventually(lambda: _fails_no_more(region))
+
+
+def _fails_no_more(region: Region) -> None:
     assert region.ask("select failure from witness")[0]["failure"] == ""
 
 
