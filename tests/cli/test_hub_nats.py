@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import secrets
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from rembuk.embedded import HOST
 from rembuk.embedded_nats import nats_binary
 from rembuk.hub_regions import INBOX, JOINED, Invitation, mirror_config, new_seed, public_key, reader_seed
 from rembuk.streams import stream_config, stream_name
+from rembuk.testing import forking
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
 
@@ -43,8 +45,7 @@ class Deployed:
             lines += [f"[regions.{name}]", *self._server(name)]
         file = self.folder / "regions.toml"
         file.write_text("\n".join(lines))
-        command = [sys.executable, "-m", "rembuk_cli", "hub", "nats", str(file), "--out", str(self.out)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return forking.run("rembuk_cli", ["hub", "nats", str(file), "--out", str(self.out)], os.environ, 60)
 
     def start(self, name: str) -> None:
         (self.folder / name).mkdir(exist_ok=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import chdir
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from rembuk.leaves import leaf
 from rembuk.promises import promising
 from rembuk.receipt import proven
 from rembuk.signed_note import Signer
+from rembuk.testing import forking
 from rembuk.testing.services import eventually
 from rembuk.tree import origin
 from rembuk_cli.home import Home
@@ -51,10 +54,8 @@ def reporter(running: Command, tmp_path_factory: pytest.TempPathFactory) -> Repo
 
 def verify(*arguments: object) -> subprocess.CompletedProcess[str]:
     """By a command that knows of no region."""
-    return subprocess.run(
-        [sys.executable, "-m", "rembuk_cli", "receipt", "verify", *map(str, arguments)],
-        cwd="/", capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    with chdir("/"):
+        return forking.run("rembuk_cli", ["receipt", "verify", *map(str, arguments)], os.environ, 60)
 
 
 @pytest.mark.parametrize("report", ["JATIM-999999", "JATENG-000001", "nonsense"])

@@ -16,6 +16,7 @@ from rembuk.cosignature import verifiers
 from rembuk.merkle import require_consistent
 from rembuk.receipt import Proven, contradictions, proven, require_data
 from rembuk.signed_note import TreeHead, Verifier, decoded, verified
+from rembuk.testing import forking
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 
 REPORT = {
@@ -189,4 +190,4 @@ def test_neither_promise_nor_receipt_tells_what_was_reported_or_by_whom(http: ht
 def test_a_region_without_a_log_key_does_not_accept(region: RunningRegion) -> None:
     keyless = msgspec.structs.replace(region.region, log_key="")
     for process in ("api", "worker"):
-        assert keyless.spawn("reports", process).wait(30) == 2
+        assert forking.run("reports", [process], keyless.environment("reports"), 30).returncode == 2

@@ -82,14 +82,16 @@ def test_a_process_ends_soon_though_its_collector_hangs(silent: Silent) -> None:
         assert time.monotonic() - began < 15
 
 
-def python(region: RunningRegion, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    told = {name: value for name, value in region.region.environment("reports").items() if name[:5] != "OTEL_"}
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """As a process of a region, which need not run."""
+    region = RunningRegion("postgresql://nowhere/", "nats://nowhere", ("reports",), {}).region
+    told = {name: value for name, value in region.environment("reports").items() if name[:5] != "OTEL_"}
     return subprocess.run(
         [sys.executable, "-c", code], env=told | environment, capture_output=True, text=True, timeout=60, check=False
     )
 
 
-def test_who_is_not_told_where_to_imports_nothing_of_it(silent: Silent) -> None:
+def test_who_is_not_told_where_to_imports_nothing_of_it() -> None:
     code = """
 import sys, reports.app, reports.worker
 from rembuk import tracing
@@ -99,14 +101,14 @@ tracing.start(settings, "api")
 reports.app.build(settings)
 print(tracing.on, len(tracing.middlewares()), "opentelemetry.sdk" in sys.modules)
 """
-    assert python(silent.region, code).stdout.split() == ["False", "0", "False"]
+    assert python(code).stdout.split() == ["False", "0", "False"]
     somewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    assert python(silent.region, code, **somewhere).stdout.split() == ["True", "1", "True"]
-    assert python(silent.region, code, OTEL_SDK_DISABLED="true", **somewhere).stdout.split()[0] == "False"
+    assert python(code, **somewhere).stdout.split() == ["True", "1", "True"]
+    assert python(code, OTEL_SDK_DISABLED="true", **somewhere).stdout.split()[0] == "False"
 
 
-def test_a_protocol_that_is_not_spoken_is_refused_by_name(silent: Silent) -> None:
+def test_a_protocol_that_is_not_spoken_is_refused_by_name() -> None:
     somewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-    refused = python(silent.region, "from rembuk.main import main; main('reports')", **somewhere)
+    refused = python("from rembuk.main import main; main('reports')", **somewhere)
     assert refused.returncode == 2
     assert "OTEL_EXPORTER_OTLP_PROTOCOL is grpc" in refused.stderr

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from rembuk.partners import Scope, Webhook, new_secret
+from rembuk.testing.forking import Forked
 from rembuk.testing.receivers import Posted, Sink, sink
 from rembuk.testing.services import RunningRegion, eventually
 from standardwebhooks import Webhook as Verifier
@@ -203,7 +204,7 @@ def test_a_killed_worker_loses_nothing_and_two_workers_send_once(running: Runnin
     expected += [report(running, "35.10.01") for _ in range(3)]
     running.start("reports", "worker")
     receiver.has(*expected)
-    second = running.region.spawn("reports", "worker")
+    second = Forked("reports", ["worker"], running.region.environment("reports"))
     try:
         eventually(lambda: _waits(running))
         expected += [report(running, "35.10.01") for _ in range(20)]

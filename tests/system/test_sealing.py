@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -251,10 +250,8 @@ class Evidence:
     def _export(self, service: str, format_name: str) -> bytes:
         """Every byte of an export, the pages of Parquet besides as the values they hold."""
         to = self.folder / f"{service}.{format_name}"
-        region = self.region.region
-        ran = region.spawn(service, "export", subprocess.PIPE, arguments=[format_name, str(to), "", "", ""])
-        said, _ = ran.communicate(timeout=60)
-        assert ran.returncode == 0, said
+        ran = self.region.run(service, "export", format_name, str(to), "", "", "")
+        assert ran.returncode == 0, ran.stdout + ran.stderr
         files = [path for path in to.rglob("*") if path.is_file()]
         values = [str(parquet.read_table(path).to_pylist()) for path in files if path.suffix == ".parquet"]
         return b"".join(path.read_bytes() for path in files) + "".join(values).encode()

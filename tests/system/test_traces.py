@@ -4,7 +4,6 @@ and another, linked, for whatever reads its events again."""
 from __future__ import annotations
 
 import secrets
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -69,11 +68,8 @@ class Traced:
 
     def run(self, service: str, *errand: str) -> None:
         """An errand of a service, in a process of its own."""
-        running = self.region.region.spawn(
-            service, errand[0], subprocess.PIPE, arguments=errand[1:], errors=subprocess.PIPE
-        )
-        said, complaints = running.communicate(timeout=60)
-        assert running.returncode == 0, (said, complaints)
+        done = self.region.run(service, *errand)
+        assert done.returncode == 0, (done.stdout, done.stderr)
 
     def linked(self, name: str, *traces: str) -> list[CollectedSpan]:
         """The spans of a name that link to these traces' requests, each to its own, and are part of none of them: one,
