@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
+from rembuk.testing.asking import asked
 from rembuk.testing.receivers import only
 from rembuk.testing.services import eventually
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 COSTS_S = 3.0
 """A second at most on a quiet machine; before there were lanes it was forty."""
+AT_ONCE_S = 10.0
+"""A second or two; before, what was not sent waited for its lease of 60 s."""
 NOTICE = {"headline": {"id": "Awas banjir"}, "text": {"id": "Air naik."}}
 
 
@@ -193,6 +198,51 @@ def test_ten_receivers_that_hang_cost_others_hardly_anything(house: House) -> No
             for n in range(10):
                 house.subscribe(f"{hook.url}/new-{n}")
         assert quick_takes("/beside-ten") - alone <= COSTS_S
+
+
+def test_a_database_that_fails_before_a_message_leaves_delays_it_by_no_more_than_it_is_away(house: House) -> None:
+    house.confirmed(f"{house.sink.url}/read-anew", area="35.26")
+    with _locked(house, "vault_key"):
+        house.http.post("/v1/alerts", json=NOTICE | {"area": "35.26"}).raise_for_status()
+        eventually(lambda: _is(_cut(house, "wait_event_type = 'Lock'"), 1))
+    eventually(lambda: only(house.sink.at("/read-anew")), AT_ONCE_S)
+
+
+def test_a_database_that_fails_again_and_again_neither_delays_nor_repeats_anything(house: House) -> None:
+    paths = [f"/again-and-again-{n}" for n in range(10)]
+    for path in paths:
+        house.confirmed(f"{house.sink.url}{path}", area="35.27")
+    for _ in range(5):
+        house.http.post("/v1/alerts", json=NOTICE | {"area": "35.27"}).raise_for_status()
+        for _ in range(5):
+            _cut(house, "true")
+    eventually(lambda: _is([len(house.sink.at(path)) for path in paths], [5] * 10), AT_ONCE_S)
+    house.subscribe(f"{house.sink.url}/a-code")
+    for _ in range(5):
+        _cut(house, "true")
+    eventually(lambda: only(house.sink.at("/a-code", "subscription.confirm")), AT_ONCE_S)
+    within_a_lease = "select from delivery where state in ('queued', 'failed')"
+    eventually(lambda: _is(house.region.ask("notifications", within_a_lease), []))
+    assert [len({one.id for one in house.sink.at(path)}) for path in paths] == [5] * 10
+
+
+@contextmanager
+def _locked(house: House, table: str) -> Iterator[None]:
+    """Within the block nobody reads a table of notifications."""
+    with asyncio.Runner() as runner:
+        locker = runner.run(asyncpg.connect(house.region.region.database("notifications").owner_url))
+        runner.run(locker.execute(f"begin; lock table {table} in access exclusive mode"))
+        try:
+            yield
+        finally:
+            runner.run(locker.close())
+
+
+def _cut(house: House, which: str) -> int:
+    """End connections of the worker's sender, its ledger and its log, as a server that restarts; how many."""
+    query = f"""select pg_terminate_backend(pid) from pg_stat_activity
+                where datname = $1 and application_name ~ '(sender|ledger|sender vault|reactions log (reader|writer))$' and {which}"""
+    return len(asked(house.region.region.postgres_url, query, house.region.region.database("notifications").role))
 
 
 class HangingLater:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from uuid import UUID
 
 YOUNG_S = 0.5
@@ -20,18 +19,18 @@ class Lane:
 
     def __init__(self, places: int, lingering: int = 0) -> None:
         self._places, self._lingering = places, lingering
-        self.tasks: dict[UUID, asyncio.Task[float | None]] = {}
+        self.tasks: dict[UUID, asyncio.Task[None]] = {}
         self._began: dict[UUID, float] = {}
         self.empty = False  # of what is due, as far as is known
 
-    def begin(self, delivery_id: UUID, task: asyncio.Task[float | None]) -> None:
+    def begin(self, delivery_id: UUID, task: asyncio.Task[None]) -> None:
         self.tasks[delivery_id], self._began[delivery_id] = task, time.monotonic()
 
-    def ended(self) -> Iterator[tuple[UUID, float | None]]:
-        """What has come to its end, once: for how many seconds it is to wait, if it is to be tried again."""
+    def clear(self) -> None:
+        """Forget what has come to its end."""
         for delivery_id in [delivery_id for delivery_id, task in self.tasks.items() if task.done()]:
             del self._began[delivery_id]
-            yield delivery_id, self.tasks.pop(delivery_id).result()
+            self.tasks.pop(delivery_id).result()
 
     def room(self) -> int:
         """How many may begin."""

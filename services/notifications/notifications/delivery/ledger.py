@@ -5,7 +5,7 @@ A mark is what the vault makes of a contact (`Vault.mark`): equal for equal cont
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -26,7 +26,7 @@ with due as materialized (
     order by n limit $2),
 taken as (
     update delivery set due_at = now() + $3::interval from due where delivery.id = due.id
-    returning delivery.id, alert_id, subscription_id, rank, queued_at)
+    returning delivery.id, alert_id, subscription_id, rank, queued_at, due_at)
 select taken.*, alert.area, category, headline, text, severity, urgency, certainty, about, source_type, corrects,
        exists (select from log.event as ended
                where ended.stream_id = taken.alert_id and ended.type = 'AlertWithdrawn') as withdrawn,
@@ -38,7 +38,7 @@ from taken left join alert on alert.id = taken.alert_id
      left join contact on contact.mark = subscription.contact and subscription.contact <> ''
      left join log.event as began on began.stream_id = coalesce(alert_id, subscription_id) and began.version = 1
 order by rank desc"""
-_POSTPONE = "update delivery set due_at = now() + $2::interval where id = $1"
+_POSTPONE = "update delivery set due_at = now() + $3::interval where id = $1 and due_at = $2"
 _HASTEN = "update delivery set due_at = now() where id = $1 and due_at > now() + $2::interval"
 _SET_RIGHT = """update delivery set due_at = now()
                 where state in ('queued', 'failed') and due_at > now() + $1::interval"""
@@ -89,8 +89,9 @@ class Ledger:
     async def take(self, lane: str, room: int, but: list[UUID]) -> list[asyncpg.Record]:
         return await self._ask(_TAKE, lane, room, LEASE, but)
 
-    async def postpone(self, delivery_id: UUID, seconds: float) -> None:
-        await self._ask(_POSTPONE, delivery_id, timedelta(seconds=seconds))
+    async def postpone(self, delivery_id: UUID, lease: datetime, seconds: float) -> None:
+        """Have what was taken until `lease` taken again after some seconds, unless it has been taken since."""
+        await self._ask(_POSTPONE, delivery_id, lease, timedelta(seconds=seconds))
 
     async def set_right(self, longest_pause_s: float) -> None:
         """Have what waits for longer than any pause lasts looked at now: it was postponed by a clock that ran ahead."""

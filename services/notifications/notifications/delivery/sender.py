@@ -2,8 +2,9 @@
 
 The ledger tells what may be due; the log tells what is. Before a message leaves, the delivery's own events and those
 of its subscription are read, so a ledger that was rebuilt, lost or lags behind never makes anything leave twice, and
-a stop counts from the moment it is recorded. What is left is a crash between sending and recording: then the
-message is sent once more under the same id, by which its receiver knows it.
+a stop counts from the moment it is recorded. Where the database fails before a message leaves, it is tried again as
+soon as the database answers; where it fails afterwards, the outcome waits for it. What is left is a crash between
+sending and recording: then the message is sent once more under the same id, by which its receiver knows it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +23,7 @@ import msgspec
 import structlog
 from rembuk import logs, tracing
 from rembuk.contracts.notifications import SubscriptionRequested
-from rembuk.database import UNREACHABLE, KeptConnection, Unavailable, is_unreachable
+from rembuk.database import AGAIN_S, UNREACHABLE, KeptConnection, is_unreachable
 from rembuk.decider import Refused
 from rembuk.event import Metadata, Recorded
 from rembuk.event_log import EventLog
@@ -84,6 +86,7 @@ class Sender:
         self._news = asyncio.Event()
         self._connection = KeptConnection(database_url, "notifications sender", self._listen)
         self._lanes = lanes()
+        self._to_postpone: dict[UUID, tuple[datetime, float]] = {}  # its lease, and when by our clock it is due again
 
     async def run(self) -> None:
         """Send until cancelled; what is on its way then is finished and recorded."""
@@ -126,6 +129,7 @@ class Sender:
         if self._news.is_set():
             self._look_again()
             self._news.clear()
+        await self._postpone()
         for name, lane in self._lanes.items():
             await self._fill(name, lane)
         news = asyncio.create_task(self._news.wait())
@@ -137,10 +141,15 @@ class Sender:
         if not done and more_room_in >= POLL_S:
             self._look_again()
         for lane in self._lanes.values():
-            for delivery, pause in lane.ended():
-                if pause is not None:
-                    await self._ledger.postpone(delivery, pause)
-                    asyncio.get_running_loop().call_later(pause + 0.01, self._news.set)
+            lane.clear()
+
+    async def _postpone(self) -> None:
+        """Note in the ledger what is due again before its lease ends; what cannot be noted is noted the next time."""
+        for delivery, (lease, due) in list(self._to_postpone.items()):
+            pause = max(0.0, due - time.monotonic())
+            await self._ledger.postpone(delivery, lease, pause)
+            del self._to_postpone[delivery]
+            asyncio.get_running_loop().call_later(pause + 0.01, self._news.set)
 
     async def _fill(self, name: str, lane: Lane) -> None:
         """Take so many of a lane as are due, unless it had none and nothing has come since."""
@@ -152,25 +161,30 @@ class Sender:
         for row in rows:
             lane.begin(row["id"], asyncio.create_task(self._try(row), name=f"delivery {row['id']}"))
 
-    def _on_their_way(self) -> list[asyncio.Task[float | None]]:
+    def _on_their_way(self) -> list[asyncio.Task[None]]:
         return [task for lane in self._lanes.values() for task in lane.tasks.values()]
 
     def _look_again(self) -> None:
         for lane in self._lanes.values():
             lane.empty = False
 
-    async def _try(self, row: asyncpg.Record) -> float | None:
+    async def _try(self, row: asyncpg.Record) -> None:
         """`_deliver`; where it fails its lease runs out, then it is tried again."""
         logs.begin_journey(row["correlation_id"])
         try:
             with tracing.under(row["traceparent"], "deliver", "CONSUMER") as span:
-                return await self._deliver(row, span)
+                pause = await self._deliver(row, span)
         except Busy as busy:
-            return busy.pause
+            pause = busy.pause
         except Exception as error:
-            say = _log.warning if is_unreachable(error) else _log.critical
-            say("delivery fails", delivery=str(row["id"]), exc_info=error)
-            return None
+            if is_unreachable(error):  # nothing has left: what fails afterwards is insisted on
+                _log.warning("a delivery waits for the database", delivery=str(row["id"]), error=repr(error))
+                pause = AGAIN_S
+            else:
+                _log.critical("delivery fails", delivery=str(row["id"]), exc_info=error)
+                pause = None
+        if pause is not None:
+            self._to_postpone[row["id"]] = row["due_at"], time.monotonic() + pause
 
     async def _deliver(self, row: asyncpg.Record, span: tracing.Span) -> float | None:
         """One attempt, if the log still wants it; the pause in seconds when it is to be tried again."""
@@ -222,27 +236,21 @@ class Sender:
                 mark = self._vault.mark(f"{channel} {same(channel, contact.to)}")
             await self._admit(row, mark, code_for=str(id))
             message = compose(row, id, at, requested, contact, self._stop_url)
-            async with asyncio.timeout(SEND_S):
-                await _send(self._channels[channel], contact, message)
         except Erased:
             await self._stop(parcel.subscription_id, row["id"])
             return CallOff(parcel, "stopped"), 0
         except (Tampered, NotSealed, WrongRegionKey) as error:
-            failure = Undelivered(f"the contact cannot be opened: {type(error).__name__}")
-        except TimeoutError:
-            failure = Undelivered("timeout")
-        except Undelivered as undelivered:
-            failure = undelivered
+            failure: Undelivered | None = Undelivered(f"the contact cannot be opened: {type(error).__name__}")
         else:
-            if (
-                row["bounced_at"] or row["alert_id"] is None
-            ):  # of a new subscription the ledger did not know its contact
-                await self._ledger.reached(mark)
+            failure = await _send(self._channels[channel], contact, message)
+        if failure is None:
+            if row["bounced_at"] or row["alert_id"] is None:  # the ledger did not know a new subscription's contact
+                await _insist(row["id"], lambda: self._ledger.reached(mark))
             return MarkSent(parcel, attempt), 0
         if failure.gone:
-            await self._stop(parcel.subscription_id, row["id"])
+            await _insist(row["id"], lambda: self._stop(parcel.subscription_id, row["id"]))
         if failure.bounced:
-            await self._ledger.bounced(mark)
+            await _insist(row["id"], lambda: self._ledger.bounced(mark))
         if failure.final or attempt - state.before >= self._patience.attempts:
             return GiveUp(parcel, attempt, failure.reason), 0
         return MarkFailed(parcel, attempt, failure.reason), failure.pause
@@ -276,18 +284,16 @@ class Sender:
             actor="sender",
             traceparent=traceparent,
         )
-        while True:
-            try:
-                await handle(self._log, DELIVERY, id, command, f"{id}:{version}", metadata, new=new)
-            except Unavailable as error:
-                _log.warning("an outcome waits to be recorded", delivery=str(id), error=repr(error))
-                await asyncio.sleep(0.5)
-                new = False
-            except Refused as refusal:
-                _log.warning("another sender was first", delivery=str(id), rule=refusal.rule)
-                return
-            else:
-                return
+
+        async def record() -> None:
+            nonlocal new
+            first, new = new, False  # asked again, it may be there already
+            await handle(self._log, DELIVERY, id, command, f"{id}:{version}", metadata, new=first)
+
+        try:
+            await _insist(id, record)
+        except Refused as refusal:
+            _log.warning("another sender was first", delivery=str(id), rule=refusal.rule)
 
     async def _stop(self, subscription_id: UUID, because: UUID) -> None:
         """The receiver is gone for good, or was erased: nothing more is sent there, and its contact is forgotten."""
@@ -303,14 +309,32 @@ def _is_suspended(row: asyncpg.Record, history: Sequence[Recorded[Any]]) -> bool
     return row["bounced_at"] is not None and (since is None or row["bounced_at"] > since)
 
 
-async def _send(channel: Channel, contact: Contact, message: Message) -> None:
-    """Raises Undelivered, Busy, TimeoutError. What else goes wrong is logged without its message, which may name the
-    contact."""
+async def _send(channel: Channel, contact: Contact, message: Message) -> Undelivered | None:
+    """Why it was not taken; None where it was. Raises Busy. What goes wrong otherwise is logged without its message,
+    which may name the contact."""
     try:
-        await channel.send(contact, message)
-    except (Undelivered, Busy, TimeoutError):
+        async with asyncio.timeout(SEND_S):
+            await channel.send(contact, message)
+    except Busy:
         raise
+    except TimeoutError:
+        return Undelivered("timeout")
+    except Undelivered as undelivered:
+        return undelivered
     except Exception as error:
         kind = type(error).__name__
         _log.critical("channel fails", error=kind, stack="".join(traceback.format_tb(error.__traceback__)))
-        raise Undelivered(f"the channel fails: {kind}") from None
+        return Undelivered(f"the channel fails: {kind}")
+    return None
+
+
+async def _insist(delivery: UUID, note: Callable[[], Awaitable[None]]) -> None:
+    """Note what came of an attempt, however long the database takes to come back: it is not made a second time."""
+    while True:
+        try:
+            return await note()
+        except Exception as error:
+            if not is_unreachable(error):
+                raise
+            _log.warning("an outcome waits to be recorded", delivery=str(delivery), error=repr(error))
+            await asyncio.sleep(AGAIN_S / 2)
