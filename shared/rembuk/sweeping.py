@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from rembuk.database import KeptConnection, is_unreachable
+from rembuk.database import AGAIN_S, KeptConnection, is_unreachable
 from rembuk.settings import MissingSetting
 
 PAUSE_S, REST_S = 1.0, 3600.0
@@ -36,14 +36,14 @@ async def sweep_until_cancelled(
     and again. While the server is away it waits; what else it raises is raised."""
     try:
         while True:
-            many = 0
             try:
-                many = await sweep()
+                pause = PAUSE_S if await sweep() == batch else REST_S
             except Exception as error:
                 if not is_unreachable(error):
                     raise
                 _log.warning(f"{name} waits for its database", error=repr(error))
                 connection.drop()
-            await asyncio.sleep(PAUSE_S if many == batch else REST_S)
+                pause = AGAIN_S
+            await asyncio.sleep(pause)
     finally:
         connection.drop()

@@ -217,13 +217,16 @@ def test_a_database_that_fails_again_and_again_neither_delays_nor_repeats_anythi
         for _ in range(5):
             _cut(house, "true")
     eventually(lambda: _is([len(house.sink.at(path)) for path in paths], [5] * 10), AT_ONCE_S)
-    house.subscribe(f"{house.sink.url}/a-code")
+    house.subscribe(f"{house.sink.url}/a-code", area="35.27")
     for _ in range(5):
         _cut(house, "true")
     eventually(lambda: only(house.sink.at("/a-code", "subscription.confirm")), AT_ONCE_S)
-    within_a_lease = "select from delivery where state in ('queued', 'failed')"
-    eventually(lambda: _is(house.region.ask("notifications", within_a_lease), []))
+    not_recorded = """select from delivery join subscription on subscription.id = subscription_id
+                      where subscription.area = '35.27' and state in ('queued', 'failed')"""
+    eventually(lambda: _is(house.region.ask("notifications", not_recorded), []))
     assert [len({one.id for one in house.sink.at(path)}) for path in paths] == [5] * 10
+    assert [len(house.sink.at(path)) for path in paths] == [5] * 10
+    only(house.sink.at("/a-code", "subscription.confirm"))
 
 
 @contextmanager
@@ -241,7 +244,8 @@ def _locked(house: House, table: str) -> Iterator[None]:
 def _cut(house: House, which: str) -> int:
     """End connections of the worker's sender, its ledger and its log, as a server that restarts; how many."""
     query = f"""select pg_terminate_backend(pid) from pg_stat_activity
-                where datname = $1 and application_name ~ '(sender|ledger|sender vault|reactions log (reader|writer))$' and {which}"""
+                where datname = $1 and {which}
+                and application_name ~ '(sender|ledger|sender vault|reactions log (reader|writer))$'"""
     return len(asked(house.region.region.postgres_url, query, house.region.region.database("notifications").role))
 
 

@@ -14,10 +14,13 @@ import httpx
 import pytest
 from notifications.delivery import expiry
 from notifications.delivery.expiry import SETTING, Expiry, unconfirmed_days
+from rembuk.cancelling import cancel
 from rembuk.contracts.notifications import CODEC
+from rembuk.database import KeptConnection
 from rembuk.event_log import EventLog
 from rembuk.region_key import RegionKeys
 from rembuk.settings import MissingSetting
+from rembuk.sweeping import sweep_until_cancelled
 from rembuk.testing.receivers import digits, only
 from rembuk.testing.services import eventually
 from rembuk.vault import Vault
@@ -176,6 +179,24 @@ def sweep(house: House, later: timedelta) -> int:
 
 def _unconfirmed(house: House) -> list[Any]:
     return house.region.ask("notifications", "select id from subscription where status = 'requested'")
+
+
+async def test_a_sweep_that_its_database_cut_off_is_made_again_at_once_and_not_after_an_hour(postgres_url: str) -> None:
+    connection, begun, swept = KeptConnection(postgres_url, "sweep"), asyncio.Event(), asyncio.Event()
+
+    async def sweep() -> int:
+        database = await connection.get()
+        if not begun.is_set():
+            begun.set()
+            await database.execute("select pg_terminate_backend(pg_backend_pid())")
+        swept.set()
+        return 0
+
+    sweeping = asyncio.create_task(sweep_until_cancelled("sweep", connection, sweep, 100))
+    try:
+        await asyncio.wait_for(swept.wait(), 30)
+    finally:
+        await cancel([sweeping])
 
 
 def test_the_days_until_an_unconfirmed_subscription_ends_are_told_by_the_environment() -> None:
