@@ -1,7 +1,8 @@
 """The partners' durable consumers on one service's stream, kept by its worker as the file of partners says.
 
 A partner goes on from any position that there is: its wish is looked at here, for the server itself would take one
-beyond the stream's end, and would refuse one before that from which a consumer was made.
+beyond the stream's end, and would refuse one before that from which a consumer was made. Each wish leaves a mark at the
+consumer, by which two programs with one seed notice each other.
 
 Where each stands is in the server's memory, and once a second in a bucket for all together: a server that writes the
 state of 200 consumers to the disk, each several times a second, has little time for anything else.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Annotated
+from uuid import uuid4
 
 import msgspec
 import nats.errors
@@ -37,6 +39,9 @@ WISHES = 10
 ANSWER_S = 5.0
 INVALID_RESET = 10204
 """As nats-server calls what it cannot reset a consumer to."""
+READER = "reader"
+"""The key in a consumer's metadata under which it is noted who reads it: another value after each reset, none where
+nobody has asked for one since the consumer was made."""
 _KEY = "positions"
 _decode = msgspec.json.Decoder(dict[str, int]).decode
 
@@ -149,9 +154,16 @@ class Consumers:
         head = (await self._jetstream.stream_info(self._stream)).state.last_seq
         if understood.seq > head + 1:
             return _refused(f"position {understood.seq - 1} is beyond the head of {self._stream}, which is {head}")
+        await self._note_reader(wish.subject.rpartition(".")[2])
         asked = wish.subject.replace(RESETTING, "$JS.API.CONSUMER.RESET", 1)
         told = msgspec.json.encode(understood)  # the server reads JSON otherwise: `SEQ` would be a position to it
         return (await self._broker.request(asked, told, timeout=ANSWER_S)).data
+
+    async def _note_reader(self, partner: str) -> None:
+        """Give a consumer another reader, before it is reset: whoever finds another one there than the reset told him
+        shares it with a second program. Of what he had before he looked, nothing was the second one's."""
+        config = (await self._jetstream.consumer_info(self._stream, partner)).config
+        await self._jetstream.add_consumer(self._stream, config.evolve(metadata={READER: uuid4().hex}))
 
     def _is_as_told(self, consumer: ConsumerInfo, partner: Partner) -> bool:
         """Not so after its scope was changed, and where an earlier release made it."""

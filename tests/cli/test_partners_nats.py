@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from copy import copy
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -51,7 +53,7 @@ class Program:
     """One of the page's programs, in a directory of its own, for a partner of its own."""
 
     def __init__(self, rembuk: Command, kind: str, folder: Path) -> None:
-        self.name = f"bappeda-{kind}"
+        self.name = f"bappeda-{kind}-{secrets.token_hex(3)}"
         self._home, self.folder, self._kind = Home(rembuk.data), folder, kind
         self._port = rembuk.region().nats_url.rpartition(":")[2]
         self.lines: list[str] = []
@@ -62,6 +64,14 @@ class Program:
         Partners(self._home.partners).add(Partner(self.name, scope, "", datetime.now(UTC), nkey))
         assert self._home.admit_partners()
         (self.folder / "partner.seed").write_text(seed)
+
+    def another(self) -> Program:
+        """A second one with the same seed, and a cursor of its own."""
+        second = copy(self)
+        second.folder, second.lines = self.folder / "second", []
+        second.folder.mkdir()
+        shutil.copy(self.folder / "partner.seed", second.folder)
+        return second
 
     def revoke(self) -> None:
         Partners(self._home.partners).revoke(self.name)
@@ -159,6 +169,38 @@ def test_a_program_of_the_page_reads_everything_once_in_order_though_it_is_kille
     finally:
         process.kill()
         process.wait()
+
+
+def test_of_two_programs_with_one_seed_the_first_says_so_and_ends_and_neither_loses_anything(
+    running: Command, program: Program
+) -> None:
+    report(running, 5)
+    program.admit()
+    eventually(lambda: _is_there(running, program.name))
+    second = program.another()
+    processes = [program.begin()]
+    try:
+        eventually(lambda: _same(program, reported(running)), PATIENCE_S)
+        (second.folder / "cursor").write_text(str(reported(running)[2]))
+        processes.append(second.begin())
+
+        def ended() -> None:
+            report(running, 1)
+            assert processes[0].poll() == 1
+
+        eventually(ended, PATIENCE_S)
+        eventually(lambda: _says("another program reads JATIM_REPORTS with this seed", program))
+        eventually(lambda: _same(second, reported(running)[3:]), PATIENCE_S)
+        assert program.positions() == reported(running)[: len(program.positions())]
+        assert processes[1].poll() is None
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _says(what: str, program: Program) -> None:
+    assert what in "".join(program.lines), "".join(program.lines[-20:])
 
 
 def _says_why(program: Program) -> None:

@@ -21,7 +21,7 @@ from rembuk import streams
 from rembuk.embedded import is_free
 from rembuk.embedded_nats import EmbeddedNats, nats_binary
 from rembuk.nats_accounts import ASKED, DOMAIN, LIMITS, new_credentials, to_include
-from rembuk.partner_consumers import INVALID_RESET, PULLS, WISHES, Consumers, consumer_config
+from rembuk.partner_consumers import INVALID_RESET, PULLS, READER, WISHES, Consumers, consumer_config
 from rembuk.partners import Partner, Partners, Scope
 from rembuk.region_nats import RegionNats
 from rembuk.testing.ports import free_ports
@@ -249,14 +249,26 @@ async def test_a_partner_goes_on_from_any_position_that_there_is_after_the_serve
     client = await given.enter("polda")
     jetstream = client.jetstream(domain=DOMAIN)
     assert positions(await pulled(client, "polda")) == []
+    assert await reader(client, "polda") is None
+    readers = []
     for seq in (1, 4, 7, 2):
-        await jetstream.reset_consumer(STREAM, "polda", seq=seq)
+        reset = await jetstream.reset_consumer(STREAM, "polda", seq=seq)
         assert positions(await pulled(client, "polda")) == list(range(seq, 7))
+        readers.append((reset.info.config.metadata or {})[READER])
+        assert await reader(client, "polda") == readers[-1]
+    assert len(set(readers)) == 4
     with pytest.raises(nats.js.errors.ConsumerInvalidResetError, match=f"7 is beyond the head of {STREAM}, which is 6"):
         await jetstream.reset_consumer(STREAM, "polda", seq=8)
     for wish in (b'{"seq": -1}', b'{"seq": "all"}', b"[]", b'{"seq": 8, "seq": 9}'):
         answer = await client.request(f"$JS.{DOMAIN}.API.CONSUMER.RESET.{STREAM}.polda", wish)
         assert msgspec.json.decode(answer.data)["error"]["err_code"] == INVALID_RESET
+    assert await reader(client, "polda") == readers[-1]  # what is refused makes nobody else the reader
+
+
+async def reader(client: Client, partner: str) -> str | None:
+    """Who reads a partner's consumer, as the partner is told."""
+    info = await client.jetstream(domain=DOMAIN).consumer_info(STREAM, partner)
+    return (info.config.metadata or {}).get(READER)
 
 
 async def test_a_position_is_what_is_looked_at_however_it_is_spelt(given: Given) -> None:
