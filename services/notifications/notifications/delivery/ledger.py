@@ -10,7 +10,7 @@ from functools import partial
 from uuid import UUID
 
 import asyncpg
-from rembuk.database import Pool, borrowed, open_pool
+from rembuk.database import UNREACHABLE, Pool, borrowed, open_pool
 
 LEASE = timedelta(seconds=60)
 """How long what one sender took is left to it by the others; it knows itself what it has not done with."""
@@ -74,6 +74,7 @@ class Ledger:
     def __init__(self, url: str, name: str) -> None:
         self._open = partial(open_pool, url, name, 4)
         self._pool: Pool
+        self._doubtful: list[tuple[UUID, datetime]] = []  # perhaps taken, and until when
 
     async def start(self) -> None:
         self._pool = await self._open()
@@ -87,7 +88,19 @@ class Ledger:
         return rows
 
     async def take(self, lane: str, room: int, but: list[UUID]) -> list[asyncpg.Record]:
-        return await self._ask(_TAKE, lane, room, LEASE, but)
+        """So many of a lane as are due, until `due_at`. Where the database fails as it commits that, whatever it has
+        taken is given back before the next is taken."""
+        while self._doubtful:
+            await self.postpone(*self._doubtful[-1], 0)
+            self._doubtful.pop()
+        rows: list[asyncpg.Record] = []
+        try:
+            async with borrowed(self._pool) as connection, connection.transaction():
+                rows = await connection.fetch(_TAKE, lane, room, LEASE, but)
+        except UNREACHABLE:
+            self._doubtful = [(row["id"], row["due_at"]) for row in rows]
+            raise
+        return rows
 
     async def postpone(self, delivery_id: UUID, lease: datetime, seconds: float) -> None:
         """Have what was taken until `lease` taken again after some seconds, unless it has been taken since."""
