@@ -29,11 +29,12 @@ FOREIGN = {"up", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"}
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 SERVERS_SAY = {
     "No space left on device",
+    "error opening msg block file",
     "shutting down",
     "database system was interrupted while in recovery",
     "This probably means that some data is corrupted and you will have to use the last backup",
 }
-"""What PostgreSQL has in its log; the rest is ours."""
+"""What PostgreSQL and nats-server have in their logs; the rest is ours."""
 WORDS = {"by", "without", "and", "or", "unless", "on", "ignoring", "group_left", "group_right", "bool", "offset"}
 
 
