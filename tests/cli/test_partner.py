@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -38,6 +40,18 @@ def refused(running: Command, *arguments: str) -> str:
     said = running("partner", *arguments)
     assert (said.returncode, said.stdout) == (2, ""), said
     return " ".join(said.stderr.split())
+
+
+@contextmanager
+def cut(running: Command, name: str) -> Iterator[bytes]:
+    """A state file of the region lacks its end meanwhile; what is left of it."""
+    path = running.data / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    try:
+        yield whole[:-9]
+    finally:
+        path.write_bytes(whole)
 
 
 def test_who_is_added_reads_its_scope_at_once_and_who_is_revoked_no_more(running: Command) -> None:
@@ -102,14 +116,9 @@ def test_without_a_region_there_are_no_partners(rembuk: Command) -> None:
 
 
 def test_a_damaged_file_is_told_and_left_alone(running: Command) -> None:
-    path = running.data / "partners.json"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-9])
-    try:
+    with cut(running, "partners.json") as left:
         assert "partners.json is damaged" in refused(running, "add", "late", "--service", "forums")
-        assert path.read_bytes() == whole[:-9]
-    finally:
-        path.write_bytes(whole)
+        assert (running.data / "partners.json").read_bytes() == left
 
 
 def test_who_is_revoked_while_nats_cannot_be_told_is_not_taken_for_cut_off(running: Command) -> None:
@@ -129,11 +138,6 @@ def test_who_is_revoked_while_nats_cannot_be_told_is_not_taken_for_cut_off(runni
 
 
 def test_nobody_is_added_whose_secrets_could_not_be_shown(running: Command) -> None:
-    path = running.data / "region.json"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-9])
-    try:
+    with cut(running, "region.json"):
         assert "region.json is damaged" in refused(running, "add", "unshown", "--service", "forums")
-    finally:
-        path.write_bytes(whole)
     assert "unshown" not in running("partner", "list").stdout
