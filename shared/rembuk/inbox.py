@@ -23,6 +23,7 @@ from nats.js.errors import NotFoundError
 from rembuk.checkpoints import Checkpoint
 from rembuk.connecting import connect
 from rembuk.hub_regions import ADDRESSED, INBOX
+from rembuk.logs import LastWord
 from rembuk.settings import Settings
 from rembuk.streams import inbox_name
 
@@ -88,7 +89,7 @@ class Inbox:
     def __init__(self, nats_url: str, region: str) -> None:
         self._nats_url, self._region = nats_url, region
         self._config = inbox_config(region)
-        self._said = ""
+        self._last_word = LastWord(_log, "the inbox goes on", region=region)
 
     async def run(self) -> None:
         """Fetch until cancelled; what cannot be done now is said once, and tried again."""
@@ -99,7 +100,7 @@ class Inbox:
                 try:
                     more = await self.fetch(client)
                 except (nats.errors.Error, TimeoutError, msgspec.MsgspecError, KeyError) as error:
-                    self._say(f"the inbox waits: {error!r}")
+                    self._last_word.say(f"the inbox waits: {error!r}")
                 if not more:
                     await asyncio.sleep(ASK_S)
         finally:
@@ -114,9 +115,9 @@ class Inbox:
         page = _decode(Page).decode(answer.data)
         if page.last != position and page.event_id != await self._event_id(jetstream, position):
             why = f"the hub's letters are not those that came from it up to {position}: nothing is fetched"
-            self._say(why, critical=True)
+            self._last_word.say(why, critical=True)
             return False
-        self._say("")
+        self._last_word.say("")
         for letter in page.letters:
             await self._keep(jetstream, letter)
         return bool(page.letters)
@@ -142,9 +143,3 @@ class Inbox:
         subject = ".".join(["inbox", self._region, told["ce-region"], told["ce-type"]])
         headers = told | {Header.EXPECTED_LAST_SEQUENCE: str(letter.position - 1)}
         await jetstream.publish(subject, letter.data, headers=headers, stream=self._config.name)
-
-    def _say(self, what: str, critical: bool = False) -> None:
-        """Unless it was the last word already."""
-        if what != self._said:
-            self._said = what
-            (_log.critical if critical else _log.info)(what or "the inbox goes on", region=self._region)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -62,3 +63,18 @@ def configure(service: str, process: str, level: int = logging.INFO) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+class LastWord:
+    """What a task logs of a state that may last for days: each time that it changes, once. `well` is its line when it
+    is over, and `about` stands in every line."""
+
+    def __init__(self, log: Any, well: str, **about: str) -> None:
+        self._log, self._well, self._about = log, well, about
+        self._said = ""
+
+    def say(self, what: str, critical: bool = False) -> None:
+        """Unless it was the last word already; "" where all is well."""
+        if what != self._said:
+            self._said = what
+            (self._log.critical if critical else self._log.info)(what or self._well, **self._about)

@@ -18,6 +18,7 @@ from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
 from rembuk.hub_regions import INBOX, REGIONS, Introduced
 from rembuk.ids import derive_id, event_id
 from rembuk.key_setting import BadKey
+from rembuk.logs import LastWord
 from rembuk.referral_key import load_pair
 from rembuk.region_key import RegionKeys, Tampered, WrongRegionKey
 
@@ -46,7 +47,7 @@ class Directory:
         self._connection = KeptConnection(database_url, "reports directory")
         self._nats_url, self._region, self._region_keys, self._log = nats_url, region, region_keys, log
         self._refused: dict[str, str] = {}  # another key of a region, said once
-        self._said = ""
+        self._last_word = LastWord(_log, "the hub tells of other regions again", region=region)
 
     async def run(self) -> None:
         """Introduce ourselves, then ask until cancelled; why that cannot be done now is said once."""
@@ -59,9 +60,9 @@ class Directory:
                     introduced = introduced or await self._introduced()
                     await self.ask(client)
                     pause = ASK_S
-                    self._say("")
+                    self._last_word.say("")
                 except (nats.errors.Error, msgspec.MsgspecError, asyncpg.DataError) as error:
-                    self._say(f"the hub does not tell of other regions: {error!r}")
+                    self._last_word.say(f"the hub does not tell of other regions: {error!r}")
                 except Exception as error:
                     if not is_unreachable(error):
                         raise
@@ -71,12 +72,6 @@ class Directory:
         finally:
             self._connection.drop()
             await client.close()
-
-    def _say(self, what: str) -> None:
-        """Unless it was the last word already: a hub may be away for days."""
-        if what != self._said:
-            self._said = what
-            _log.info(what or "the hub tells of other regions again", region=self._region)
 
     async def _introduced(self) -> bool:
         """Whether we are; a region that cannot use its own key hears of the others all the same."""
