@@ -30,10 +30,10 @@ lock: .venv/.ready  ## choose the newest allowed versions and lock them by hash,
 	  cli/pyproject.toml requirements-dev.in -o requirements.txt
 	@awk '/^uv==/{p=1} p{print} p && !/\\$$/{exit}' requirements.txt > requirements-uv.txt
 
-areas: setup  ## compile shared/rembuk/areas.bin again from npm's idn-area-data 4.0.1
+areas: setup  ## compile shared/rembuk/areas/areas.bin again from npm's idn-area-data 4.0.1
 	@from=$$(mktemp -d) && trap 'rm -rf "$$from"' EXIT && \
 	  npm pack --silent --pack-destination "$$from" idn-area-data@4.0.1 >/dev/null && \
-	  $(BIN)/python -m rembuk.areas_compile "$$from/idn-area-data-4.0.1.tgz"
+	  $(BIN)/python -m rembuk.areas.compile "$$from/idn-area-data-4.0.1.tgz"
 
 demo: setup  ## start a region and play the Polmas story on real areas; make stop ends it
 	@$(BIN)/rembuk demo

@@ -14,8 +14,8 @@ import uvloop
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from rembuk.contracts.reports import CODEC
-from rembuk.event import Metadata
-from rembuk.event_log import EventLog
+from rembuk.events.event import Metadata
+from rembuk.log.event_log import EventLog
 
 from bench.work import EVENT, Figures, Result, Servers, sized
 

@@ -7,8 +7,8 @@ import asyncio
 import time
 
 import asyncpg
-from rembuk.areas import areas
-from rembuk.migrations import upgrade
+from rembuk.areas.lookup import areas
+from rembuk.postgres.migrations import upgrade
 from rembuk.testing.services import RunningRegion
 
 from bench.many_problems import villages

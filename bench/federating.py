@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 import uvloop
-from rembuk.streams import stream_name, tail_of
+from rembuk.broker.streams import stream_name, tail_of
 from rembuk.testing.federation import Federation, federation
 from rembuk.testing.link import Link, link_to
 from rembuk.testing.services import RunningRegion as Service

@@ -8,8 +8,8 @@ from uuid import uuid4
 import uvloop
 from psutil import Process
 from rembuk.contracts.reports import CODEC
-from rembuk.event import Metadata
-from rembuk.event_log import EventLog
+from rembuk.events.event import Metadata
+from rembuk.log.event_log import EventLog
 
 from bench.processes import megabytes
 from bench.running import RunningRegion, level, region, wrk

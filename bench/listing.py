@@ -8,7 +8,7 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 
-from rembuk.partners import Scope
+from rembuk.partners.partners import Scope
 from rembuk.testing.services import PARTNER, RunningRegion
 
 from bench.many_rows import BUSY, FORUM, LAST_ALERT, MANY, QUIET, QUIET_FORUM, fill

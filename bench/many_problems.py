@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from rembuk.areas import areas
+from rembuk.areas.lookup import areas
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.reports import (
     CODEC,
@@ -24,11 +24,11 @@ from rembuk.contracts.reports import (
     SolutionAssessed,
     SolutionProposed,
 )
-from rembuk.event import Event, Metadata, Recorded
-from rembuk.ids import derive_id
-from rembuk.region_key import RegionKeys
-from rembuk.sealing import texts_of
-from rembuk.vault import Vault
+from rembuk.events.event import Event, Metadata, Recorded
+from rembuk.events.ids import derive_id
+from rembuk.keys.region_key import RegionKeys
+from rembuk.sealing.sealing import texts_of
+from rembuk.sealing.vault import Vault
 from reports.projection import ADD, project
 
 from bench.work import DESCRIPTION

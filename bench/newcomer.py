@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from rembuk.provisioning import SERVICES
-from rembuk.region import PORT_OFFSETS
+from rembuk.embedded.region import PORT_OFFSETS
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.ports import free_ports
 
 from bench.running import wait_until_answers

@@ -11,7 +11,7 @@ import sys
 import msgspec
 import nats
 import uvloop
-from rembuk.nats_accounts import DOMAIN
+from rembuk.partners.nats_accounts import DOMAIN
 
 PULL = 200
 WISH = msgspec.json.encode({"batch": PULL, "expires": 60_000_000_000})

@@ -16,15 +16,15 @@ from pathlib import Path
 import asyncpg
 import msgspec
 import nats
-from rembuk.areas import areas
-from rembuk.embedded import HOST
-from rembuk.nats_accounts import new_credentials
-from rembuk.partners import Partner, Partners, Scope
-from rembuk.provisioning import SERVICES
-from rembuk.region import PROCESSES
-from rembuk.region_nats import RegionNats
+from rembuk.areas.lookup import areas
+from rembuk.broker.streams import stream_name
+from rembuk.embedded.region import PROCESSES
+from rembuk.embedded.region_nats import RegionNats
+from rembuk.embedded.server import HOST
+from rembuk.partners.nats_accounts import new_credentials
+from rembuk.partners.partners import Partner, Partners, Scope
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.settings import PARTNERS
-from rembuk.streams import stream_name
 from rembuk.testing.ports import free_ports
 
 from bench.partner_reading import Task

@@ -9,8 +9,8 @@ import random
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
-from rembuk.areas import LEVELS as AREAS
-from rembuk.areas import areas
+from rembuk.areas.lookup import LEVELS as AREAS
+from rembuk.areas.lookup import areas
 
 from bench.many_problems import PUBLIC, STATUSES, Loaded, load
 from bench.running import Load, orm_peer, region, wrk_get

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-from rembuk.cosignature import verifiers
-from rembuk.receipt import proven
+from rembuk.proof.cosignature import verifiers
+from rembuk.proof.receipt import proven
 
 from bench.running import region, wrk
 from bench.work import REPORT, Figures, Result, Servers, sized

@@ -22,9 +22,9 @@ import asyncpg
 import httpx
 import msgspec
 import nats
-from rembuk.provisioning import SERVICES
-from rembuk.region import PROCESSES, Region
-from rembuk.streams import stream_name, tail_of
+from rembuk.broker.streams import stream_name, tail_of
+from rembuk.embedded.region import PROCESSES, Region
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.ports import free_ports
 
 from bench.work import REPORT, Servers, sized

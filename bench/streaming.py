@@ -17,15 +17,15 @@ import uvloop
 from faststream.nats import NatsBroker
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
-from rembuk import nats_wire, streams
-from rembuk.cancelling import cancel
-from rembuk.checkpoints import Checkpoint
+from rembuk.broker import nats_wire, streams
 from rembuk.contracts.reports import CODEC, ProblemReported
-from rembuk.event import Metadata, Recorded
-from rembuk.event_log import EventLog
-from rembuk.following import Follower
-from rembuk.projector import Projector
-from rembuk.relay import Relay
+from rembuk.events.event import Metadata, Recorded
+from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.following import Follower
+from rembuk.flow.projector import Projector
+from rembuk.log.event_log import EventLog
+from rembuk.log.relay import Relay
+from rembuk.process.cancelling import cancel
 from reports import projection
 from reports.tables import metadata as tables
 from sqlalchemy.ext.asyncio import create_async_engine

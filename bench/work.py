@@ -19,9 +19,9 @@ from uuid import uuid4
 
 import asyncpg
 from rembuk.contracts.reports import ProblemReported
-from rembuk.embedded_nats import EmbeddedNats
-from rembuk.embedded_postgres import EmbeddedPostgres
-from rembuk.migrations import KERNEL_SCRIPTS
+from rembuk.embedded.nats_server import EmbeddedNats
+from rembuk.embedded.postgres_server import EmbeddedPostgres
+from rembuk.postgres.migrations import KERNEL_SCRIPTS
 from rembuk.testing.ports import free_ports
 
 TINY = "REMBUK_BENCH_TINY"
@@ -68,7 +68,7 @@ class Servers:
             url = f"{self.postgres_url.rpartition('/')[0]}/{name}"
             connection = await asyncpg.connect(url)
             for script in scripts:
-                await connection.execute(files("rembuk").joinpath(script).read_text())
+                await connection.execute(files("rembuk.postgres.kernel").joinpath(script).read_text())
             await connection.close()
             return url
 

@@ -21,8 +21,8 @@ LONGEST_FIRST = (
     *(f"hub/test_{what}.py" for what in ("watching", "partitions")),
     *("test_readme.py", "test_integrate.py"),
     *("system", "cli", "notifications", "hub"),
-    *(f"shared/test_{what}.py" for what in ("rebuilding", "verifying", "following", "embedded", "reactions", "relay")),
-    *("test_architecture.py", "shared/test_areas.py", "reports", "forums", "test_deploy.py", "contracts"),
+    *(f"shared/{where}" for where in ("operations", "flow", "embedded", "log")),
+    *("test_architecture.py", "shared/areas", "reports", "forums", "test_deploy.py", "contracts"),
 )
 """Files that start whole regions or otherwise take long. They begin first (and make has xdist leave it so): at the end,
 no worker has a long file before it while the others have nothing to do."""
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     if in_containers():
         for item in items:
             embedded_itself = item.path.name == "test_embedded.py"
-            if item.path.parent == KERNEL and not embedded_itself and SERVERS.intersection(item.fixturenames):
+            if item.path.is_relative_to(KERNEL) and not embedded_itself and SERVERS.intersection(item.fixturenames):
                 item.add_marker(pytest.mark.containers)
 
 

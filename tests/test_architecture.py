@@ -5,10 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-from rembuk.region import newest_shape
+from rembuk.embedded.region import newest_shape
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("reports", "forums", "notifications", "hub")
@@ -73,8 +74,8 @@ def test_the_rules_of_imports_are_kept(copy: Path) -> None:
         ("reports/reactions.py", "import forums.domain", "none imports another"),
         ("notifications/queries.py", "import reports.tables", "none imports another"),
         ("hub/projection.py", "import reports.projection", "none imports another"),
-        ("rembuk/relay.py", "import reports.domain", "knows no service"),
-        ("rembuk/handling.py", "import rembuk_cli.up", "knows no service"),
+        ("rembuk/log/relay.py", "import reports.domain", "knows no service"),
+        ("rembuk/log/handling.py", "import rembuk_cli.up", "knows no service"),
         ("rembuk_cli/up.py", "import forums.api", "it imports none"),
         ("reports/commands.py", "import reports.domain", "run one way"),
         ("forums/tables.py", "import forums.api", "run one way"),
@@ -85,9 +86,9 @@ def test_the_rules_of_imports_are_kept(copy: Path) -> None:
         ("hub/domain.py", "import asyncio", "is pure"),
         ("forums/domain/meeting.py", "import asyncpg", "is pure"),
         ("notifications/domain/delivery.py", "import secrets", "is pure"),
-        ("reports/domain/referring.py", "import rembuk.event_log", "is pure"),
-        ("forums/commands.py", "import rembuk.vault", "is pure"),
-        ("rembuk/decider.py", "import time", "is pure"),
+        ("reports/domain/referring.py", "import rembuk.log.event_log", "is pure"),
+        ("forums/commands.py", "import rembuk.sealing.vault", "is pure"),
+        ("rembuk/events/decider.py", "import time", "is pure"),
     ],
 )
 def test_a_breach_is_found(copy: Path, file: str, line: str, rule: str) -> None:
@@ -96,6 +97,24 @@ def test_a_breach_is_found(copy: Path, file: str, line: str, rule: str) -> None:
     said = lint(copy)
     assert said.returncode != 0
     assert rule in said.stdout.partition("Broken contracts")[2], said.stdout
+
+
+def test_each_floor_of_the_kernel_knows_nothing_above_it_or_beside_it(copy: Path) -> None:
+    linted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    [layers] = [one["layers"] for one in linted["contracts"] if one.get("containers") == ["rembuk"]]
+    floors = [floor.split(" | ") for floor in layers]
+    forbidden = {
+        (room, other) for n, floor in enumerate(floors) for room in floor
+        for other in [*(one for above in floors[:n] for one in above), *floor] if other != room
+    }  # fmt: skip
+    for room, other in forbidden:
+        path = copy / "rembuk" / room
+        with (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).open("a") as source:
+            source.write(f"\nimport rembuk.{other}\n")
+    said = lint(copy).stdout
+    assert {
+        pair for pair in forbidden if "rembuk.{} is not allowed to import rembuk.{}".format(*pair) not in said
+    } == set()
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -155,8 +174,8 @@ def private_names(source: str) -> list[str]:
 @pytest.mark.parametrize(
     "line",
     [
-        "from rembuk.relay import _PubAck", "from rembuk._relay import Relay", "import rembuk._relay", "vault._ask()",
-        "vault.pool._closed = True", "monkeypatch.setattr(vault, '_ask', 1)", "getattr(vault, '_ask')",
+        "from rembuk.log.relay import _PubAck", "from rembuk._relay import Relay", "import rembuk._relay",
+        "vault._ask()", "vault.pool._closed = True", "monkeypatch.setattr(vault, '_ask', 1)", "getattr(vault, '_ask')",
     ],
 )  # fmt: skip
 def test_a_private_name_is_found(line: str) -> None:
@@ -172,6 +191,7 @@ def test_no_test_knows_a_private_name() -> None:
 
 BUILT = """
 import sys
+import tomllib
 from importlib import import_module
 from rembuk.settings import Settings
 key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="

@@ -21,8 +21,8 @@ import httpx
 import msgspec
 import nats
 import pytest
-from rembuk import streams
-from rembuk.provisioning import SERVICES
+from rembuk.broker import streams
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.asking import asked
 from rembuk.testing.documents import run, sections
 from rembuk.testing.ports import free_ports

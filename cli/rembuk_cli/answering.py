@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from typing import Any, ClassVar
 
 import typer
-from rembuk.visible import visible
+from rembuk.events.visible import visible
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 

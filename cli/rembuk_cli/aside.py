@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rembuk.embedded_nats import EmbeddedNats
-from rembuk.embedded_postgres import EmbeddedPostgres
+from rembuk.embedded.nats_server import EmbeddedNats
+from rembuk.embedded.postgres_server import EmbeddedPostgres
 
 from rembuk_cli.home import Occupied
 from rembuk_cli.options import Data, RegionName, cannot_run, home_of, suggested

@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rembuk.embedded import HOST
-from rembuk.provisioning import SERVICES
+from rembuk.embedded.server import HOST
+from rembuk.postgres.provisioning import SERVICES
 
 from rembuk_cli import simulate
 from rembuk_cli.home import DEFAULT_PORT_BASE, SINK_OFFSET, USUAL, Home, Running, choose_ports

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from rembuk.areas import areas
-from rembuk.embedded import HOST
-from rembuk.hub_regions import DOMAIN
+from rembuk.areas.lookup import areas
+from rembuk.embedded.server import HOST
+from rembuk.federation.hub_regions import DOMAIN
 from rich.table import Table
 
 from rembuk_cli import hub, simulate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import psutil  # type: ignore[import-untyped]
-from rembuk.state_file import Damaged
+from rembuk.process.state_file import Damaged
 
 from rembuk_cli.home import Home
 from rembuk_cli.leftovers import end_leftovers

@@ -6,7 +6,7 @@ import os
 import shlex
 from urllib.parse import unquote, urlsplit
 
-from rembuk.embedded_postgres import postgres_binaries
+from rembuk.embedded.postgres_server import postgres_binaries
 
 from rembuk_cli.options import Data, RegionName, home_of, require_running
 from rembuk_cli.terminal import write

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rembuk.provisioning import SERVICES
+from rembuk.postgres.provisioning import SERVICES
 
 from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.services import require_service
@@ -45,8 +45,8 @@ def events(
 
     Example: rembuk events reports --area 35.78 --type ProblemReported --since 2h
     """
-    from rembuk.areas import areas
-    from rembuk.former_areas import unknown_area
+    from rembuk.areas.former import unknown_area
+    from rembuk.areas.lookup import areas
 
     from rembuk_cli.log_reading import CODECS, Wanted, follow_streams, read_logs
 

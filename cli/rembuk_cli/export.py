@@ -43,8 +43,8 @@ def export(
 
     Example: rembuk export reports --out backup/reports
     """
-    from rembuk.areas import areas
-    from rembuk.former_areas import unknown_area
+    from rembuk.areas.former import unknown_area
+    from rembuk.areas.lookup import areas
 
     require_service(service)
     if area and area not in areas():

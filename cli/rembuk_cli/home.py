@@ -16,15 +16,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import psutil  # type: ignore[import-untyped]
-from rembuk import state_file
-from rembuk.embedded_nats import EmbeddedNats, nats_text
-from rembuk.embedded_postgres import ClusterLost, EmbeddedPostgres
-from rembuk.hub_regions import DOMAIN, JOINED, Invitation, region_server
-from rembuk.provisioning import SERVICES
-from rembuk.region import PORT_OFFSETS, Region
-from rembuk.region_nats import RegionNats
+from rembuk.embedded.nats_server import EmbeddedNats, nats_text
+from rembuk.embedded.postgres_server import ClusterLost, EmbeddedPostgres
+from rembuk.embedded.region import PORT_OFFSETS, Region
+from rembuk.embedded.region_nats import RegionNats
+from rembuk.federation.hub_regions import DOMAIN, JOINED, Invitation, region_server
+from rembuk.postgres.provisioning import SERVICES
+from rembuk.process import state_file
+from rembuk.process.state_file import Damaged
 from rembuk.settings import PARTNERS, WITNESSED, WITNESSES, CannotRun
-from rembuk.state_file import Damaged
 
 from rembuk_cli.noted_process import Process
 
@@ -185,7 +185,7 @@ class Home:
 
     @property
     def partners(self) -> Path:
-        """The file of who may read what the region publishes (see `rembuk.partners`)."""
+        """The file of who may read what the region publishes (see `rembuk.partners.partners`)."""
         return self.data / "partners.json"
 
     def lock(self) -> int:
@@ -241,8 +241,8 @@ class Home:
 
     def include_partners(self, region: str) -> list[str]:
         """Write what a NATS that is not ours is to include, so that it admits whoever is a partner now; the files."""
-        from rembuk.nats_accounts import to_include
-        from rembuk.partners import Partners
+        from rembuk.partners.nats_accounts import to_include
+        from rembuk.partners.partners import Partners
 
         files = []
         for name, part in to_include(region, Partners(self.partners).read()).items():
@@ -378,8 +378,8 @@ class Home:
         return list(dict.fromkeys(wrong))
 
     def _reads(self) -> list[Callable[[], Any]]:
-        from rembuk.key_setting import read_keys
-        from rembuk.partners import Partners  # as above, not for a supervisor
+        from rembuk.keys.key_setting import read_keys
+        from rembuk.partners.partners import Partners  # as above, not for a supervisor
 
         keys = [key for key in (self.log_key, self.witness_key) if key.exists() or key == self.log_key]
         return [

@@ -11,11 +11,11 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rembuk import state_file
-from rembuk.embedded import HOST, EmbeddedError
-from rembuk.hub_regions import DOMAIN
-from rembuk.region import PORT_OFFSETS, BadRegionName, require_name
-from rembuk.signed_note import BadVerifierKey, Verifier
+from rembuk.embedded.region import PORT_OFFSETS, BadRegionName, require_name
+from rembuk.embedded.server import HOST, EmbeddedError
+from rembuk.federation.hub_regions import DOMAIN
+from rembuk.process import state_file
+from rembuk.proof.signed_note import BadVerifierKey, Verifier
 from rich.table import Table
 
 from rembuk_cli.answering import group

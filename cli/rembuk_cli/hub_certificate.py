@@ -12,9 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from rembuk import state_file
+from rembuk.process import state_file
+from rembuk.process.state_file import Damaged
 from rembuk.settings import CannotRun
-from rembuk.state_file import Damaged
 
 AUTHORITY_LASTS = timedelta(days=3650)
 LASTS, RENEWED_BEFORE = timedelta(days=365), timedelta(days=60)

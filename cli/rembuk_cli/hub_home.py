@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rembuk import hub_regions, key_setting, state_file
-from rembuk.embedded_nats import EmbeddedNats
-from rembuk.hub_regions import DOMAIN, Admitted, Invitation, new_seed
-from rembuk.region import Region, require_name
-from rembuk.roster import Roster
+from rembuk.embedded.nats_server import EmbeddedNats
+from rembuk.embedded.region import Region, require_name
+from rembuk.federation import hub_regions
+from rembuk.federation.hub_regions import DOMAIN, Admitted, Invitation, new_seed
+from rembuk.keys import key_setting
+from rembuk.partners.roster import Roster
+from rembuk.process import state_file
 from rembuk.settings import WITNESSED, CannotRun
 
 from rembuk_cli.home import Home, Plan, Running

@@ -7,7 +7,7 @@ import json
 import time
 
 from nats.aio.client import Client
-from rembuk.hub_regions import account
+from rembuk.federation.hub_regions import account
 
 from rembuk_cli.home import Running
 from rembuk_cli.hub_home import HubHome

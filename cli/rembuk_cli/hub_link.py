@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-from rembuk.hub_regions import INBOX, STANDING, Known
-from rembuk.nats_asking import Unanswered
+from rembuk.broker.nats_asking import Unanswered
+from rembuk.federation.hub_regions import INBOX, STANDING, Known
 
 from rembuk_cli.servers import questions
 

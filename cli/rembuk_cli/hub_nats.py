@@ -11,12 +11,13 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rembuk import key_setting, state_file
-from rembuk.embedded_nats import nats_configuration, nats_text
-from rembuk.hub_regions import DOMAIN, JOINED, KEY_SETTING, SETTING, hub_server, region_server
-from rembuk.nats_accounts import REGION, USER, to_include
-from rembuk.region import BadRegionName, require_name
-from rembuk.region_nats import linked_within
+from rembuk.embedded.nats_server import nats_configuration, nats_text
+from rembuk.embedded.region import BadRegionName, require_name
+from rembuk.embedded.region_nats import linked_within
+from rembuk.federation.hub_regions import DOMAIN, JOINED, KEY_SETTING, SETTING, hub_server, region_server
+from rembuk.keys import key_setting
+from rembuk.partners.nats_accounts import REGION, USER, to_include
+from rembuk.process import state_file
 
 from rembuk_cli.home import Home
 from rembuk_cli.hub_home import Gate, HubHome

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 from uuid import UUID
 
-from rembuk.region_key import RegionKey, Tampered
+from rembuk.keys.region_key import RegionKey, Tampered
 
 from rembuk_cli.key_files import keys_in
 from rembuk_cli.options import cannot_run
@@ -104,7 +104,7 @@ def _copied(lines: IO[str]) -> Iterator[tuple[UUID, bytes, str]]:
 
 
 def _pg_restore() -> str:
-    from rembuk.embedded_postgres import postgres_binaries
+    from rembuk.embedded.postgres_server import postgres_binaries
 
     program = shutil.which("pg_restore", path=f"{postgres_binaries()}{os.pathsep}{os.environ.get('PATH', '')}")
     if program is None:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from rembuk import state_file
-from rembuk.region_key import RegionKey
+from rembuk.keys.region_key import RegionKey
+from rembuk.process import state_file
 
 COPIES = Path("elsewhere")
 """Where the runbook has an operator keep copies."""

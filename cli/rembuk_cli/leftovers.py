@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 import psutil  # type: ignore[import-untyped]
-from rembuk.embedded_nats import EmbeddedNats
-from rembuk.embedded_postgres import EmbeddedPostgres
-from rembuk.state_file import Damaged
+from rembuk.embedded.nats_server import EmbeddedNats
+from rembuk.embedded.postgres_server import EmbeddedPostgres
+from rembuk.process.state_file import Damaged
 
 from rembuk_cli.home import Home
 

@@ -13,13 +13,13 @@ import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DeliverPolicy
-from rembuk import streams
-from rembuk.cloud_events import cloud_event
-from rembuk.codec import Codec, Undecodable
+from rembuk.broker import streams
+from rembuk.broker.cloud_events import cloud_event
 from rembuk.contracts import forums, notifications, reports
-from rembuk.event import Recorded
-from rembuk.region import Region
-from rembuk.rows import COLUMNS, recorded
+from rembuk.embedded.region import Region
+from rembuk.events.codec import Codec, Undecodable
+from rembuk.events.event import Recorded
+from rembuk.events.rows import COLUMNS, recorded
 
 from rembuk_cli.servers import Unable, broker, database
 

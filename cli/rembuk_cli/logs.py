@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rembuk.visible import visible
+from rembuk.events.visible import visible
 
 from rembuk_cli.events import moment
 from rembuk_cli.log_lines import Level, merged

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from uuid import UUID
 
 import typer
-from rembuk.provisioning import SERVICES
+from rembuk.postgres.provisioning import SERVICES
 
 from rembuk_cli.kept_keys import BACKUPS, Kept, Looked, look_for
 from rembuk_cli.key_files import COPIES
@@ -20,7 +20,7 @@ from rembuk_cli.terminal import err, escape, out, write_json
 from rembuk_cli.wrapping import Wrapped, region_and_key, wrapped
 
 if TYPE_CHECKING:
-    from rembuk.region import Region
+    from rembuk.embedded.region import Region
 
 TOLD = 20
 """So many persons are told one by one."""
@@ -90,7 +90,7 @@ def put_back(
 
     Example: rembuk vault put-back reports
     """
-    from rembuk.region_key import RegionKeys
+    from rembuk.keys.region_key import RegionKeys
 
     require_service(service)
     seen, path = region_and_key(region, data)

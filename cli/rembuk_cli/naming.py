@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from rembuk.reference import position_of
+from rembuk.events.reference import position_of
 
 from rembuk_cli.options import cannot_run
 from rembuk_cli.services import ask_each
 from rembuk_cli.terminal import escape
 
 if TYPE_CHECKING:
-    from rembuk.region import Region
+    from rembuk.embedded.region import Region
 
 _REPORTED_AT = "select stream_id from log.event where position = $1 and version = 1"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rembuk.hub_regions import DOMAIN
+from rembuk.federation.hub_regions import DOMAIN
 
 from rembuk_cli.home import USUAL, Home, Running, usual_place
 from rembuk_cli.terminal import err

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rembuk.embedded import EmbeddedError
+from rembuk.embedded.server import EmbeddedError
 from rembuk.settings import CannotRun
 
 from rembuk_cli.answering import group
@@ -19,7 +19,7 @@ from rembuk_cli.services import ask_each, require_service
 from rembuk_cli.terminal import err, escape, out, write_json
 
 if TYPE_CHECKING:
-    from rembuk.partners import Partner, Partners
+    from rembuk.partners.partners import Partner, Partners
 
 app = group("Other systems that may read what the region publishes: each its scope, and nothing else.")
 Name = Annotated[str, typer.Argument(help="The partner's name: lower-case letters, digits and hyphens.")]
@@ -87,8 +87,8 @@ def add(
 
     Example: rembuk partner add dinas-pu --service reports --type ProblemVerified --area 35.78
     """
-    from rembuk.nats_accounts import new_credentials
-    from rembuk.partners import BadPartner, Partner, Scope, Webhook, hashed, new_secret, new_token
+    from rembuk.partners.nats_accounts import new_credentials
+    from rembuk.partners.partners import BadPartner, Partner, Scope, Webhook, hashed, new_secret, new_token
 
     home = home_of(region, data)
     services, types, areas = (tuple(dict.fromkeys(named or ())) for named in (service, event_type, area))
@@ -153,7 +153,7 @@ def revoke(name: Name, region: RegionName = "", data: Data = None, as_json: Json
 
     Example: rembuk partner revoke dinas-pu
     """
-    from rembuk.partners import BadPartner
+    from rembuk.partners.partners import BadPartner
 
     home = home_of(region, data)
     try:
@@ -203,7 +203,7 @@ def replay(
 
 
 def _partners(home: Home) -> Partners:
-    from rembuk.partners import Partners
+    from rembuk.partners.partners import Partners
 
     if not home.data.is_dir():
         cannot_run(f"no region lies in {home.data}; start one with: {suggested('up')}")
@@ -237,8 +237,8 @@ def _require_types(types: Sequence[str], services: Sequence[str]) -> None:
 
 def _require_areas(codes: Sequence[str]) -> None:
     """Ends the command for an area that there is not."""
-    from rembuk.areas import areas
-    from rembuk.former_areas import unknown_area
+    from rembuk.areas.former import unknown_area
+    from rembuk.areas.lookup import areas
 
     for code in codes:
         if code not in areas():
@@ -253,7 +253,7 @@ def _urls(home: Home, services: Sequence[str]) -> dict[str, str]:
 
 def _nats(home: Home, services: Sequence[str]) -> Nats | None:
     """Where it reads them by NATS, as far as the region was ever started."""
-    from rembuk.streams import stream_name
+    from rembuk.broker.streams import stream_name
 
     noted = home.noted()
     if noted is None:

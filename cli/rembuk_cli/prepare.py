@@ -25,7 +25,7 @@ def main() -> None:
     if behind := asyncio.run(region.behind()):
         region.migrate(behind)
     if not plan.servers_only and not plan.hub:
-        from rembuk.key_setting import create
+        from rembuk.keys.key_setting import create
 
         from rembuk_cli.soundness import Unsound, require_key_of_logs, require_key_of_vaults, require_logs_of_streams
 

@@ -19,7 +19,7 @@ from rembuk_cli.services import ask_each, told_by
 from rembuk_cli.terminal import err, escape, escape_lines, out, write_json
 
 if TYPE_CHECKING:
-    from rembuk.region import Region
+    from rembuk.embedded.region import Region
 
 app = group("Events that a follower could not take: each holds back its own aggregate there, and nobody else.")
 _HELD = """select follower, stream, stream_id as aggregate, count(*) as events, min(position) as first,
@@ -197,8 +197,8 @@ def _tell_left(one: Held, left: int) -> None:
 
 
 async def _skip(region: Region, held: Held, why: str) -> bool:
-    from rembuk import quarantine
-    from rembuk.checkpoints import Checkpoint
+    from rembuk.flow import quarantine
+    from rembuk.flow.checkpoints import Checkpoint
 
     checkpoint = Checkpoint(region.database(held.service).service_url, held.follower, held.stream)
     async with database(region, held.service) as connection:

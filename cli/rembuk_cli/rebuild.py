@@ -6,7 +6,7 @@ import json
 from typing import Annotated
 
 import typer
-from rembuk.hub_regions import DOMAIN
+from rembuk.federation.hub_regions import DOMAIN
 
 from rembuk_cli.options import (
     WRONG,

@@ -17,7 +17,7 @@ from rembuk_cli.options import WRONG, Data, Json, RegionName, cannot_run, home_o
 from rembuk_cli.terminal import err, escape, out, write, write_json
 
 if TYPE_CHECKING:
-    from rembuk.signed_note import Verifier
+    from rembuk.proof.signed_note import Verifier
 
     from rembuk_cli.verdict import Judged
 
@@ -47,7 +47,7 @@ def verify(
 
     Example: rembuk receipt verify JATIM-000123.tlog-proof --key 'polmas/jatim/reports+5e1c3f0a+AZx...'
     """
-    from rembuk.receipt import contradictions
+    from rembuk.proof.receipt import contradictions
 
     from rembuk_cli.verdict import in_words
 
@@ -106,8 +106,8 @@ def keys(region: RegionName = "", data: Data = None) -> None:
 
 
 def _keys(text: str) -> list[Verifier]:
-    from rembuk.cosignature import verifiers
-    from rembuk.signed_note import BadVerifierKey
+    from rembuk.proof.cosignature import verifiers
+    from rembuk.proof.signed_note import BadVerifierKey
 
     try:
         found = verifiers(_read(Path(text)).decode() if "+" not in text or Path(text).exists() else text)
@@ -125,7 +125,7 @@ def _read(path: Path) -> bytes:
 
 
 def _judge(file: Path, trusted: list[Verifier], data: bytes | None) -> Judged:
-    from rembuk.receipt import BadReceipt, proven, require_data
+    from rembuk.proof.receipt import BadReceipt, proven, require_data
 
     from rembuk_cli.verdict import Judged, judged
 

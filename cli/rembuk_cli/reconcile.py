@@ -6,7 +6,7 @@ import json
 from typing import Annotated
 
 import typer
-from rembuk.streams import stream_name
+from rembuk.broker.streams import stream_name
 
 from rembuk_cli.options import WRONG, Data, Json, RegionName, home_of, require_running, suggested
 from rembuk_cli.services import Step, require_service, set_back, told_by, watched

@@ -16,7 +16,7 @@ from rembuk_cli.terminal import err, escape, out, write_json
 
 Row = dict[str, Any]
 State = dict[str, list[Row]]
-"""Table → its rows, as `rembuk.replaying` tells them."""
+"""Table → its rows, as `rembuk.operations.replaying` tells them."""
 
 AsOf = Annotated[
     str, typer.Option("--as-of", help="Up to a position of its log, or a time: 17, 2026-01-31T08:00, or 2h ago.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rembuk.streams import stream_name
+from rembuk.broker.streams import stream_name
 
 from rembuk_cli.options import Data, Json, RegionName, home_of, require_running, suggested
 from rembuk_cli.services import ask_each, require_service, set_back, told_by, watched

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncpg
     from nats.aio.client import Client
-    from rembuk.nats_asking import Asking
-    from rembuk.region import Region
+    from rembuk.broker.nats_asking import Asking
+    from rembuk.embedded.region import Region
 
 CONNECT_S, AGAIN_S = 3, 1
 PING_S = 5
@@ -30,7 +30,7 @@ class Unable(Exception):
 async def database(region: Region, service: str) -> AsyncIterator[asyncpg.Connection[Any]]:
     """A connection to a service's database. What asyncpg raises in the block, too, is raised as Unable."""
     import asyncpg
-    from rembuk.database import UNREACHABLE
+    from rembuk.postgres.database import UNREACHABLE
 
     away: tuple[type[BaseException], ...] = (*UNREACHABLE, asyncpg.PostgresError)
     connection = None
@@ -50,7 +50,7 @@ async def database(region: Region, service: str) -> AsyncIterator[asyncpg.Connec
 async def questions(url: str, name: str, inbox: str = "_INBOX") -> AsyncIterator[Asking]:
     """A connection to NATS for a few questions, made in a tenth of a `broker`'s time. Raises Unable; what is asked in
     the block raises Unanswered."""
-    from rembuk.nats_asking import Unanswered, asking
+    from rembuk.broker.nats_asking import Unanswered, asking
 
     async with AsyncExitStack() as stack:
         try:

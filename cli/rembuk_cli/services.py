@@ -11,15 +11,15 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Any
 
-from rembuk.hub_regions import DOMAIN
-from rembuk.provisioning import SERVICES
+from rembuk.federation.hub_regions import DOMAIN
+from rembuk.postgres.provisioning import SERVICES
 
 from rembuk_cli.options import cannot_run
 from rembuk_cli.servers import Unable, database
 from rembuk_cli.terminal import err, escape
 
 if TYPE_CHECKING:
-    from rembuk.region import Region
+    from rembuk.embedded.region import Region
 
 Step = dict[str, Any]
 """One answer of an errand; `kind` says which, and "progress" has a `position` and a `target`."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rembuk.areas import areas
-from rembuk.former_areas import unknown_area
+from rembuk.areas.former import unknown_area
+from rembuk.areas.lookup import areas
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rembuk_cli.options import Data, Json, RegionName, cannot_run, home_of, require_running

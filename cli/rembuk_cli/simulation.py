@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
-from rembuk.areas import Areas
+from rembuk.areas.lookup import Areas
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.polmas import Disclosure, Pillar, Strategy
 from rembuk.contracts.reports import RejectionCode

@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from rembuk.embedded import HOST
+from rembuk.embedded.server import HOST
 
 LONGEST_LINE = 1 << 20
 

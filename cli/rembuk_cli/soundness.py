@@ -11,14 +11,14 @@ from pathlib import Path
 import asyncpg
 import nats.errors
 import nats.js.errors
-from rembuk import streams
-from rembuk.codec import Undecodable
-from rembuk.key_setting import BadKey, create, read_keys
-from rembuk.provisioning import SERVICES
-from rembuk.region import Region
-from rembuk.region_key import RegionKeys, Tampered
-from rembuk.signed_note import Signer
-from rembuk.tree import origin
+from rembuk.broker import streams
+from rembuk.embedded.region import Region
+from rembuk.events.codec import Undecodable
+from rembuk.keys.key_setting import BadKey, create, read_keys
+from rembuk.keys.region_key import RegionKeys, Tampered
+from rembuk.postgres.provisioning import SERVICES
+from rembuk.proof.signed_note import Signer
+from rembuk.transparency.tree import origin
 
 from rembuk_cli.key_files import keys_in
 from rembuk_cli.servers import CONNECT_S, broker

@@ -9,15 +9,15 @@ from typing import Any
 
 import asyncpg
 import msgspec
-from rembuk import missing_keys
-from rembuk.database import UNREACHABLE
-from rembuk.hub_regions import Invitation
-from rembuk.key_setting import BadKey, key_id, read_keys
-from rembuk.nats_asking import Asking, NoStream, Unanswered
-from rembuk.provisioning import SERVICES
-from rembuk.region import Region
+from rembuk.broker.nats_asking import Asking, NoStream, Unanswered
+from rembuk.broker.stream_names import inbox_name, stream_name
+from rembuk.embedded.region import Region
+from rembuk.federation.hub_regions import Invitation
+from rembuk.keys.key_setting import BadKey, key_id, read_keys
+from rembuk.postgres.database import UNREACHABLE
+from rembuk.postgres.provisioning import SERVICES
+from rembuk.sealing import missing_keys
 from rembuk.settings import CannotRun
-from rembuk.stream_names import inbox_name, stream_name
 
 from rembuk_cli.disk import full
 from rembuk_cli.home import Home, Running, without_credentials

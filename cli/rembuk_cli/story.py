@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from rembuk.areas import areas
+from rembuk.areas.lookup import areas
 
 from rembuk_cli.sink import Hook, Mail, Sink
 from rembuk_cli.terminal import out

@@ -22,13 +22,13 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from rembuk.embedded import HOST, EmbeddedError, require_free_port
-from rembuk.embedded_nats import EmbeddedNats
-from rembuk.embedded_postgres import EmbeddedPostgres
-from rembuk.forking import Adopted, CannotFork, Forking, can_fork
-from rembuk.lines import Lines
-from rembuk.open_files import open_files
-from rembuk.region import PROCESSES, Region
+from rembuk.embedded.nats_server import EmbeddedNats
+from rembuk.embedded.postgres_server import EmbeddedPostgres
+from rembuk.embedded.region import PROCESSES, Region
+from rembuk.embedded.server import HOST, EmbeddedError, require_free_port
+from rembuk.process.forking import Adopted, CannotFork, Forking, can_fork
+from rembuk.process.lines import Lines
+from rembuk.process.open_files import open_files
 from rembuk.settings import CannotRun
 
 from rembuk_cli.disk import lack

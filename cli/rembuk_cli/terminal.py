@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable
 
-from rembuk.visible import HIDDEN, visible, visible_lines
+from rembuk.events.visible import HIDDEN, visible, visible_lines
 from rich import markup
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment

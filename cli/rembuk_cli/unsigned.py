@@ -31,7 +31,7 @@ async def unsigned(
 
 async def _goes_on_from(database: asyncpg.Connection[Any], region: str, service: str) -> bool:
     """Whether the log leads to the root that was signed last, as its signer requires."""
-    from rembuk.tree import Tree  # whose libraries are nothing to who is told that all is well
+    from rembuk.transparency.tree import Tree  # whose libraries are nothing to who is told that all is well
 
     tree = Tree(database, region, service)
     last, _ = await tree.latest()

@@ -15,9 +15,9 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rembuk.hub_regions import Invitation
-from rembuk.lifeline import end_with_us
-from rembuk.region import BadRegionName, require_name
+from rembuk.embedded.region import BadRegionName, require_name
+from rembuk.federation.hub_regions import Invitation
+from rembuk.process.lifeline import end_with_us
 
 from rembuk_cli.down import stop
 from rembuk_cli.home import USUAL, Home, Plan, Running, choose_ports, passed_on

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rembuk import state_file
-from rembuk.key_setting import BadKey, create
-from rembuk.provisioning import SERVICES
+from rembuk.keys.key_setting import BadKey, create
+from rembuk.postgres.provisioning import SERVICES
+from rembuk.process import state_file
 
 from rembuk_cli.answering import group
 from rembuk_cli.key_files import keys_of
@@ -26,7 +26,7 @@ from rembuk_cli.terminal import err, escape, out, write_json
 from rembuk_cli.wrapping import PERSONS, PUT_BACK, key_ids, region_and_key, wrapped
 
 if TYPE_CHECKING:
-    from rembuk.region import Region
+    from rembuk.embedded.region import Region
 
 app = group("The region's key, and the keys of persons that it wraps.")
 app.command()(missing)

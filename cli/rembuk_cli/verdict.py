@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
-from rembuk.receipt import Proven
-from rembuk.reference import reference_of
+from rembuk.events.reference import reference_of
+from rembuk.proof.receipt import Proven
 
 
 class Judged(msgspec.Struct, omit_defaults=True):

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rembuk.hub_regions import DOMAIN
-from rembuk.provisioning import SERVICES
+from rembuk.federation.hub_regions import DOMAIN
+from rembuk.postgres.provisioning import SERVICES
 
 from rembuk_cli.home import Home
 from rembuk_cli.options import (
@@ -89,9 +89,9 @@ def verify(
 
 def _verifiers(keys: Path | None, home: Home, region: str, service: str) -> list[str]:
     """The verifier keys of a log: given, or those of the keys that the region signs with."""
-    from rembuk.key_setting import BadKey, read_keys
-    from rembuk.signed_note import BadVerifierKey, Signer, Verifier
-    from rembuk.tree import origin
+    from rembuk.keys.key_setting import BadKey, read_keys
+    from rembuk.proof.signed_note import BadVerifierKey, Signer, Verifier
+    from rembuk.transparency.tree import origin
 
     name = origin(region, service)
     try:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TypeVar
 from uuid import UUID
 
-from rembuk.region import Region
+from rembuk.embedded.region import Region
 
 from rembuk_cli.events import show
 from rembuk_cli.log_reading import Told, Wanted, follow_streams

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from rembuk.key_setting import BadKey
+from rembuk.keys.key_setting import BadKey
 
 from rembuk_cli.options import cannot_run, home_of, require_running
 from rembuk_cli.services import ask_each
 from rembuk_cli.terminal import escape
 
 if TYPE_CHECKING:
-    from rembuk.region import Region
+    from rembuk.embedded.region import Region
 
 PERSONS = "select key_id, count(*) as persons from vault_key group by key_id"
 PUT_BACK = "Put back what is missing from where you keep it (docs/runbook.md, “The region's key is missing”)"
@@ -53,6 +53,6 @@ def wrapped(region: Region, path: Path) -> list[Wrapped]:
 
 
 def key_ids(path: Path) -> list[str]:
-    from rembuk.region_key import RegionKeys  # with it comes cryptography
+    from rembuk.keys.region_key import RegionKeys  # with it comes cryptography
 
     return RegionKeys.load(str(path)).ids

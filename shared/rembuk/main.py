@@ -1,4 +1,5 @@
-"""The command line of a service: `python -m reports api | worker | migrate`, and the errands of `rembuk.errands`.
+"""The command line of a service: `python -m reports api | worker | migrate`, and the errands of
+`rembuk.operations.errands`.
 
 The API is what `<service>.app.build` returns, the worker what `<service>.worker.build` does; each process imports
 its own half only.
@@ -19,9 +20,10 @@ from typing import Any
 import msgspec
 import uvloop
 
-from rembuk import logs, tracing
-from rembuk.cancelling import cancel
-from rembuk.open_files import open_files
+from rembuk import tracing
+from rembuk.process import logs
+from rembuk.process.cancelling import cancel
+from rembuk.process.open_files import open_files
 from rembuk.settings import CannotRun, Settings
 
 GRACE_S = 15
@@ -97,7 +99,7 @@ def _serve(settings: Settings) -> None:
 
 
 def _migrate(settings: Settings) -> None:
-    from rembuk.migrations import upgrade
+    from rembuk.postgres.migrations import upgrade
 
     _started()
     upgrade(settings.service, settings.owner_url, settings.name)
@@ -106,7 +108,7 @@ def _migrate(settings: Settings) -> None:
 async def _tell(settings: Settings, name: str, arguments: Sequence[str]) -> None:
     """Write what an errand answers, each a line of JSON; raises CannotRun. It leaves the processor to whoever serves
     people meanwhile."""
-    from rembuk.errands import USAGE, errand
+    from rembuk.operations.errands import USAGE, errand
 
     answers = errand(settings, name, arguments)
     if answers is None:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import msgspec
 
 WITNESSED, WITNESSES = "REMBUK_WITNESSED_LOGS", "REMBUK_WITNESSES"
-"""Whose tree heads we cosign, and who is asked to cosign ours: files (see `rembuk.witness`, `rembuk.cosigning`)."""
+"""Whose tree heads we cosign, and who is asked to cosign ours: files (see `rembuk.witness.witness`,
+`rembuk.witness.cosigning`)."""
 PARTNERS = "REMBUK_PARTNERS"
-"""Who may read what we publish: the absolute path of a file (see `rembuk.partners`)."""
+"""Who may read what we publish: the absolute path of a file (see `rembuk.partners.partners`)."""
 
 
 class CannotRun(Exception):
@@ -50,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True):
     @classmethod
     def load(cls, service: str, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read REMBUK_REGION, REMBUK_NATS_URL, REMBUK_HOST, REMBUK_REGION_KEY and REMBUK_LOG_KEY (see
-        `rembuk.key_setting`) and, for `service`, REMBUK_<SERVICE>_DATABASE_URL and REMBUK_<SERVICE>_PORT. Raises
+        `rembuk.keys.key_setting`) and, for `service`, REMBUK_<SERVICE>_DATABASE_URL and REMBUK_<SERVICE>_PORT. Raises
         MissingSetting."""
 
         def read(name: str, default: str | None = None) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link, Tracer
     from opentelemetry.trace import Span as OtelSpan
 
-    from rembuk.event import Recorded
+    from rembuk.events.event import Recorded
 
 FLUSH_S = 3.0
 """How long a process that ends waits for its last spans to be taken."""

@@ -14,20 +14,20 @@ import structlog
 from faststream.nats import NatsBroker
 from nats.aio.msg import Msg
 
-from rembuk import nats_wire
-from rembuk.cancelling import cancel
-from rembuk.checkpoints import Checkpoint
-from rembuk.connecting import broker, connect
-from rembuk.cosigning import Cosigning
-from rembuk.erasing import Eraser
-from rembuk.following import Follower
-from rembuk.log_key import signers
-from rembuk.partner_consumers import Consumers
-from rembuk.partners import Partners
-from rembuk.relay import Relay
+from rembuk.broker import nats_wire
+from rembuk.broker.connecting import broker, connect
+from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.following import Follower
+from rembuk.log.relay import Relay
+from rembuk.partners.partner_consumers import Consumers
+from rembuk.partners.partners import Partners
+from rembuk.partners.webhooks import Webhooks
+from rembuk.process.cancelling import cancel
+from rembuk.sealing.erasing import Eraser
 from rembuk.settings import Settings
-from rembuk.signing import PAUSE_S, Signing
-from rembuk.webhooks import Webhooks
+from rembuk.transparency.log_key import signers
+from rembuk.transparency.signing import PAUSE_S, Signing
+from rembuk.witness.cosigning import Cosigning
 
 _log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rembuk.embedded import is_free
-from rembuk.region import PORT_OFFSETS, Region
+from rembuk.embedded.region import PORT_OFFSETS, Region
+from rembuk.embedded.server import is_free
 from rembuk.testing import forking
 from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports

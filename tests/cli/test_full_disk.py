@@ -15,7 +15,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
-from rembuk.embedded_postgres import EmbeddedPostgres
+from rembuk.embedded.postgres_server import EmbeddedPostgres
 from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
 from rembuk.testing.small_disk import fill, small_disk

@@ -16,10 +16,9 @@ import httpx
 import msgspec
 import pytest
 from cryptography import x509
-from rembuk import state_file
-from rembuk.embedded import HOST
-from rembuk.embedded_nats import EmbeddedNats
-from rembuk.hub_regions import (
+from rembuk.embedded.nats_server import EmbeddedNats
+from rembuk.embedded.server import HOST
+from rembuk.federation.hub_regions import (
     DOMAIN,
     Admitted,
     Invitation,
@@ -29,6 +28,7 @@ from rembuk.hub_regions import (
     public_key,
     region_server,
 )
+from rembuk.process import state_file
 from rembuk.settings import CannotRun
 from rembuk.testing import forking
 from rembuk.testing.ports import free_ports

@@ -19,10 +19,10 @@ import nats
 import nats.errors
 import pytest
 from nats.aio.client import Client
-from rembuk.embedded import HOST
-from rembuk.embedded_nats import nats_binary
-from rembuk.hub_regions import INBOX, JOINED, Invitation, mirror_config, new_seed, public_key, reader_seed
-from rembuk.streams import stream_config, stream_name
+from rembuk.broker.streams import stream_config, stream_name
+from rembuk.embedded.nats_server import nats_binary
+from rembuk.embedded.server import HOST
+from rembuk.federation.hub_regions import INBOX, JOINED, Invitation, mirror_config, new_seed, public_key, reader_seed
 from rembuk.testing import forking
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually

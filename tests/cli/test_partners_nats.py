@@ -21,8 +21,8 @@ import httpx
 import nats
 import pytest
 from nats.js.api import ConsumerInfo
-from rembuk.nats_accounts import new_credentials
-from rembuk.partners import Partner, Partners, Scope
+from rembuk.partners.nats_accounts import new_credentials
+from rembuk.partners.partners import Partner, Partners, Scope
 from rembuk.testing.services import eventually
 from rembuk_cli.home import Home
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pytest
-from rembuk import nats_wire, streams
+from rembuk.broker import nats_wire, streams
 from rembuk.testing.receivers import only
 from rembuk.testing.services import eventually
 

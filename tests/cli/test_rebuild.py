@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from rembuk.provisioning import SERVICES
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.receivers import Sink, only, sink
 from rembuk.testing.services import eventually
 

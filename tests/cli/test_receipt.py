@@ -15,14 +15,14 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from rembuk.key_setting import read_keys
-from rembuk.leaves import leaf
-from rembuk.promises import promising
-from rembuk.receipt import proven
-from rembuk.signed_note import Signer
+from rembuk.keys.key_setting import read_keys
+from rembuk.proof.promises import promising
+from rembuk.proof.receipt import proven
+from rembuk.proof.signed_note import Signer
 from rembuk.testing import forking
 from rembuk.testing.services import eventually
-from rembuk.tree import origin
+from rembuk.transparency.leaves import leaf
+from rembuk.transparency.tree import origin
 from rembuk_cli.home import Home
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rembuk.areas import areas
+from rembuk.areas.lookup import areas
 from rembuk.contracts.categories import CATEGORIES
 from rembuk_cli.simulation import FIRST_DAY, REPORT, Course, phrases, simulate
 from reports.api import ACTIONS

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rembuk.visible import visible
+from rembuk.events.visible import visible
 from rembuk_cli import terminal
 from rich.panel import Panel
 from rich.table import Table

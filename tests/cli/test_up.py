@@ -23,12 +23,12 @@ import nats
 import nats.errors
 import psutil  # type: ignore[import-untyped]
 import pytest
-from rembuk import state_file
-from rembuk.connecting import connect
-from rembuk.embedded import HOST
-from rembuk.hub_regions import JOINED, Invitation, new_seed
-from rembuk.provisioning import SERVICES
-from rembuk.region import PORT_OFFSETS, PROCESSES
+from rembuk.broker.connecting import connect
+from rembuk.embedded.region import PORT_OFFSETS, PROCESSES
+from rembuk.embedded.server import HOST
+from rembuk.federation.hub_regions import JOINED, Invitation, new_seed
+from rembuk.postgres.provisioning import SERVICES
+from rembuk.process import state_file
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
 from rembuk_cli.__main__ import app

@@ -13,8 +13,8 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from rembuk.embedded_postgres import postgres_binaries
-from rembuk.region_key import RegionKeys
+from rembuk.embedded.postgres_server import postgres_binaries
+from rembuk.keys.region_key import RegionKeys
 from rembuk.testing.services import eventually
 from rembuk_cli.home import Home
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from rembuk.provisioning import SERVICES
-from rembuk.signed_note import Signer
+from rembuk.postgres.provisioning import SERVICES
+from rembuk.proof.signed_note import Signer
+from rembuk.sealing.vault import TRUSTED_SECONDS
 from rembuk.testing.services import eventually
-from rembuk.vault import TRUSTED_SECONDS
 
 if TYPE_CHECKING:
     from conftest import Command

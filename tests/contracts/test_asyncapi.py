@@ -13,9 +13,9 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
+from rembuk.broker.streams import subject, subject_prefix
 from rembuk.contracts.asyncapi import document, written
 from rembuk.contracts.document import SERVICES
-from rembuk.streams import subject, subject_prefix
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

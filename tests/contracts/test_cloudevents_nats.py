@@ -22,15 +22,15 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_binary_event
 from cloudevents.core.formats.json import JSONFormat
 from nats.aio.msg import Msg
-from rembuk.cloud_events import structured
-from rembuk.codec import Codec
-from rembuk.connecting import connect
+from rembuk.broker.cloud_events import structured
+from rembuk.broker.connecting import connect
+from rembuk.broker.streams import LoggedMessage, stream_name
 from rembuk.contracts.asyncapi import document
 from rembuk.contracts.document import SERVICES
-from rembuk.event import Event, Metadata
-from rembuk.event_log import EventLog
-from rembuk.relay import Relay
-from rembuk.streams import LoggedMessage, stream_name
+from rembuk.events.codec import Codec
+from rembuk.events.event import Event, Metadata
+from rembuk.log.event_log import EventLog
+from rembuk.log.relay import Relay
 from rembuk.testing.tallies import background, eventually, messages, renewed, tally_region
 
 HERE = Path(__file__).parent

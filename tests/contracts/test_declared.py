@@ -9,8 +9,8 @@ from uuid import UUID
 import msgspec
 import pytest
 from rembuk.contracts.document import SERVICES
-from rembuk.event import Event
-from rembuk.texts import CODE, ENCLOSED, PUBLIC, SEALED, Public, Sealed
+from rembuk.events.event import Event
+from rembuk.events.texts import CODE, ENCLOSED, PUBLIC, SEALED, Public, Sealed
 
 HARMLESS: set[Any] = {int, bool, UUID, date, datetime, type(None), Ellipsis}
 """What can say nothing of a person by itself. A float can: where somebody lives."""

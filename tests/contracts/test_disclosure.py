@@ -17,14 +17,14 @@ import hub.projection
 import notifications.reactions
 import pytest
 import reports.projection
-from rembuk.bulk import Change
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.disclosure import Audience, may_see, shown_area
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import CODEC, ProblemReported, ReferralOffered, SolutionApplied
-from rembuk.event import Event, Metadata, Recorded
-from rembuk.migrations import upgrade
-from rembuk.provisioning import provision
+from rembuk.events.event import Event, Metadata, Recorded
+from rembuk.postgres.bulk import Change
+from rembuk.postgres.migrations import upgrade
+from rembuk.postgres.provisioning import provision
 
 ROOT = Path(__file__).parents[2]
 RULE = ROOT / "shared/rembuk/contracts/disclosure.py"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from rembuk.codec import Codec
 from rembuk.contracts.document import SERVICES, document
+from rembuk.events.codec import Codec
 
 HERE = Path(__file__).parent
 SAMPLES = sorted(HERE.glob("*/*.json"))

@@ -13,7 +13,7 @@ import pytest
 from rembuk.contracts import schemas
 from rembuk.contracts.document import SERVICES
 from rembuk.contracts.schemas import breaks, released, schema, write
-from rembuk.event import schema_uri
+from rembuk.events.event import schema_uri
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(schemas.__file__).parent / "schemas"

@@ -39,8 +39,8 @@ from rembuk.contracts.forums import (
     MemberJoined,
     Promise,
 )
-from rembuk.decider import Refused
-from rembuk.event import Metadata, Recorded
+from rembuk.events.decider import Refused
+from rembuk.events.event import Metadata, Recorded
 from rembuk.testing.scenario import Scenario
 
 AREA = "35.78.08.1004"

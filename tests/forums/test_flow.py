@@ -20,8 +20,8 @@ from rembuk.contracts.reports import (
     ReferralReturned,
     ReferralWithdrawn,
 )
-from rembuk.event import Metadata
-from rembuk.event_log import EventLog
+from rembuk.events.event import Metadata
+from rembuk.log.event_log import EventLog
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 
 VILLAGE, DISTRICT = "35.78.08.1004", "35.78.08"

@@ -28,11 +28,11 @@ from forums.queries import (
     MeetingStatus,
 )
 from forums.tables import CANDIDATE
-from rembuk.area_keys import AREA_KEYS
-from rembuk.bulk import Statement
-from rembuk.database import PlainSql
-from rembuk.migrations import upgrade
-from rembuk.provisioning import ServiceDatabase, provision
+from rembuk.postgres.area_keys import AREA_KEYS
+from rembuk.postgres.bulk import Statement
+from rembuk.postgres.database import PlainSql
+from rembuk.postgres.migrations import upgrade
+from rembuk.postgres.provisioning import ServiceDatabase, provision
 from rembuk.web.lists import ALL, Shown, each_of, page
 from rembuk.web.reading import ReadModel
 

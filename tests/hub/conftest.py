@@ -15,11 +15,11 @@ import asyncpg
 import httpx
 import pytest
 from hub.projection import projection
-from rembuk import bulk
+from rembuk.broker.streams import stream_name
 from rembuk.contracts.reports import ProblemReported
-from rembuk.event import Event, Metadata, Recorded
-from rembuk.signed_note import Signer
-from rembuk.streams import stream_name
+from rembuk.events.event import Event, Metadata, Recorded
+from rembuk.postgres import bulk
+from rembuk.proof.signed_note import Signer
 from rembuk.testing.federation import Federation, federation, publish
 from rembuk.testing.services import TEST_KEY, RunningRegion, eventually
 

@@ -13,8 +13,8 @@ import msgspec
 import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig
-from rembuk.hub_regions import JOINED
-from rembuk.streams import stream_name
+from rembuk.broker.streams import stream_name
+from rembuk.federation.hub_regions import JOINED
 from rembuk.testing import tallies
 from rembuk.testing.link import Link
 from rembuk.testing.load import Ask, Clients

@@ -20,7 +20,7 @@ from rembuk.contracts.reports import (
     ReferralWithdrawn,
     SolutionProposed,
 )
-from rembuk.event import Event
+from rembuk.events.event import Event
 from rembuk.testing.services import eventually
 
 from tests.hub.conftest import Hub

@@ -31,7 +31,7 @@ from rembuk.contracts.reports import (
     ReferralWithdrawn,
 )
 from rembuk.contracts.status import OPEN, Status
-from rembuk.event import Event
+from rembuk.events.event import Event
 
 from tests.hub import conftest
 

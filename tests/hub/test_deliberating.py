@@ -14,7 +14,7 @@ from hub.deliberating import MeetingsBy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rembuk.contracts.forums import Agreement, ForumHeld, MeetingScheduled
-from rembuk.event import Event
+from rembuk.events.event import Event
 
 from tests.hub.conftest import project
 

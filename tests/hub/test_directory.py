@@ -14,10 +14,10 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 from rembuk.contracts.reports import CODEC, RegionIntroduced
-from rembuk.event_log import EventLog
-from rembuk.hub_regions import REGIONS
-from rembuk.key_setting import BadKey
-from rembuk.region_key import RegionKeys
+from rembuk.federation.hub_regions import REGIONS
+from rembuk.keys.key_setting import BadKey
+from rembuk.keys.region_key import RegionKeys
+from rembuk.log.event_log import EventLog
 from rembuk.testing.services import eventually
 from rembuk.worker import connect
 from reports.directory import Directory

@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from nats.errors import NoRespondersError, TimeoutError
-from rembuk.connecting import connect
+from rembuk.broker.connecting import connect
+from rembuk.broker.streams import inbox_name, stream_name
 from rembuk.contracts.reports import (
     ProblemClosed,
     ProblemReferred,
@@ -21,10 +22,9 @@ from rembuk.contracts.reports import (
     ReferralWithdrawn,
     RegionIntroduced,
 )
-from rembuk.event import Event
-from rembuk.hub_regions import ADDRESSED, INBOX, REGIONS, STANDING
-from rembuk.inbox import Inbox, inbox_config
-from rembuk.streams import inbox_name, stream_name
+from rembuk.events.event import Event
+from rembuk.federation.hub_regions import ADDRESSED, INBOX, REGIONS, STANDING
+from rembuk.federation.inbox import Inbox, inbox_config
 from rembuk.testing.federation import connected, publish
 from rembuk.testing.services import eventually
 

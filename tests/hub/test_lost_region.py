@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from rembuk import streams
-from rembuk.hub_regions import INBOX, MIRROR, STANDING, Wanted
-from rembuk.hub_source import HubSilent, HubSource
-from rembuk.leaves import published_leaf
-from rembuk.streams import stream_name
+from rembuk.broker import streams
+from rembuk.broker.streams import stream_name
+from rembuk.federation.hub_regions import INBOX, MIRROR, STANDING, Wanted
+from rembuk.federation.hub_source import HubSilent, HubSource
 from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
+from rembuk.transparency.leaves import published_leaf
 
 from tests.hub.conftest import Hub, reported
 from tests.hub.joined import Joined

@@ -13,12 +13,12 @@ from uuid import uuid4
 
 import pytest
 from hub.domain import State
+from rembuk.broker.streams import stored_message, stream_name
 from rembuk.contracts.forums import MeetingScheduled
-from rembuk.leaves import published_leaf
-from rembuk.merkle import Frontier, leaf_hash
-from rembuk.signed_note import TreeHead
-from rembuk.streams import stored_message, stream_name
+from rembuk.proof.merkle import Frontier, leaf_hash
+from rembuk.proof.signed_note import TreeHead
 from rembuk.testing.services import eventually
+from rembuk.transparency.leaves import published_leaf
 
 from tests.hub.conftest import Hub, reported
 

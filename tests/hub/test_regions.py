@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
+from rembuk.broker.streams import stream_name
 from rembuk.contracts.forums import Agreement, ForumHeld, MeetingScheduled
 from rembuk.contracts.reports import ProblemClosed, ProblemRejected, ProblemReopened, ProblemVerified
-from rembuk.event import Event
-from rembuk.merkle import Frontier, leaf_hash
-from rembuk.signed_note import TreeHead
-from rembuk.streams import stream_name
+from rembuk.events.event import Event
+from rembuk.proof.merkle import Frontier, leaf_hash
+from rembuk.proof.signed_note import TreeHead
 from rembuk.testing.services import eventually
 
 from tests.hub.conftest import Hub, reported

@@ -34,7 +34,6 @@ from notifications.domain import (
 from notifications.domain.delivery import Due, Past
 from notifications.domain.subscription import waits_for_code
 from notifications.reactions import but_for_outdated, draft
-from rembuk.codec import MAX_EVENT_BYTES
 from rembuk.contracts.forums import ForumHeld
 from rembuk.contracts.notifications import (
     CODEC,
@@ -55,9 +54,10 @@ from rembuk.contracts.notifications import (
 )
 from rembuk.contracts.privacy import PersonErased
 from rembuk.contracts.reports import ProblemRejected, ProblemReported, SolutionApplied
-from rembuk.decider import Refused
-from rembuk.event import Event, Metadata, Recorded
-from rembuk.reactions import Wish
+from rembuk.events.codec import MAX_EVENT_BYTES
+from rembuk.events.decider import Refused
+from rembuk.events.event import Event, Metadata, Recorded
+from rembuk.flow.reactions import Wish
 from rembuk.settings import MissingSetting
 from rembuk.testing.scenario import Scenario
 

@@ -14,16 +14,16 @@ import httpx
 import pytest
 from notifications.delivery import expiry
 from notifications.delivery.expiry import SETTING, Expiry, unconfirmed_days
-from rembuk.cancelling import cancel
 from rembuk.contracts.notifications import CODEC
-from rembuk.database import KeptConnection
-from rembuk.event_log import EventLog
-from rembuk.region_key import RegionKeys
+from rembuk.flow.sweeping import sweep_until_cancelled
+from rembuk.keys.region_key import RegionKeys
+from rembuk.log.event_log import EventLog
+from rembuk.postgres.database import KeptConnection
+from rembuk.process.cancelling import cancel
+from rembuk.sealing.vault import Vault
 from rembuk.settings import MissingSetting
-from rembuk.sweeping import sweep_until_cancelled
 from rembuk.testing.receivers import digits, only
 from rembuk.testing.services import eventually
-from rembuk.vault import Vault
 
 if TYPE_CHECKING:
     from conftest import House

@@ -23,7 +23,7 @@ from rembuk.contracts.reports import (
     SolutionAssessed,
     SolutionProposed,
 )
-from rembuk.decider import Refused
+from rembuk.events.decider import Refused
 from rembuk.testing.scenario import Scenario
 from reports.commands import (
     AnalyseProblem,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rembuk.embedded.region import Region
 from rembuk.main import ERRAND_NICENESS
-from rembuk.region import Region
 from rembuk.testing.services import RunningRegion
 from rembuk_cli.servers import Unable
 from rembuk_cli.services import told_by
@@ -61,7 +61,7 @@ def test_whoever_verifies_waits_for_nothing_that_serves_or_works(reports: Runnin
     )  # fmt: skip
     assert '"kind"' in said.stdout
     imported = {line.rpartition("|")[2].strip() for line in said.stderr.splitlines() if line.startswith("import time:")}
-    assert "rembuk.verifying" in imported
+    assert "rembuk.operations.verifying" in imported
     assert imported & {"faststream", "litestar", "reports.app", "reports.worker", "sqlalchemy"} == set()
 
 

@@ -15,13 +15,13 @@ import asyncpg
 import pytest
 from rembuk.contracts.disclosure import may_see, shown_area
 from rembuk.contracts.status import Between, Status
-from rembuk.database import PlainSql
-from rembuk.migrations import upgrade
-from rembuk.opened_texts import KEPT_S, OpenedTexts
-from rembuk.provisioning import ServiceDatabase, provision
-from rembuk.reference import position_of
-from rembuk.region_key import RegionKey, RegionKeys
-from rembuk.vault import Vault, stream_of
+from rembuk.events.reference import position_of
+from rembuk.keys.region_key import RegionKey, RegionKeys
+from rembuk.postgres.database import PlainSql
+from rembuk.postgres.migrations import upgrade
+from rembuk.postgres.provisioning import ServiceDatabase, provision
+from rembuk.sealing.opened_texts import KEPT_S, OpenedTexts
+from rembuk.sealing.vault import Vault, stream_of
 from rembuk.web.reading import ReadModel
 from reports import listing, projection
 from reports.queries import Problem, ProblemQueries

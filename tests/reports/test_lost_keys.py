@@ -11,16 +11,16 @@ from uuid import UUID, uuid4
 import httpx
 import msgspec
 import pytest
-from rembuk import custody
-from rembuk.codec import Codec
-from rembuk.errands import errand
-from rembuk.event import Event
-from rembuk.event_log import EventLog
-from rembuk.missing_keys import COUNT, Missing
+from rembuk.events.codec import Codec
+from rembuk.events.event import Event
+from rembuk.log.event_log import EventLog
+from rembuk.operations import custody
+from rembuk.operations.errands import errand
+from rembuk.sealing.missing_keys import COUNT, Missing
+from rembuk.sealing.vault import stream_of
 from rembuk.settings import CannotRun, Settings
 from rembuk.testing.asking import asked
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
-from rembuk.vault import stream_of
 
 pytestmark = pytest.mark.timeout(120)
 AREA = "35.78.08.1004"

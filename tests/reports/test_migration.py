@@ -9,13 +9,13 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from rembuk.contracts.reports import CODEC
-from rembuk.database import PlainSql
-from rembuk.event_log import EventLog
-from rembuk.ids import derive_id
-from rembuk.migrations import upgrade
-from rembuk.provisioning import provision
-from rembuk.region_key import RegionKeys
-from rembuk.vault import Vault
+from rembuk.events.ids import derive_id
+from rembuk.keys.region_key import RegionKeys
+from rembuk.log.event_log import EventLog
+from rembuk.postgres.database import PlainSql
+from rembuk.postgres.migrations import upgrade
+from rembuk.postgres.provisioning import provision
+from rembuk.sealing.vault import Vault
 from rembuk.web.reading import ReadModel
 from reports.queries import ProblemQueries
 

@@ -12,10 +12,10 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
-from rembuk.cosignature import verifiers
-from rembuk.merkle import require_consistent
-from rembuk.receipt import Proven, contradictions, proven, require_data
-from rembuk.signed_note import TreeHead, Verifier, decoded, verified
+from rembuk.proof.cosignature import verifiers
+from rembuk.proof.merkle import require_consistent
+from rembuk.proof.receipt import Proven, contradictions, proven, require_data
+from rembuk.proof.signed_note import TreeHead, Verifier, decoded, verified
 from rembuk.testing import forking
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 

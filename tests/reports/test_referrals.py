@@ -12,17 +12,17 @@ from uuid import UUID, uuid4
 import httpx
 import msgspec
 import pytest
-from rembuk.cloud_events import CloudEvent, binary
-from rembuk.connecting import connect
+from rembuk.broker.cloud_events import CloudEvent, binary
+from rembuk.broker.connecting import connect
+from rembuk.broker.streams import inbox_name
 from rembuk.contracts.reports import CODEC, Brief, Earlier, ProblemReferred, ProblemReported, addressed, brief_about
-from rembuk.event import Metadata
-from rembuk.event_log import EventLog
-from rembuk.handling import fingerprint, handle
-from rembuk.hub_regions import JOINED
-from rembuk.ids import derive_id
-from rembuk.inbox import inbox_config
-from rembuk.referral_key import seal_for
-from rembuk.streams import inbox_name
+from rembuk.events.event import Metadata
+from rembuk.events.ids import derive_id
+from rembuk.federation.hub_regions import JOINED
+from rembuk.federation.inbox import inbox_config
+from rembuk.keys.referral_key import seal_for
+from rembuk.log.event_log import EventLog
+from rembuk.log.handling import fingerprint, handle
 from rembuk.testing.asking import asked
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 from reports.commands import ProblemReport, ReportProblem

@@ -24,7 +24,7 @@ from rembuk.contracts.reports import (
     SolutionProposed,
     addressed,
 )
-from rembuk.decider import Refused
+from rembuk.events.decider import Refused
 from rembuk.testing.scenario import Scenario
 from reports.commands import (
     AcceptReferral,

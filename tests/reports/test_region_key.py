@@ -9,7 +9,7 @@ from collections.abc import Callable
 import httpx
 import msgspec
 import pytest
-from rembuk.region_key import RegionKey
+from rembuk.keys.region_key import RegionKey
 from rembuk.testing import forking
 from rembuk.testing.services import TEST_KEY, RunningRegion
 

@@ -11,12 +11,12 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from rembuk.contracts.reports import CODEC, ProblemHandedOver
-from rembuk.event import Metadata
-from rembuk.event_log import EventLog
-from rembuk.region_key import RegionKeys
+from rembuk.events.event import Metadata
+from rembuk.keys.region_key import RegionKeys
+from rembuk.log.event_log import EventLog
+from rembuk.sealing.vault import Vault
 from rembuk.settings import MissingSetting
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
-from rembuk.vault import Vault
 from reports import retention
 from reports.retention import SETTING, Retention, retention_days
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nats.aio.client import Client
-from rembuk.connecting import connect
-from rembuk.event_log import EventLog
+from rembuk.broker.connecting import connect
+from rembuk.log.event_log import EventLog
 from rembuk.testing.tallies import CODEC, TallyRegion, renewed, tally_region
 
 

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable
 
 import pytest
-from rembuk.vital import vital
+from rembuk.process.vital import vital
 from rembuk.worker import SideBySide
 
 Part = Callable[[], Awaitable[None]]

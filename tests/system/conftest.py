@@ -24,16 +24,16 @@ import reports.projection
 import reports.tables
 from nats.aio.client import Client
 from notifications.domain import delivery_id
-from rembuk.connecting import connect
+from rembuk.broker.connecting import connect
+from rembuk.broker.streams import stream_name
 from rembuk.contracts import forums as forum_contract
 from rembuk.contracts import notifications as notification_contract
 from rembuk.contracts import reports as report_contract
-from rembuk.database import UNREACHABLE, Unavailable
-from rembuk.embedded_postgres import EmbeddedPostgres
-from rembuk.event_log import EventLog
-from rembuk.ids import derive_id
-from rembuk.provisioning import SERVICES
-from rembuk.streams import stream_name
+from rembuk.embedded.postgres_server import EmbeddedPostgres
+from rembuk.events.ids import derive_id
+from rembuk.log.event_log import EventLog
+from rembuk.postgres.database import UNREACHABLE, Unavailable
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.load import Ask, Clients
 from rembuk.testing.receivers import Sink, only, sink
 from rembuk.testing.services import RunningRegion

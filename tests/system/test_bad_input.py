@@ -17,8 +17,8 @@ import nats
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rembuk.provisioning import SERVICES
-from rembuk.streams import stream_name
+from rembuk.broker.streams import stream_name
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 from rembuk.testing.wire import Answer, asked, sent
 

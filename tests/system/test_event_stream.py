@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
-from rembuk.partners import Scope
+from rembuk.partners.partners import Scope
 from rembuk.testing.event_source import EventSource
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from rembuk.forking import CannotFork, Forking, can_fork
+from rembuk.process.forking import CannotFork, Forking, can_fork
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="only Linux makes another's child ours")
 
@@ -34,7 +34,7 @@ def test_it_is_our_child_told_its_own_environment_and_says_in_its_own_log_why_it
 
 
 def test_where_the_process_that_forks_has_ended_that_is_said(forking: Forking) -> None:
-    [process] = [one for one in psutil.Process().children() if "rembuk.forking" in one.cmdline()]
+    [process] = [one for one in psutil.Process().children() if "rembuk.process.forking" in one.cmdline()]
     process.kill()
     with pytest.raises(CannotFork):
         forking.fork("reports", "api", {}, 1)

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from rembuk.provisioning import SERVICES
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.services import PARTNER, RunningRegion
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from rembuk.provisioning import SERVICES
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.load import Clients
 from rembuk.testing.services import PARTNER
 from rembuk.testing.tallies import eventually

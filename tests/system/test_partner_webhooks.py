@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from rembuk.partners import Scope, Webhook, new_secret
+from rembuk.partners.partners import Scope, Webhook, new_secret
 from rembuk.testing.forking import Forked
 from rembuk.testing.receivers import Posted, Sink, sink
 from rembuk.testing.services import RunningRegion, eventually

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from rembuk.partners import Scope
+from rembuk.partners.partners import Scope
 from rembuk.testing.services import PARTNER, RunningRegion
 
 REPORT = {"category": "theft", "title": "Motor hilang", "description": "Di depan rumah."}

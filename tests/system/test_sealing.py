@@ -17,9 +17,9 @@ import asyncpg
 import httpx
 import pytest
 from pyarrow import parquet
-from rembuk.connecting import connect
-from rembuk.provisioning import SERVICES
-from rembuk.streams import stream_name
+from rembuk.broker.connecting import connect
+from rembuk.broker.streams import stream_name
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.collector import Collector, collector
 from rembuk.testing.receivers import Mailbox, Sink, only, smtp
 from rembuk.testing.services import RunningRegion, eventually

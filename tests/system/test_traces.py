@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from rembuk import streams
-from rembuk.streams import stream_name
+from rembuk.broker import streams
+from rembuk.broker.streams import stream_name
 from rembuk.testing.collector import CollectedSpan, Collector, collector
 from rembuk.testing.receivers import Sink, only, sink
 from rembuk.testing.services import RunningRegion, eventually

@@ -10,13 +10,13 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from rembuk.cosignature import verifiers
-from rembuk.log_key import signers
-from rembuk.receipt import Proven, proven
+from rembuk.proof.cosignature import verifiers
+from rembuk.proof.receipt import Proven, proven
+from rembuk.proof.signed_note import Verifier
 from rembuk.settings import WITNESSED, WITNESSES, Settings
-from rembuk.signed_note import Verifier
 from rembuk.testing.services import TEST_KEY, RunningRegion, eventually
-from rembuk.witness import Witness
+from rembuk.transparency.log_key import signers
+from rembuk.witness.witness import Witness
 
 PROBLEM = {"area": "35.78.08.1004", "category": "theft", "title": "Motor hilang", "description": "Di depan rumah."}
 REWRITTEN = """

@@ -8,13 +8,13 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, QueryParameter, SkipValidation
 from rembuk.contracts.forums import CommitmentEvent, MeetingEvent, MemberJoined
-from rembuk.decider import Refused
-from rembuk.event import Recorded as RecordedEvent
-from rembuk.event_log import EventLog
-from rembuk.handling import handle, state_of
-from rembuk.ids import derive_id, event_id
-from rembuk.partners import Partners
-from rembuk.vault import Vault
+from rembuk.events.decider import Refused
+from rembuk.events.event import Recorded as RecordedEvent
+from rembuk.events.ids import derive_id, event_id
+from rembuk.log.event_log import EventLog
+from rembuk.log.handling import handle, state_of
+from rembuk.partners.partners import Partners
+from rembuk.sealing.vault import Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, action, known_area, recorded

@@ -1,16 +1,16 @@
 """The API process of forums, put together by hand. Accepting needs PostgreSQL alone."""
 
 from litestar import Litestar
-from rembuk import streams
-from rembuk.areas import areas
+from rembuk.areas.lookup import areas
+from rembuk.broker import streams
 from rembuk.contracts.forums import CODEC
-from rembuk.database import PlainSql
-from rembuk.event_log import EventLog
-from rembuk.partners import Partners
-from rembuk.proofs import Proofs
-from rembuk.region_key import RegionKeys
+from rembuk.keys.region_key import RegionKeys
+from rembuk.log.event_log import EventLog
+from rembuk.partners.partners import Partners
+from rembuk.postgres.database import PlainSql
+from rembuk.sealing.vault import Vault
 from rembuk.settings import Settings
-from rembuk.vault import Vault
+from rembuk.transparency.proofs import Proofs
 from rembuk.web.app import build as build_app
 from rembuk.web.reading import ReadModel
 

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Meta
 from rembuk.contracts.forums import ForumModel, MemberRole, MissReason
 from rembuk.contracts.polmas import Pillar, Sex, Strategy
-from rembuk.texts import SEALED
-from rembuk.wording import NO_NUL, AreaCode, Note, SealedNote, Text, Title, Words
+from rembuk.events.texts import SEALED
+from rembuk.events.wording import NO_NUL, AreaCode, Note, SealedNote, Text, Title, Words
 
 Moment = Annotated[datetime, Meta(tz=True)]
 People = Annotated[int, Meta(ge=1, le=10_000)]

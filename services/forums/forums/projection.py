@@ -10,7 +10,6 @@ from typing import Any, assert_never
 from uuid import UUID
 
 import msgspec
-from rembuk.bulk import Change, change, insert_into, update
 from rembuk.contracts.disclosure import may_see
 from rembuk.contracts.forums import (
     AttendanceRecorded,
@@ -49,8 +48,9 @@ from rembuk.contracts.reports import (
     SolutionProposed,
 )
 from rembuk.contracts.status import OPEN, status_after
-from rembuk.event import Recorded
-from rembuk.persons import project_privacy
+from rembuk.events.event import Recorded
+from rembuk.postgres.bulk import Change, change, insert_into, update
+from rembuk.sealing.persons import project_privacy
 
 from forums.tables import commitment, forum, meeting, member, open_problem
 

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 from asyncpg import Record
-from rembuk.area_keys import lies_in
 from rembuk.contracts.forums import Agreement, Attendance, ForumModel, MemberRole, MissReason, Promise
 from rembuk.contracts.polmas import Pillar, Sex
 from rembuk.contracts.reports import Level
+from rembuk.postgres.area_keys import lies_in
 from rembuk.web.lists import ALL, Shown, each_of
 from rembuk.web.partner_access import Within
 from rembuk.web.reading import ReadModel, Timestamp

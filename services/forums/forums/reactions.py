@@ -7,9 +7,9 @@ from typing import Any
 
 import asyncpg
 from rembuk.contracts.forums import ForumHeld
-from rembuk.event import Recorded
-from rembuk.ids import derive_id
-from rembuk.reactions import Wish
+from rembuk.events.event import Recorded
+from rembuk.events.ids import derive_id
+from rembuk.flow.reactions import Wish
 
 from forums.commands import MakeCommitment
 from forums.domain import COMMITMENT

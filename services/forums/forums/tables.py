@@ -1,7 +1,7 @@
 """The read models of forums, as SQLAlchemy tables; migrations/ makes them."""
 
-from rembuk.area_keys import area_indexes
-from rembuk.persons import erased_table
+from rembuk.postgres.area_keys import area_indexes
+from rembuk.sealing.persons import erased_table
 from sqlalchemy import (
     BigInteger,
     Boolean,

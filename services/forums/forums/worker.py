@@ -1,11 +1,11 @@
 """The worker process of forums, put together by hand: relay, projections, reactions."""
 
-from rembuk.checkpoints import Checkpoint
 from rembuk.contracts import reports
 from rembuk.contracts.forums import CODEC
-from rembuk.event_log import EventLog
-from rembuk.projector import Projector
-from rembuk.reactions import Reactor
+from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.projector import Projector
+from rembuk.flow.reactions import Reactor
+from rembuk.log.event_log import EventLog
 from rembuk.settings import Settings
 from rembuk.worker import Handler, Worker
 

@@ -13,12 +13,12 @@ import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from rembuk.database import UNREACHABLE, Pool, borrowed
-from rembuk.heeding import heed
-from rembuk.hub_regions import ADDRESSED, INBOX, MIRROR, REGIONS, STANDING, Introduced, Known, Wanted
-from rembuk.inbox import Letter, Page
-from rembuk.provisioning import SERVICES
-from rembuk.streams import stream_name
+from rembuk.broker.heeding import heed
+from rembuk.broker.streams import stream_name
+from rembuk.federation.hub_regions import ADDRESSED, INBOX, MIRROR, REGIONS, STANDING, Introduced, Known, Wanted
+from rembuk.federation.inbox import Letter, Page
+from rembuk.postgres.database import UNREACHABLE, Pool, borrowed
+from rembuk.postgres.provisioning import SERVICES
 
 PAGE, PAGE_BYTES = 50, 256 * 1024
 """Letters of one answer, and after how many bytes no other is added: with the largest event it fits into a message."""

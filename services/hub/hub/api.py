@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from litestar import get
 from litestar.params import FromQuery, QueryParameter
 from rembuk.contracts.status import Status
+from rembuk.events.wording import REGION_NAME
 from rembuk.web.answers import Answer
 from rembuk.web.commands import known_area, known_category
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, CategoryFilter, Cursor, Limit, Since, moment
-from rembuk.wording import REGION_NAME
 
 from hub.counting import ProblemsBy
 from hub.deliberating import MeetingsBy

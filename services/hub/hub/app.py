@@ -4,13 +4,13 @@ from functools import partial
 
 import msgspec
 from litestar import Litestar
-from rembuk import read_engine
-from rembuk.areas import areas
+from rembuk.areas.lookup import areas
 from rembuk.contracts.hub import CODEC
-from rembuk.database import PlainSql
-from rembuk.event_log import EventLog
-from rembuk.proofs import Proofs
+from rembuk.log.event_log import EventLog
+from rembuk.postgres import read_engine
+from rembuk.postgres.database import PlainSql
 from rembuk.settings import Settings
+from rembuk.transparency.proofs import Proofs
 from rembuk.web.app import build as build_app
 
 from hub.api import routes

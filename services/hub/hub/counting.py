@@ -12,8 +12,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Literal, get_args
 
-from rembuk.bulk import Statement
 from rembuk.contracts.status import OPEN, Between, Status
+from rembuk.postgres.bulk import Statement
 
 from hub.keeping import BEGINS, FOREVER, LEVEL_BELOW, PROVINCE, REGENCY, VILLAGE, Span, kept, level_of, spans
 from hub.tables import STANDING, STATUSES

@@ -7,7 +7,7 @@ from functools import cache
 from itertools import product
 from typing import Literal, get_args
 
-from rembuk.bulk import Statement
+from rembuk.postgres.bulk import Statement
 
 from hub.keeping import BEGINS, LEVEL_BELOW, PROVINCE, REGENCY, VILLAGE, Span, kept, level_of, spans
 

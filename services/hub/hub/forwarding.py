@@ -10,9 +10,8 @@ import asyncpg
 import msgspec
 import structlog
 from nats.aio.msg import Msg
-from rembuk import quarantine, streams, tracing
-from rembuk.checkpoints import Checkpoint
-from rembuk.codec import MAX_EVENT_BYTES, Undecodable
+from rembuk import tracing
+from rembuk.broker import streams
 from rembuk.contracts import reports
 from rembuk.contracts.reports import (
     ProblemEvent,
@@ -23,8 +22,11 @@ from rembuk.contracts.reports import (
     Spoken,
     addressed,
 )
-from rembuk.event import Recorded
-from rembuk.following import unseen
+from rembuk.events.codec import MAX_EVENT_BYTES, Undecodable
+from rembuk.events.event import Recorded
+from rembuk.flow import quarantine
+from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.following import unseen
 
 NAME, SERVICE = "forwarding", "reports"
 SPOKEN = {kind.__name__ for kind in (*Spoken.__args__, RegionIntroduced)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, NamedTuple
 
-from rembuk.bulk import Statement
+from rembuk.postgres.bulk import Statement
 
 Span = Literal["ever", "month", "day"]
 

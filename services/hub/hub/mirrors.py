@@ -9,16 +9,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import asyncpg
 import msgspec
 import nats
-from rembuk import streams
-from rembuk.database import connect
-from rembuk.hub_regions import INBOX, KEY_SETTING, reader_seed
-from rembuk.key_setting import read_keys
-from rembuk.leaves import published_leaf
-from rembuk.merkle import Frontier, leaf_hash
+from rembuk.broker import streams
+from rembuk.federation.hub_regions import INBOX, KEY_SETTING, reader_seed
+from rembuk.keys.key_setting import read_keys
+from rembuk.log.sources import PULL, Ending, StreamSource, ahead
+from rembuk.operations.verdicts import Verifying, Wrong
+from rembuk.postgres.database import connect
+from rembuk.proof.merkle import Frontier, leaf_hash
 from rembuk.settings import Settings
-from rembuk.sources import PULL, Ending, StreamSource, ahead
-from rembuk.tree import origin
-from rembuk.verdicts import Verifying, Wrong
+from rembuk.transparency.leaves import published_leaf
+from rembuk.transparency.tree import origin
 
 from hub.projection import CODECS
 from hub.regions import roster_of
@@ -54,7 +54,7 @@ async def sources(settings: Settings, _wanted: Sequence[str] = ()) -> AsyncItera
 
 async def verify(settings: Settings) -> AsyncIterator[Verifying | Wrong | Held]:
     """Whether each mirror has every event, and those that the region had signed. Raises what `sources` does, and what
-    `rembuk.database.UNREACHABLE` lists."""
+    `rembuk.postgres.database.UNREACHABLE` lists."""
     connection = await connect(settings.database_url, "verify")
     try:
         heads = {row["origin"]: row for row in await connection.fetch(_HEADS)}

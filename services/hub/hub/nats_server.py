@@ -11,7 +11,7 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from rembuk.hub_regions import account
+from rembuk.federation.hub_regions import account
 
 REFUSED = "Maximum Account Connections Exceeded"
 """What nats-server (2.15.1) calls it."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, assert_never
 
-from rembuk.bulk import Change, add_to, change, insert_into, update
 from rembuk.contracts import forums, notifications, reports
 from rembuk.contracts.disclosure import may_see, shown_area
 from rembuk.contracts.forums import (
@@ -46,8 +45,9 @@ from rembuk.contracts.reports import (
     SolutionProposed,
 )
 from rembuk.contracts.status import between_after, status_after
-from rembuk.event import Recorded
-from rembuk.projector import Project
+from rembuk.events.event import Recorded
+from rembuk.flow.projector import Project
+from rembuk.postgres.bulk import Change, add_to, change, insert_into, update
 
 from hub import deliberating
 from hub.counting import ALONE, MOVED, TIDY, counted

@@ -9,12 +9,12 @@ from uuid import UUID
 
 import msgspec
 from asyncpg import Record
-from rembuk.areas import areas
+from rembuk.areas.lookup import areas
+from rembuk.broker.streams import stream_name
 from rembuk.contracts.status import Status
-from rembuk.database import PlainSql
-from rembuk.read_engine import connected
-from rembuk.streams import stream_name
-from rembuk.tree import origin
+from rembuk.postgres.database import PlainSql
+from rembuk.postgres.read_engine import connected
+from rembuk.transparency.tree import origin
 from rembuk.web.metrics import Gauge
 from rembuk.web.reading import Timestamp, decode_cursor, encode_cursor
 from sqlalchemy import (

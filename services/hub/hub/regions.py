@@ -10,18 +10,18 @@ from datetime import timedelta
 
 import nats.errors
 import structlog
-from rembuk import nats_wire
-from rembuk.checkpoints import Checkpoint
-from rembuk.connecting import broker, connect
-from rembuk.database import UNREACHABLE, Pool, borrowed, open_pool
-from rembuk.following import Follower
-from rembuk.hub_regions import INBOX, KEY_SETTING, SETTING, Admitted, operator_seed, reader_seed
-from rembuk.key_setting import read_keys
-from rembuk.projector import Projector
-from rembuk.roster import BadRoster, Roster
+from rembuk.broker import nats_wire
+from rembuk.broker.connecting import broker, connect
+from rembuk.broker.streams import stream_name
+from rembuk.federation.hub_regions import INBOX, KEY_SETTING, SETTING, Admitted, operator_seed, reader_seed
+from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.following import Follower
+from rembuk.flow.projector import Projector
+from rembuk.keys.key_setting import read_keys
+from rembuk.partners.roster import BadRoster, Roster
+from rembuk.postgres.database import UNREACHABLE, Pool, borrowed, open_pool
+from rembuk.process.vital import vital
 from rembuk.settings import MissingSetting, Settings
-from rembuk.streams import stream_name
-from rembuk.vital import vital
 from rembuk.worker import Handler, SideBySide, follower_of
 
 from hub import projection

@@ -15,10 +15,10 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig, StreamInfo
 from nats.js.errors import NotFoundError
-from rembuk.checkpoints import Checkpoint
-from rembuk.database import UNREACHABLE, Pool, borrowed
-from rembuk.hub_regions import mirror_config
-from rembuk.streams import moment_of
+from rembuk.broker.streams import moment_of
+from rembuk.federation.hub_regions import mirror_config
+from rembuk.flow.checkpoints import Checkpoint
+from rembuk.postgres.database import UNREACHABLE, Pool, borrowed
 
 from hub.domain import STALLED_AFTER, Look, Standing, standing
 from hub.nats_server import OwnServer

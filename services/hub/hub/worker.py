@@ -1,7 +1,7 @@
 """The worker process of the hub, put together by hand. Its own log is empty so far: nothing is relayed or signed."""
 
 import structlog
-from rembuk.event_log import EventLog
+from rembuk.log.event_log import EventLog
 from rembuk.settings import Settings
 from rembuk.worker import Handler, SideBySide
 

@@ -16,14 +16,14 @@ from litestar import MediaType, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter, SkipValidation
 from rembuk.contracts.notifications import DeliveryRequeued, SubscriptionRequested
-from rembuk.decider import Refused
-from rembuk.event import Recorded as RecordedEvent
-from rembuk.event_log import EventLog
-from rembuk.handling import VersionMismatch, handle
-from rembuk.ids import derive_id, event_id
-from rembuk.partners import new_secret
-from rembuk.region_key import Tampered
-from rembuk.vault import Erased, Vault
+from rembuk.events.decider import Refused
+from rembuk.events.event import Recorded as RecordedEvent
+from rembuk.events.ids import derive_id, event_id
+from rembuk.keys.region_key import Tampered
+from rembuk.log.event_log import EventLog
+from rembuk.log.handling import VersionMismatch, handle
+from rembuk.partners.partners import new_secret
+from rembuk.sealing.vault import Erased, Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, known_area, known_category, recorded

@@ -19,7 +19,7 @@ from rembuk.contracts.notifications import (
     Urgency,
     WithdrawalReason,
 )
-from rembuk.wording import NO_NUL, ONE_LINE_OR_NOTHING, AreaCode, CategoryCode, Text, Title, pattern
+from rembuk.events.wording import NO_NUL, ONE_LINE_OR_NOTHING, AreaCode, CategoryCode, Text, Title, pattern
 
 CODE = pattern(r"^[0-9]{8}(?!\n)$", "not a code of 8 digits")
 

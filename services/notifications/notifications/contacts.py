@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from email_validator import EmailNotValidError, validate_email
 from rembuk.contracts.notifications import Channel
-from rembuk.web_url import BadUrl, web_url
+from rembuk.events.web_url import BadUrl, web_url
 
 
 class BadContact(ValueError):

@@ -3,7 +3,7 @@ unchecked report is not spread, and who wants to know more finds the problem by 
 
 from __future__ import annotations
 
-from rembuk.areas import areas
+from rembuk.areas.lookup import areas
 from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.forums import ForumHeld
 from rembuk.contracts.notifications import Bilingual, Language

@@ -13,7 +13,6 @@ from typing import assert_never
 from uuid import UUID
 
 import msgspec
-from rembuk.bulk import Change, Statement, change, insert_into, update
 from rembuk.contracts.notifications import (
     AlertEvent,
     AlertRaised,
@@ -32,9 +31,10 @@ from rembuk.contracts.notifications import (
     SubscriptionStopped,
 )
 from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpened
-from rembuk.event import Recorded
-from rembuk.persons import project_privacy
-from rembuk.side_model import KEPT
+from rembuk.events.event import Recorded
+from rembuk.operations.side_model import KEPT
+from rembuk.postgres.bulk import Change, Statement, change, insert_into, update
+from rembuk.sealing.persons import project_privacy
 
 from notifications.domain import RECIPIENTS, delivery_id
 from notifications.tables import alert, subscription

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import msgspec
 from asyncpg import Record
-from rembuk.area_keys import lies_in
 from rembuk.contracts.notifications import (
     Bilingual,
     Certainty,
@@ -16,6 +15,7 @@ from rembuk.contracts.notifications import (
     Severity,
     Urgency,
 )
+from rembuk.postgres.area_keys import lies_in
 from rembuk.web.lists import ALL, Shown, each_of
 from rembuk.web.metrics import Gauge, Outcomes
 from rembuk.web.reading import ReadModel, Timestamp

@@ -24,10 +24,10 @@ from rembuk.contracts.reports import (
     ProblemReported,
     SolutionApplied,
 )
-from rembuk.database import Unavailable
-from rembuk.event import Recorded
-from rembuk.ids import derive_id
-from rembuk.reactions import React, Wish
+from rembuk.events.event import Recorded
+from rembuk.events.ids import derive_id
+from rembuk.flow.reactions import React, Wish
+from rembuk.postgres.database import Unavailable
 
 from notifications import phrases, projection
 from notifications.commands import RaiseAlert, WithdrawAlert

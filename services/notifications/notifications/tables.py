@@ -1,9 +1,9 @@
 """The read model of subscriptions and alerts, and the ledger of deliveries, as SQLAlchemy tables; migrations/ makes
 them. What the log says is authoritative: the sender asks it before each message."""
 
-from rembuk.area_keys import area_indexes
-from rembuk.persons import erased_table
-from rembuk.side_model import KEPT
+from rembuk.operations.side_model import KEPT
+from rembuk.postgres.area_keys import area_indexes
+from rembuk.sealing.persons import erased_table
 from sqlalchemy import (
     BigInteger,
     Column,

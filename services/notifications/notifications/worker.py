@@ -1,16 +1,16 @@
 """The worker process of notifications, put together by hand: relay, projection, reactions, sender, expiry."""
 
-from rembuk.checkpoints import Checkpoint
-from rembuk.codec import Codec
+from rembuk.broker.streams import stream_name
 from rembuk.contracts import forums, reports
 from rembuk.contracts.notifications import CODEC
-from rembuk.event_log import EventLog
-from rembuk.projector import Projector
-from rembuk.reactions import Reactor
-from rembuk.region_key import RegionKeys
+from rembuk.events.codec import Codec
+from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.projector import Projector
+from rembuk.flow.reactions import Reactor
+from rembuk.keys.region_key import RegionKeys
+from rembuk.log.event_log import EventLog
+from rembuk.sealing.vault import Vault
 from rembuk.settings import Settings
-from rembuk.streams import stream_name
-from rembuk.vault import Vault
 from rembuk.worker import Handler, Worker
 
 from notifications import projection, reactions

@@ -9,28 +9,29 @@ from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, Parameter, SkipValidation
 from msgspec.structs import replace
-from rembuk.area_index import TakesLong
-from rembuk.areas import Area, areas
-from rembuk.cloud_events import CloudEvent, published
+from rembuk.areas.former import since_numbered
+from rembuk.areas.index import TakesLong
+from rembuk.areas.lookup import Area, areas
+from rembuk.broker.cloud_events import CloudEvent, published
 from rembuk.contracts.categories import CATEGORIES, Category
 from rembuk.contracts.disclosure import may_see, shown_area
 from rembuk.contracts.reports import CODEC, ProblemEvent, ProblemReported, ReferralOffered
 from rembuk.contracts.status import Status
-from rembuk.decider import Refused
-from rembuk.event import Event
-from rembuk.event_log import EventLog
-from rembuk.former_areas import since_numbered
-from rembuk.handling import KeyReused, Outcome, handle
-from rembuk.ids import derive_id, event_id
-from rembuk.partners import Partners
-from rembuk.proofs import Proofs
-from rembuk.receipt_code import svg
-from rembuk.reference import reference_of
-from rembuk.referral_key import BadPublicKey
-from rembuk.region_key import WrappedKey
-from rembuk.rows import recorded as read_row
-from rembuk.sealing import texts_of
-from rembuk.vault import Vault
+from rembuk.events.decider import Refused
+from rembuk.events.event import Event
+from rembuk.events.ids import derive_id, event_id
+from rembuk.events.reference import reference_of
+from rembuk.events.rows import recorded as read_row
+from rembuk.events.wording import AREA_CODE
+from rembuk.keys.referral_key import BadPublicKey
+from rembuk.keys.region_key import WrappedKey
+from rembuk.log.event_log import EventLog
+from rembuk.log.handling import KeyReused, Outcome, handle
+from rembuk.partners.partners import Partners
+from rembuk.proof.receipt_code import svg
+from rembuk.sealing.sealing import texts_of
+from rembuk.sealing.vault import Vault
+from rembuk.transparency.proofs import Proofs
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
 from rembuk.web.commands import Json, Recorded, action, known_area, known_category, recorded
@@ -39,7 +40,6 @@ from rembuk.web.partner_access import WELCOME, WHOLE, Within, read_by_token
 from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, Since, found, moment
 from rembuk.web.requests import Id, Intent
-from rembuk.wording import AREA_CODE
 
 from reports.briefs import History, reported_at, sealed_brief
 from reports.commands import (

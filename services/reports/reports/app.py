@@ -3,18 +3,18 @@
 from functools import partial
 
 from litestar import Litestar
-from rembuk import streams
-from rembuk.areas import areas
+from rembuk.areas.lookup import areas
+from rembuk.broker import streams
 from rembuk.contracts.reports import CODEC
-from rembuk.database import PlainSql
-from rembuk.event_log import EventLog
-from rembuk.leaves import leaf
-from rembuk.partners import Partners
-from rembuk.promises import promising
-from rembuk.proofs import Proofs
-from rembuk.region_key import RegionKeys
+from rembuk.keys.region_key import RegionKeys
+from rembuk.log.event_log import EventLog
+from rembuk.partners.partners import Partners
+from rembuk.postgres.database import PlainSql
+from rembuk.proof.promises import promising
+from rembuk.sealing.vault import Vault
 from rembuk.settings import Settings
-from rembuk.vault import Vault
+from rembuk.transparency.leaves import leaf
+from rembuk.transparency.proofs import Proofs
 from rembuk.web.app import build as build_app
 from rembuk.web.reading import ReadModel
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from rembuk.codec import Undecodable
 from rembuk.contracts.reports import (
     CODEC,
     Brief,
@@ -22,14 +21,15 @@ from rembuk.contracts.reports import (
     brief_about,
     earlier,
 )
-from rembuk.decider import Refused
-from rembuk.event import Recorded
-from rembuk.referral_key import KeyPair, seal_for
-from rembuk.rows import recorded
-from rembuk.sealing import opened, sealed_in
-from rembuk.texts import confidential_fields
-from rembuk.vault import NewKey, Vault
-from rembuk.wording import NO_NUL, AreaCode, CategoryCode, RegionName
+from rembuk.events.codec import Undecodable
+from rembuk.events.decider import Refused
+from rembuk.events.event import Recorded
+from rembuk.events.rows import recorded
+from rembuk.events.texts import confidential_fields
+from rembuk.events.wording import NO_NUL, AreaCode, CategoryCode, RegionName
+from rembuk.keys.referral_key import KeyPair, seal_for
+from rembuk.sealing.sealing import opened, sealed_in
+from rembuk.sealing.vault import NewKey, Vault
 
 History = list[tuple[str, Any]]
 """Events of one problem, here and elsewhere, by time: rows of log.event, each with the region in whose log it is."""

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 from rembuk.contracts.polmas import Disclosure, Pillar, Strategy
 from rembuk.contracts.reports import Decline, DeclineCode, Partner, ReferralOffered, RejectionCode
-from rembuk.wording import (
+from rembuk.events.wording import (
     AreaCode,
     CategoryCode,
     Note,

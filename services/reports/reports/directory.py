@@ -10,17 +10,17 @@ import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
-from rembuk.connecting import connect
+from rembuk.broker.connecting import connect
 from rembuk.contracts.reports import RegionIntroduced
-from rembuk.database import KeptConnection, Unavailable, is_unreachable
-from rembuk.event import Metadata
-from rembuk.event_log import AlreadyRecorded, EventLog, VersionConflict
-from rembuk.hub_regions import INBOX, REGIONS, Introduced
-from rembuk.ids import derive_id, event_id
-from rembuk.key_setting import BadKey
-from rembuk.logs import LastWord
-from rembuk.referral_key import load_pair
-from rembuk.region_key import RegionKeys, Tampered, WrongRegionKey
+from rembuk.events.event import Metadata
+from rembuk.events.ids import derive_id, event_id
+from rembuk.federation.hub_regions import INBOX, REGIONS, Introduced
+from rembuk.keys.key_setting import BadKey
+from rembuk.keys.referral_key import load_pair
+from rembuk.keys.region_key import RegionKeys, Tampered, WrongRegionKey
+from rembuk.log.event_log import AlreadyRecorded, EventLog, VersionConflict
+from rembuk.postgres.database import KeptConnection, Unavailable, is_unreachable
+from rembuk.process.logs import LastWord
 
 ASK_S, AGAIN_S = 10.0, 2.0
 """How long after an answer the hub is asked again, and how long after none."""
@@ -99,8 +99,8 @@ class Directory:
         _log.info("region introduced", region=self._region, public_key=pair.public_key)
 
     async def ask(self, client: Client) -> None:
-        """Ask once, and keep what is heard. Raises nats.errors.Error, what `rembuk.database.UNREACHABLE` lists, and
-        msgspec.MsgspecError or asyncpg.DataError for what names no regions."""
+        """Ask once, and keep what is heard. Raises nats.errors.Error, what `rembuk.postgres.database.UNREACHABLE`
+        lists, and msgspec.MsgspecError or asyncpg.DataError for what names no regions."""
         answer = await client.request(REGIONS, timeout=ANSWER_S)
         connection = await self._connection.get()
         introduced = msgspec.json.decode(answer.data, type=list[Introduced])

@@ -6,9 +6,9 @@ from __future__ import annotations
 from functools import cache
 from typing import get_args
 
-from rembuk.area_keys import AREA_KEYS
 from rembuk.contracts.disclosure import SHOWN
 from rembuk.contracts.status import Between
+from rembuk.postgres.area_keys import AREA_KEYS
 from rembuk.web.lists import MOST
 
 from reports import tables

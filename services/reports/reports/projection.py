@@ -10,7 +10,6 @@ from typing import Any, assert_never
 from uuid import UUID
 
 import msgspec
-from rembuk.bulk import Change, change, insert_into, update
 from rembuk.contracts.disclosure import may_see
 from rembuk.contracts.privacy import PersonErased, SealedDataOpened
 from rembuk.contracts.reports import (
@@ -38,11 +37,12 @@ from rembuk.contracts.reports import (
     earlier,
 )
 from rembuk.contracts.status import between_after, status_after
-from rembuk.event import Recorded
-from rembuk.ids import derive_id
-from rembuk.persons import project_privacy
-from rembuk.sealing import texts_of
-from rembuk.vault import person_of
+from rembuk.events.event import Recorded
+from rembuk.events.ids import derive_id
+from rembuk.postgres.bulk import Change, change, insert_into, update
+from rembuk.sealing.persons import project_privacy
+from rembuk.sealing.sealing import texts_of
+from rembuk.sealing.vault import person_of
 
 from reports.tables import elsewhere, problem
 

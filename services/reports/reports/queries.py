@@ -15,10 +15,10 @@ from rembuk.contracts.disclosure import shown_area
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import Level
 from rembuk.contracts.status import Status
-from rembuk.opened_texts import OpenedTexts
-from rembuk.reference import position_of, reference_of
-from rembuk.region_key import Unopened
-from rembuk.vault import Erased, Vault
+from rembuk.events.reference import position_of, reference_of
+from rembuk.keys.region_key import Unopened
+from rembuk.sealing.opened_texts import OpenedTexts
+from rembuk.sealing.vault import Erased, Vault
 from rembuk.web.partner_access import Within
 from rembuk.web.reading import ReadModel, Timestamp, encode_cursor, position_before
 

@@ -16,13 +16,13 @@ from rembuk.contracts.reports import (
     ReferralWithdrawn,
     addressed,
 )
-from rembuk.event import Recorded
-from rembuk.ids import event_id
-from rembuk.reactions import React, Wish, key_of
-from rembuk.referral_key import KeyPair, load_pair
-from rembuk.region_key import RegionKey, RegionKeys
-from rembuk.sealing import texts_of
-from rembuk.vault import NewKey
+from rembuk.events.event import Recorded
+from rembuk.events.ids import event_id
+from rembuk.flow.reactions import React, Wish, key_of
+from rembuk.keys.referral_key import KeyPair, load_pair
+from rembuk.keys.region_key import RegionKey, RegionKeys
+from rembuk.sealing.sealing import texts_of
+from rembuk.sealing.vault import NewKey
 
 from reports.briefs import offered
 from reports.commands import EndOffer, HandOver, OfferReferral, ProblemCommand, ProposeSolution, ReturnReferral

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import structlog
-from rembuk.database import KeptConnection
-from rembuk.event import Metadata
-from rembuk.event_log import EventLog
-from rembuk.persons import ErasePerson, erase
-from rembuk.sweeping import now, number_of_days, sweep_until_cancelled
-from rembuk.vault import Vault
+from rembuk.events.event import Metadata
+from rembuk.flow.sweeping import now, number_of_days, sweep_until_cancelled
+from rembuk.log.event_log import EventLog
+from rembuk.postgres.database import KeptConnection
+from rembuk.sealing.persons import ErasePerson, erase
+from rembuk.sealing.vault import Vault
 
 SETTING = "REMBUK_REPORTS_RETENTION_DAYS"
 BATCH = 100

@@ -1,7 +1,7 @@
 """The read model of problems, as SQLAlchemy tables; migrations/ makes them."""
 
-from rembuk.area_keys import AREA_KEYS, LEVEL_NAMES
-from rembuk.persons import erased_table
+from rembuk.postgres.area_keys import AREA_KEYS, LEVEL_NAMES
+from rembuk.sealing.persons import erased_table
 from sqlalchemy import (
     BigInteger,
     Boolean,

@@ -2,17 +2,17 @@
 
 from functools import partial
 
-from rembuk.checkpoints import Checkpoint
 from rembuk.contracts import forums
 from rembuk.contracts.reports import CODEC
-from rembuk.event_log import EventLog
-from rembuk.hub_regions import JOINED
-from rembuk.inbox import Inbox, InboxCheckpoint
-from rembuk.projector import Projector
-from rembuk.reactions import Reactor
-from rembuk.region_key import RegionKeys
+from rembuk.federation.hub_regions import JOINED
+from rembuk.federation.inbox import Inbox, InboxCheckpoint
+from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.projector import Projector
+from rembuk.flow.reactions import Reactor
+from rembuk.keys.region_key import RegionKeys
+from rembuk.log.event_log import EventLog
+from rembuk.sealing.vault import Vault
 from rembuk.settings import Settings
-from rembuk.vault import Vault
 from rembuk.worker import Handler, Worker
 
 from reports import projection, reactions

@@ -15,10 +15,10 @@ from uuid import UUID
 import msgspec
 import yaml
 
-from rembuk import nats_wire, streams
+from rembuk.broker import nats_wire, streams
 from rembuk.contracts.document import SERVICES, sentence
 from rembuk.contracts.schemas import released
-from rembuk.event import SCHEMA_SCHEME, Event, Metadata, schema_uri
+from rembuk.events.event import SCHEMA_SCHEME, Event, Metadata, schema_uri
 
 _ABOUT = """What a region's services publish on NATS JetStream, for other systems to follow.
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from rembuk import streams
+from rembuk.broker import streams
 from rembuk.contracts.schemas import DIALECT, Released, formatted, released, released_versions
-from rembuk.event import SCHEMA_SCHEME
+from rembuk.events.event import SCHEMA_SCHEME
 
 PATH = "/schemas/events.json"
 

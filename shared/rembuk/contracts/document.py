@@ -6,11 +6,11 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from rembuk.codec import Codec
 from rembuk.contracts import forums, notifications, reports
 from rembuk.contracts.reports import ProblemEvent, ReferralDeclined, ReferralEvent, SolutionAssessed
 from rembuk.contracts.status import OPEN, between_after, status_after
-from rembuk.event import Event
+from rembuk.events.codec import Codec
+from rembuk.events.event import Event
 
 SERVICES: dict[str, ModuleType] = {"reports": reports, "forums": forums, "notifications": notifications}
 

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import msgspec
 
-from rembuk.codec import Codec
 from rembuk.contracts.polmas import Pillar, Sex, Strategy
 from rembuk.contracts.privacy import PersonErased, PrivacyEvent
-from rembuk.event import Event
-from rembuk.texts import Code, Public, Sealed
+from rembuk.events.codec import Codec
+from rembuk.events.event import Event
+from rembuk.events.texts import Code, Public, Sealed
 
 ForumModel = Literal["wilayah", "kawasan", "adat"]
 MemberRole = Literal["chair", "secretary", "officer", "member"]

@@ -1,5 +1,5 @@
 """What the hub records itself: nothing yet. It shows what the regions' services publish."""
 
-from rembuk.codec import Codec
+from rembuk.events.codec import Codec
 
 CODEC = Codec(())

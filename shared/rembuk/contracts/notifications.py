@@ -7,10 +7,10 @@ from uuid import UUID
 
 import msgspec
 
-from rembuk.codec import Codec
 from rembuk.contracts.privacy import PersonErased, PrivacyEvent
-from rembuk.event import Event
-from rembuk.texts import Code, Public, Sealed
+from rembuk.events.codec import Codec
+from rembuk.events.event import Event
+from rembuk.events.texts import Code, Public, Sealed
 
 Channel = Literal["email", "webhook"]
 Language = Literal["id", "en"]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
-from rembuk.texts import CODE
+from rembuk.events.texts import CODE
 
 Strategy = Literal[
     "partnership",

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import msgspec
 
-from rembuk.event import Event
-from rembuk.texts import Code, Public
+from rembuk.events.event import Event
+from rembuk.events.texts import Code, Public
 
 Ground = Literal["request", "retention", "other"]
 """On which somebody has a key destroyed."""

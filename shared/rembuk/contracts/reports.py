@@ -9,11 +9,11 @@ from uuid import UUID
 
 import msgspec
 
-from rembuk.codec import Codec
 from rembuk.contracts.polmas import Disclosed, Pillar, Strategy
 from rembuk.contracts.privacy import PrivacyEvent
-from rembuk.event import Event, Recorded
-from rembuk.texts import Code, Enclosed, Public, Sealed
+from rembuk.events.codec import Codec
+from rembuk.events.event import Event, Recorded
+from rembuk.events.texts import Code, Enclosed, Public, Sealed
 
 RejectionCode = Literal["not_a_problem", "outside_area", "not_enough_information", "handled_elsewhere", "emergency"]
 Level = Literal["low", "medium", "high", "critical"]

@@ -16,8 +16,8 @@ import msgspec
 
 from rembuk.contracts import forums, notifications, polmas, privacy, reports
 from rembuk.contracts.document import SERVICES
-from rembuk.event import Event, schema_path, schema_uri
-from rembuk.texts import CODE, ENCLOSED, PUBLIC, SEALED
+from rembuk.events.event import Event, schema_path, schema_uri
+from rembuk.events.texts import CODE, ENCLOSED, PUBLIC, SEALED
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TOLD = {

@@ -14,8 +14,8 @@ from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import ExecWaitStrategy
 
-from rembuk.embedded import START_SECONDS, PortTaken
-from rembuk.embedded_postgres import POSTGRES_SETTINGS
+from rembuk.embedded.postgres_server import POSTGRES_SETTINGS
+from rembuk.embedded.server import START_SECONDS, PortTaken
 
 POSTGRES_IMAGE = "postgres:18"
 NATS_IMAGE = "nats:2.14"

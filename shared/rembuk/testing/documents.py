@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from rembuk.region import PORT_OFFSETS
+from rembuk.embedded.region import PORT_OFFSETS
 
 _COMMAND = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^## (.*)\n", re.MULTILINE)

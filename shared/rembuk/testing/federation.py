@@ -1,5 +1,5 @@
 """A hub's nats-server and regions' as its leaf nodes, for tests: real ones, with the accounts, the permissions and the
-TLS that `rembuk.hub_regions` gives them."""
+TLS that `rembuk.federation.hub_regions` gives them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from cryptography.x509.oid import NameOID
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from rembuk.codec import type_of
-from rembuk.connecting import connect
-from rembuk.embedded import HOST
-from rembuk.event import Event
-from rembuk.hub_regions import (
+from rembuk.broker.connecting import connect
+from rembuk.broker.nats_wire import parse_header_lines
+from rembuk.broker.streams import header_lines, stream_config, stream_name, subject, subject_prefix, tail_of
+from rembuk.embedded.server import HOST
+from rembuk.events.codec import type_of
+from rembuk.events.event import Event
+from rembuk.federation.hub_regions import (
     DOMAIN,
     INBOX,
     Admitted,
@@ -38,9 +40,7 @@ from rembuk.hub_regions import (
     reader_seed,
     region_server,
 )
-from rembuk.nats_wire import parse_header_lines
-from rembuk.provisioning import SERVICES
-from rembuk.streams import header_lines, stream_config, stream_name, subject, subject_prefix, tail_of
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.ports import free_ports
 from rembuk.testing.servers import DisposableNats, _running
 

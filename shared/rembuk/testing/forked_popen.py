@@ -21,7 +21,7 @@ from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rembuk.forking import be_named
+from rembuk.process.forking import be_named
 
 OURS = ("rembuk", "rembuk_cli", "reports", "forums", "notifications", "hub")
 """The packages whose modules are forked; every other program is started as usual."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import IO, Any
 
-from rembuk.forking import become, can_fork, read_first
+from rembuk.process.forking import become, can_fork, read_first
 from rembuk.testing.forked_popen import ForkedPopen
 
 SERVICES = ("reports", "forums", "notifications", "hub")
@@ -35,7 +35,8 @@ def _modules_of(package: str) -> list[str]:
 _fork = multiprocessing.get_context("forkserver")
 _fork.set_forkserver_preload(
     [
-        __name__, *read_first(SERVICES), "rembuk.errands", "rembuk.migrations", *_modules_of("rembuk_cli"),
+        __name__, *read_first(SERVICES), "rembuk.operations.errands", "rembuk.postgres.migrations",
+        *_modules_of("rembuk_cli"),
         *("pydantic.fields", "pydantic.functional_validators", "pydantic.type_adapter", "pydantic.types"),  # for typer
         *("rich.progress", "rich.spinner", "rich.table"),
     ]

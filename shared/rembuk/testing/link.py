@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from rembuk.embedded import HOST
+from rembuk.embedded.server import HOST
 
 PIECE = 64 * 1024
 

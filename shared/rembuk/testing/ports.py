@@ -4,7 +4,7 @@ import os
 import random
 from itertools import count
 
-from rembuk.embedded import is_free
+from rembuk.embedded.server import is_free
 
 _FIRST, _BEYOND = map(int, os.environ.get("REMBUK_TEST_PORTS", "20000-32000").split("-"))
 """Below the range from which systems number outgoing connections. What goes on beside tests is given other ports."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from rembuk.decider import Decider, Refused
-from rembuk.event import Event
+from rembuk.events.decider import Decider, Refused
+from rembuk.events.event import Event
 
 C = TypeVar("C")
 S = TypeVar("S")

@@ -10,9 +10,9 @@ from typing import Protocol, TypeVar
 
 import pytest
 
-from rembuk.embedded import PortTaken
-from rembuk.embedded_nats import EmbeddedNats
-from rembuk.embedded_postgres import EmbeddedPostgres
+from rembuk.embedded.nats_server import EmbeddedNats
+from rembuk.embedded.postgres_server import EmbeddedPostgres
+from rembuk.embedded.server import PortTaken
 from rembuk.testing.ports import free_ports
 
 

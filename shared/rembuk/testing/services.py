@@ -21,9 +21,9 @@ from typing import IO, Any, TypeVar
 import asyncpg
 import pytest
 
-from rembuk.partners import Partner, Partners, Scope, Webhook, hashed, new_token
-from rembuk.provisioning import SERVICES
-from rembuk.region import PROCESSES, Region
+from rembuk.embedded.region import PROCESSES, Region
+from rembuk.partners.partners import Partner, Partners, Scope, Webhook, hashed, new_token
+from rembuk.postgres.provisioning import SERVICES
 from rembuk.settings import PARTNERS
 from rembuk.testing import forking
 from rembuk.testing.asking import asked

@@ -10,11 +10,13 @@ import asyncpg
 from nats.aio.client import Client
 from sqlalchemy import Table
 
-from rembuk import bulk, side_model, streams
-from rembuk.bulk import Change
-from rembuk.codec import Codec
-from rembuk.event import Recorded
-from rembuk.event_log import EventLog
+from rembuk.broker import streams
+from rembuk.events.codec import Codec
+from rembuk.events.event import Recorded
+from rembuk.log.event_log import EventLog
+from rembuk.operations import side_model
+from rembuk.postgres import bulk
+from rembuk.postgres.bulk import Change
 from rembuk.testing.tallies import everything, messages
 
 ODD_BATCH = 97

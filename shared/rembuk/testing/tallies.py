@@ -18,21 +18,21 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, Uuid
 
-from rembuk import nats_wire
-from rembuk.bulk import Change, add_to, change, insert_into, update
-from rembuk.cancelling import cancel
-from rembuk.checkpoints import Checkpoint
-from rembuk.codec import Codec
-from rembuk.connecting import broker
-from rembuk.database import UNREACHABLE, Unavailable
-from rembuk.decider import Decider, Refused
-from rembuk.event import Event, Recorded
-from rembuk.event_log import EventLog
-from rembuk.following import Follower
-from rembuk.migrations import GRANTS, KERNEL_SCRIPTS
-from rembuk.projector import Projector
-from rembuk.provisioning import provision
-from rembuk.streams import recorded, stream_config, stream_name, subject_prefix
+from rembuk.broker import nats_wire
+from rembuk.broker.connecting import broker
+from rembuk.broker.streams import recorded, stream_config, stream_name, subject_prefix
+from rembuk.events.codec import Codec
+from rembuk.events.decider import Decider, Refused
+from rembuk.events.event import Event, Recorded
+from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.following import Follower
+from rembuk.flow.projector import Projector
+from rembuk.log.event_log import EventLog
+from rembuk.postgres.bulk import Change, add_to, change, insert_into, update
+from rembuk.postgres.database import UNREACHABLE, Unavailable
+from rembuk.postgres.migrations import GRANTS, KERNEL_SCRIPTS
+from rembuk.postgres.provisioning import provision
+from rembuk.process.cancelling import cancel
 from rembuk.testing.patience import NOT_YET
 
 T = TypeVar("T")
@@ -159,7 +159,7 @@ async def renewed(region: TallyRegion) -> TallyRegion:
         async with owner.transaction():
             await owner.execute("drop schema if exists log, public cascade; create schema public")
             for script in KERNEL_SCRIPTS:
-                await owner.execute(files("rembuk").joinpath(script).read_text())
+                await owner.execute(files("rembuk.postgres.kernel").joinpath(script).read_text())
             await owner.execute(f"{_TALLY_SQL}; create table alembic_version ()")
             await owner.execute(GRANTS.format(role=region.role))
     finally:

@@ -13,7 +13,7 @@ from rembuk.testing.ports import free_ports
 from rembuk.testing.tallies import eventually
 from rembuk.web.requests import StrictRequest
 from rembuk.web.witnessing import witnessing
-from rembuk.witness import Witness
+from rembuk.witness.witness import Witness
 
 
 @asynccontextmanager

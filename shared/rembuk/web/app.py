@@ -12,11 +12,12 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from rembuk import logs, tracing
-from rembuk.event_log import EventLog
-from rembuk.partners import Partners
-from rembuk.proofs import Proofs
+from rembuk import tracing
+from rembuk.log.event_log import EventLog
+from rembuk.partners.partners import Partners
+from rembuk.process import logs
 from rembuk.settings import Settings
+from rembuk.transparency.proofs import Proofs
 from rembuk.web import problem_details
 from rembuk.web.direct import Direct
 from rembuk.web.event_schemas import asyncapi, event_schema, schema_bundle, schema_index
@@ -31,7 +32,7 @@ from rembuk.web.partner_access import COMPONENTS, partners_only
 from rembuk.web.reading import queried
 from rembuk.web.requests import StrictRequest, correlation_id, declares_json
 from rembuk.web.witnessing import witnessing
-from rembuk.witness import Witness
+from rembuk.witness.witness import Witness
 
 Hook = Callable[[], Awaitable[None]]
 

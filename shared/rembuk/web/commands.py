@@ -7,15 +7,15 @@ import msgspec
 from litestar import Request, post
 from litestar.params import BodyKwarg
 
-from rembuk.areas import areas
+from rembuk.areas.former import unknown_area
+from rembuk.areas.lookup import areas
 from rembuk.contracts.categories import CATEGORIES
-from rembuk.decider import Decider, Refused
-from rembuk.event_log import EventLog
-from rembuk.former_areas import unknown_area
-from rembuk.handling import Outcome, handle
-from rembuk.ids import event_id
-from rembuk.sealing import seal_texts
-from rembuk.vault import Vault
+from rembuk.events.decider import Decider, Refused
+from rembuk.events.ids import event_id
+from rembuk.log.event_log import EventLog
+from rembuk.log.handling import Outcome, handle
+from rembuk.sealing.sealing import seal_texts
+from rembuk.sealing.vault import Vault
 from rembuk.web.answers import Answer
 from rembuk.web.problem_details import documented
 from rembuk.web.requests import Id, Intent

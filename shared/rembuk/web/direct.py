@@ -16,7 +16,7 @@ from litestar.params import CookieParameter, HeaderParameter
 from litestar.routes import HTTPRoute
 from litestar.types import HTTPScope, Receive, Scope, Send
 
-from rembuk import logs
+from rembuk.process import logs
 from rembuk.web import problem_details
 from rembuk.web.answers import Answer
 from rembuk.web.parameters import asked_as

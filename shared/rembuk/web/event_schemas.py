@@ -12,7 +12,7 @@ from litestar.params import FromPath
 from rembuk.contracts import bundle
 from rembuk.contracts.asyncapi import document
 from rembuk.contracts.schemas import released, released_versions
-from rembuk.decider import Refused
+from rembuk.events.decider import Refused
 from rembuk.web.problem_details import documented
 
 _TYPE = "application/schema+json"

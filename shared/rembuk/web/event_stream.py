@@ -20,16 +20,16 @@ from litestar.params import HeaderParameter
 from litestar.types import Guard, Receive, Send
 from litestar.types import Scope as Connection
 
-from rembuk import scoped
-from rembuk.cancelling import cancel
-from rembuk.cloud_events import published
-from rembuk.database import AGAIN_S, Unavailable
-from rembuk.event_log import EventLog
-from rembuk.partners import Partner, Partners
-from rembuk.roster import BadRoster
+from rembuk.broker.cloud_events import published
+from rembuk.log.event_log import EventLog
+from rembuk.partners import scoped
+from rembuk.partners.partners import Partner, Partners
+from rembuk.partners.roster import BadRoster
+from rembuk.partners.tailing import CHUNK_BYTES, Tail, Told
+from rembuk.postgres.database import AGAIN_S, Unavailable
+from rembuk.process.cancelling import cancel
+from rembuk.process.vital import vital
 from rembuk.settings import Settings
-from rembuk.tailing import CHUNK_BYTES, Tail, Told
-from rembuk.vital import vital
 from rembuk.web.events_feed import After, none_beyond
 from rembuk.web.partner_access import REQUIRED
 from rembuk.web.problem_details import documented

@@ -11,11 +11,11 @@ from litestar.datastructures import ResponseHeader
 from litestar.params import Parameter
 from litestar.types import Guard
 
-from rembuk import scoped
-from rembuk.cloud_events import CloudEvent, published
-from rembuk.decider import Refused
-from rembuk.event_log import EventLog
-from rembuk.partners import Partner
+from rembuk.broker.cloud_events import CloudEvent, published
+from rembuk.events.decider import Refused
+from rembuk.log.event_log import EventLog
+from rembuk.partners import scoped
+from rembuk.partners.partners import Partner
 from rembuk.web.partner_access import REQUIRED
 from rembuk.web.problem_details import documented
 

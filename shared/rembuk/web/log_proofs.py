@@ -9,11 +9,11 @@ from litestar.exceptions import PermissionDeniedException
 from litestar.params import Parameter
 from litestar.types import Guard
 
-from rembuk.partners import Partner
-from rembuk.proofs import Proofs
-from rembuk.receipt import proven
-from rembuk.reference import reference_of
-from rembuk.signed_note import encoded
+from rembuk.events.reference import reference_of
+from rembuk.partners.partners import Partner
+from rembuk.proof.receipt import proven
+from rembuk.proof.signed_note import encoded
+from rembuk.transparency.proofs import Proofs
 from rembuk.web.partner_access import REQUIRED
 from rembuk.web.problem_details import documented
 

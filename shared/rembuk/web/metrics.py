@@ -20,9 +20,9 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from rembuk import streams
-from rembuk.codec import Codec
-from rembuk.database import UNREACHABLE, Pool, borrowed, open_pool
+from rembuk.broker import streams
+from rembuk.events.codec import Codec
+from rembuk.postgres.database import UNREACHABLE, Pool, borrowed, open_pool
 from rembuk.settings import Settings
 
 PATIENCE_S = 2.0

@@ -11,7 +11,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Guard
 
-from rembuk.partners import MARK, Partner, Partners
+from rembuk.partners.partners import MARK, Partner, Partners
 from rembuk.settings import PARTNERS
 
 SCHEME = "partner"

@@ -14,20 +14,20 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from sqlalchemy.exc import SQLAlchemyError
 
-from rembuk import logs
-from rembuk.codec import EventTooLarge
-from rembuk.database import Unavailable
-from rembuk.decider import Refused
-from rembuk.event_log import VersionConflict
-from rembuk.handling import Contended, KeyReused, VersionMismatch
-from rembuk.proofs import NotYet
-from rembuk.read_engine import is_unreachable
-from rembuk.region_key import Unopened
-from rembuk.signing import PAUSE_S
-from rembuk.state_file import Damaged
+from rembuk.events.codec import EventTooLarge
+from rembuk.events.decider import Refused
+from rembuk.events.wording import RULES
+from rembuk.keys.region_key import Unopened
+from rembuk.log.event_log import VersionConflict
+from rembuk.log.handling import Contended, KeyReused, VersionMismatch
+from rembuk.postgres.database import Unavailable
+from rembuk.postgres.read_engine import is_unreachable
+from rembuk.process import logs
+from rembuk.process.state_file import Damaged
+from rembuk.transparency.proofs import NotYet
+from rembuk.transparency.signing import PAUSE_S
 from rembuk.web.choices import choices
 from rembuk.web.parameters import asked_as
-from rembuk.wording import RULES
 
 RETRY_AFTER_S = 2
 

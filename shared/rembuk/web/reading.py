@@ -17,13 +17,13 @@ from asyncpg import Record
 from litestar.di import Provide
 from litestar.params import QueryParameter
 
-from rembuk.database import PlainSql
-from rembuk.decider import Refused
+from rembuk.events.decider import Refused
+from rembuk.events.wording import AREA_CODE, CATEGORY_CODE
+from rembuk.postgres.database import PlainSql
 from rembuk.web import lists
 from rembuk.web.answers import Answer
 from rembuk.web.lists import Shown
 from rembuk.web.problem_details import Behind
-from rembuk.wording import AREA_CODE, CATEGORY_CODE
 
 AtLeast = Annotated[
     int | None,
@@ -71,8 +71,8 @@ _REACHED = "select position from {}checkpoint where follower = $1 and stream = $
 
 
 class ReadModel:
-    """What one projection of a stream shows: the live rows, or those that `rembuk.rebuilding` left beside them as of a
-    position of the service's own log. Every question raises Refused where there is no such model."""
+    """What one projection of a stream shows: the live rows, or those that `rembuk.operations.rebuilding` left beside
+    them as of a position of the service's own log. Every question raises Refused where there is no such model."""
 
     def __init__(self, sql: PlainSql, follower: str, stream: str, as_of: int | None = None) -> None:
         self._sql, self._as_of = sql, as_of

@@ -16,12 +16,12 @@ from litestar.params import FromPath
 from litestar.types import Empty
 from uuid_utils import uuid7
 
-from rembuk import logs
-from rembuk.decider import Refused
-from rembuk.event import Metadata
-from rembuk.handling import fingerprint
-from rembuk.ids import derive_id
-from rembuk.texts import require_ink
+from rembuk.events.decider import Refused
+from rembuk.events.event import Metadata
+from rembuk.events.ids import derive_id
+from rembuk.events.texts import require_ink
+from rembuk.log.handling import fingerprint
+from rembuk.process import logs
 
 MAX_BODY_BYTES = 1024 * 1024
 Id = FromPath[UUID]

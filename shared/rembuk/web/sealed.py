@@ -12,21 +12,21 @@ from litestar import Response, post
 from litestar.params import JSONBody
 from msgspec import Meta
 
-from rembuk.codec import type_of
 from rembuk.contracts.privacy import ErasedBecause, Opened
 from rembuk.contracts.reports import confided_to
-from rembuk.decider import Refused
-from rembuk.event import Event, Recorded
-from rembuk.event_log import EventLog
-from rembuk.handling import KeyReused, handle
-from rembuk.persons import OPENINGS, ErasePerson, OpenSealed, erase, openings_of
-from rembuk.region_key import Fault, Unopened
-from rembuk.sealing import SealedField, opened_each, sealable, sealed_in
-from rembuk.vault import Erased, Vault
+from rembuk.events.codec import type_of
+from rembuk.events.decider import Refused
+from rembuk.events.event import Event, Recorded
+from rembuk.events.wording import Text, pattern
+from rembuk.keys.region_key import Fault, Unopened
+from rembuk.log.event_log import EventLog
+from rembuk.log.handling import KeyReused, handle
+from rembuk.sealing.persons import OPENINGS, ErasePerson, OpenSealed, erase, openings_of
+from rembuk.sealing.sealing import SealedField, opened_each, sealable, sealed_in
+from rembuk.sealing.vault import Erased, Vault
 from rembuk.web.commands import Json
 from rembuk.web.problem_details import documented
 from rembuk.web.requests import Id, Intent
-from rembuk.wording import Text, pattern
 
 ROLE_AND_ID = pattern(
     r"^[a-z_]{2,20}:[A-Za-z0-9._-]{1,64}(?!\n)$", "not a role and an opaque id such as officer:4711, never a name"

@@ -7,10 +7,10 @@ from typing import Any
 from litestar import MediaType, Response, get, post
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-from rembuk.signed_note import MAX_NOTE
+from rembuk.proof.signed_note import MAX_NOTE
 from rembuk.web.commands import Json
 from rembuk.web.problem_details import response
-from rembuk.witness import NotCosigned, Witness
+from rembuk.witness.witness import NotCosigned, Witness
 
 _RULES = {400: "malformed-input", 403: "not-signed", 404: "unknown-log", 409: "another-size", 422: "not-consistent"}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from rembuk.contracts.forums import CommitmentEvent, CommitmentKept, CommitmentMade, CommitmentMissed
-from rembuk.decider import Decider, Refused
+from rembuk.events.decider import Decider, Refused
 
 from forums.commands import CommitmentCommand, KeepCommitment, MakeCommitment, MissCommitment
 

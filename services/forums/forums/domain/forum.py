@@ -7,7 +7,7 @@ from typing import assert_never
 from uuid import UUID
 
 from rembuk.contracts.forums import ForumEvent, ForumFounded, MemberJoined
-from rembuk.decider import Decider, Refused
+from rembuk.events.decider import Decider, Refused
 
 from forums.commands import ForumCommand, FoundForum, JoinForum
 

@@ -16,7 +16,7 @@ from rembuk.contracts.forums import (
     MeetingScheduled,
     Promise,
 )
-from rembuk.decider import Decider, Refused
+from rembuk.events.decider import Decider, Refused
 
 from forums.commands import HoldForum, MeetingCommand, RecordAttendance, ScheduleMeeting
 

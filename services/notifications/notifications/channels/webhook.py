@@ -1,4 +1,5 @@
-"""Messages by webhook: signed JSON, the delivery's id as theirs; where they must not go `rembuk.posting` knows."""
+"""Messages by webhook: signed JSON, the delivery's id as theirs; where they must not go `rembuk.partners.posting`
+knows."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import structlog
-from rembuk.posting import NotPosted, Poster
+from rembuk.partners.posting import NotPosted, Poster
 
 from notifications.channels import Message, Undelivered
 from notifications.channels.places import Places

@@ -11,8 +11,8 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from rembuk.contracts.notifications import Bilingual, DeliveryRequeued, SubscriptionRequested
-from rembuk.event import Recorded
-from rembuk.ids import derive_id
+from rembuk.events.event import Recorded
+from rembuk.events.ids import derive_id
 from rembuk.settings import MissingSetting, Settings
 
 from notifications import phrases

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from rembuk.database import KeptConnection
-from rembuk.decider import Refused
-from rembuk.event import Metadata
-from rembuk.event_log import EventLog
-from rembuk.handling import handle
-from rembuk.sweeping import now, number_of_days, sweep_until_cancelled
-from rembuk.vault import Vault
+from rembuk.events.decider import Refused
+from rembuk.events.event import Metadata
+from rembuk.flow.sweeping import now, number_of_days, sweep_until_cancelled
+from rembuk.log.event_log import EventLog
+from rembuk.log.handling import handle
+from rembuk.postgres.database import KeptConnection
+from rembuk.sealing.vault import Vault
 
 from notifications.commands import StopSubscription
 from notifications.domain import SUBSCRIPTION

@@ -10,7 +10,7 @@ from functools import partial
 from uuid import UUID
 
 import asyncpg
-from rembuk.database import UNREACHABLE, Pool, borrowed, open_pool
+from rembuk.postgres.database import UNREACHABLE, Pool, borrowed, open_pool
 
 LEASE = timedelta(seconds=60)
 """How long what one sender took is left to it by the others; it knows itself what it has not done with."""

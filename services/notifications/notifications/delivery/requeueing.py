@@ -10,11 +10,11 @@ from uuid import UUID
 
 import asyncpg
 from rembuk.contracts.notifications import CODEC
-from rembuk.database import UNREACHABLE, Unavailable, connect
-from rembuk.decider import Refused
-from rembuk.event import Metadata
-from rembuk.event_log import EventLog
-from rembuk.handling import handle
+from rembuk.events.decider import Refused
+from rembuk.events.event import Metadata
+from rembuk.log.event_log import EventLog
+from rembuk.log.handling import handle
+from rembuk.postgres.database import UNREACHABLE, Unavailable, connect
 from rembuk.settings import CannotRun, Settings
 from uuid_utils import uuid7
 

@@ -21,15 +21,16 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import structlog
-from rembuk import logs, tracing
+from rembuk import tracing
 from rembuk.contracts.notifications import SubscriptionRequested
-from rembuk.database import AGAIN_S, UNREACHABLE, KeptConnection, is_unreachable
-from rembuk.decider import Refused
-from rembuk.event import Metadata, Recorded
-from rembuk.event_log import EventLog
-from rembuk.handling import handle
-from rembuk.region_key import Tampered, WrongRegionKey
-from rembuk.vault import Erased, NotSealed, Vault
+from rembuk.events.decider import Refused
+from rembuk.events.event import Metadata, Recorded
+from rembuk.keys.region_key import Tampered, WrongRegionKey
+from rembuk.log.event_log import EventLog
+from rembuk.log.handling import handle
+from rembuk.postgres.database import AGAIN_S, UNREACHABLE, KeptConnection, is_unreachable
+from rembuk.process import logs
+from rembuk.sealing.vault import Erased, NotSealed, Vault
 
 from notifications.channels import Busy, Channel, Message, Undelivered
 from notifications.channels.later import LONGEST_S
@@ -55,7 +56,7 @@ from notifications.domain.subscription import Confirmed, Requested
 SEND_S = 15.0
 """How long one attempt may take, all in all."""
 FINISH_S = 8.0
-"""How long a stopping sender lets messages on their way arrive: less than what `rembuk.cancelling` allows."""
+"""How long a stopping sender lets messages on their way arrive: less than what `rembuk.process.cancelling` allows."""
 FORGET_S = 3600.0
 """How often what is remembered of contacts for no use any more is deleted, and what a wrong clock has postponed taken
 up."""

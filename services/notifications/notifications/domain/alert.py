@@ -7,7 +7,7 @@ from typing import assert_never
 
 from rembuk.contracts.disclosure import may_see
 from rembuk.contracts.notifications import AlertEvent, AlertRaised, AlertWithdrawn, RecipientsAdded
-from rembuk.decider import Decider, Refused
+from rembuk.events.decider import Decider, Refused
 
 from notifications.commands import AlertCommand, RaiseAlert, WithdrawAlert
 from notifications.domain.words import known_category

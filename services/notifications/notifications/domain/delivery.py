@@ -14,8 +14,8 @@ from rembuk.contracts.notifications import (
     DeliveryRequeued,
     DeliverySent,
 )
-from rembuk.decider import Decider, Refused
-from rembuk.ids import derive_id
+from rembuk.events.decider import Decider, Refused
+from rembuk.events.ids import derive_id
 
 from notifications.commands import CallOff, DeliveryCommand, GiveUp, MarkFailed, MarkSent, SendAgain
 

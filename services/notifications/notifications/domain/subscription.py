@@ -16,7 +16,7 @@ from rembuk.contracts.notifications import (
     SubscriptionStopped,
 )
 from rembuk.contracts.privacy import Ground, PersonErased
-from rembuk.decider import Decider, Refused
+from rembuk.events.decider import Decider, Refused
 
 from notifications.commands import ConfirmSubscription, RequestSubscription, StopSubscription, SubscriptionCommand
 from notifications.domain.words import known_category

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rembuk.contracts.categories import CATEGORIES
-from rembuk.decider import Refused
+from rembuk.events.decider import Refused
 
 
 def known_category(code: str, field: str) -> None:

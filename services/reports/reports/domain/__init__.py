@@ -18,7 +18,7 @@ from rembuk.contracts.reports import (
     SolutionAssessed,
     SolutionProposed,
 )
-from rembuk.decider import Decider
+from rembuk.events.decider import Decider
 
 from reports.commands import (
     AcceptReferral,

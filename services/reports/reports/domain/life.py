@@ -17,7 +17,7 @@ from rembuk.contracts.reports import (
     SolutionAssessed,
     SolutionProposed,
 )
-from rembuk.decider import Refused
+from rembuk.events.decider import Refused
 
 from reports.commands import (
     AnalyseProblem,

@@ -20,7 +20,7 @@ from rembuk.contracts.reports import (
     ReferralReturned,
     ReferralWithdrawn,
 )
-from rembuk.decider import Refused
+from rembuk.events.decider import Refused
 
 from reports.commands import (
     AcceptReferral,

@@ -7,7 +7,7 @@ from typing import assert_never
 import msgspec
 from rembuk.contracts.categories import may_be_crime
 from rembuk.contracts.polmas import Disclosed
-from rembuk.decider import Refused
+from rembuk.events.decider import Refused
 
 
 class Unreported(msgspec.Struct, frozen=True):

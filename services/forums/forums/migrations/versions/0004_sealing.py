@@ -1,7 +1,7 @@
 """Keys recorded with events; what is sealed, or what reports seals, is no longer among the rows."""
 
 from alembic import op
-from rembuk.migrations import SEALING_SCRIPTS, run_script
+from rembuk.postgres.migrations import SEALING_SCRIPTS, run_script
 
 revision = "0004"
 down_revision = "0003"

@@ -1,7 +1,7 @@
 """Who vouches for the log's tree heads, and for whose it vouches."""
 
 from alembic import op
-from rembuk.migrations import run_script
+from rembuk.postgres.migrations import run_script
 
 revision = "0005"
 down_revision = "0004"

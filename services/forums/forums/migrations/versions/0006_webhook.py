@@ -1,7 +1,7 @@
 """Up to where each partner's webhook was sent."""
 
 from alembic import op
-from rembuk.migrations import run_script
+from rembuk.postgres.migrations import run_script
 
 revision = "0006"
 down_revision = "0005"

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from rembuk.migrations import FIRST_SCRIPTS, run_script
+from rembuk.postgres.migrations import FIRST_SCRIPTS, run_script
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0001"

@@ -1,7 +1,7 @@
 """The Merkle tree over the log: signed heads, and what proofs are made from."""
 
 from alembic import op
-from rembuk.migrations import run_script
+from rembuk.postgres.migrations import run_script
 
 revision = "0003"
 down_revision = "0002"

@@ -1,7 +1,7 @@
 """What an operator took out of quarantine, and why."""
 
 from alembic import op
-from rembuk.migrations import run_script
+from rembuk.postgres.migrations import run_script
 
 revision = "0002"
 down_revision = "0001"

@@ -2,8 +2,8 @@
 
 import sqlalchemy as sa
 from alembic import op
-from rembuk.migrations import SEALING_SCRIPTS, run_script
-from rembuk.sealing import texts_of
+from rembuk.postgres.migrations import SEALING_SCRIPTS, run_script
+from rembuk.sealing.sealing import texts_of
 
 revision = "0004"
 down_revision = "0003"

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from rembuk.migrations import run_script
+from rembuk.postgres.migrations import run_script
 
 revision = "0012"
 down_revision = "0011"

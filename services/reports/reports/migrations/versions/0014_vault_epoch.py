@@ -1,7 +1,7 @@
 """In which epoch the vault is, so that a page of problems opens no text twice."""
 
 from alembic import op
-from rembuk.migrations import run_script
+from rembuk.postgres.migrations import run_script
 
 revision = "0014"
 down_revision = "0013"

@@ -1,0 +1,1 @@
+"""The administrative areas of Indonesia, and how they are searched."""

@@ -1,0 +1,1 @@
+"""The real servers as child processes, and a region run on one machine."""

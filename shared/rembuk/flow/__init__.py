@@ -1,0 +1,1 @@
+"""Following streams: checkpoints, projections, reactions, and what is set aside."""

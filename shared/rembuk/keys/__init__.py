@@ -1,0 +1,1 @@
+"""Secret keys: where they are had from, and what they wrap."""

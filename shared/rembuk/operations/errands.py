@@ -1,0 +1,242 @@
+"""What an operator's command has a service do in a process of its own, with the service's own code and rights.
+
+Each errand loads what it takes, and no more: whoever waits for it has typed a command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from importlib import import_module
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import nats
+import nats.errors
+
+from rembuk.broker.cloud_events import cloud_event
+from rembuk.broker.streams import stream_name
+from rembuk.events.codec import Codec
+from rembuk.log.event_log import EventLog
+from rembuk.log.sources import Ending, Exhausted, LogSource, StreamSource
+from rembuk.postgres.database import UNREACHABLE, Unavailable, connect
+from rembuk.proof.signed_note import BadVerifierKey, Verifier
+from rembuk.settings import CannotRun, Settings
+from rembuk.transparency.log_key import signers
+
+USAGE = {
+    "replay": "ID [AS-OF]",
+    "retry": "FOLLOWER STREAM AGGREGATE",
+    "deliveries": "REASON LIMIT STATE ...",
+    "requeue": "DELIVERY | given-up REASON",
+    "rebuild": "swap | compare | discard | as-of WHEN",
+    "rewrap": "",
+    "erase": "ID request | retention | other",
+    "missing-keys": "",
+    "write-off": "PERSONS",
+    "verify": "[VERIFIER-KEY ...]",
+    "export": "FORMAT DIRECTORY AREA SINCE UNTIL",
+    "restore": "stream | hub | DIRECTORY, SEEN [interrupted-too]",
+    "reconcile": "[sound | anew]",
+}
+
+_INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable, nats.errors.Error, Exhausted)
+
+
+def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
+    """The answers of an errand, for JSON, whose iteration raises CannotRun; None for arguments that `USAGE` has not."""
+    match name, arguments:
+        case "replay", [stream_id]:
+            return _replay(settings, UUID(stream_id), None)
+        case "replay", [stream_id, as_of]:
+            return _replay(settings, UUID(stream_id), _position_or_moment(as_of))
+        case "retry", [follower, stream, aggregate]:
+            return _retry(settings, follower, stream, aggregate)
+        case "deliveries", [reason, limit, *states]:
+            return _of_deliveries(settings, name, states, reason, int(limit))
+        case "requeue", ["given-up", reason]:
+            return _of_deliveries(settings, name, None, reason)
+        case "requeue", [delivery_id]:
+            return _of_deliveries(settings, name, UUID(delivery_id))
+        case "rebuild", ["swap" | "compare" | "discard" as what]:
+            return _rebuild(settings, what)
+        case "rebuild", ["as-of" as what, when]:
+            return _rebuild(settings, what, _position_or_moment(when))
+        case "verify", keys:
+            return _verify(settings, keys)
+        case "rewrap" | "erase" | "missing-keys" | "write-off", _:
+            from rembuk.operations import custody
+
+            return custody.errand(settings, name, arguments)
+        case "export" | "restore" | "reconcile", _:
+            from rembuk.operations import recovery
+
+            return recovery.errand(settings, name, arguments)
+    return None
+
+
+def _position_or_moment(text: str) -> int | datetime:
+    """A position, or a moment in ISO 8601 with its zone."""
+    return int(text) if text.isdecimal() else datetime.fromisoformat(text)
+
+
+async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | None) -> AsyncIterator[Any]:
+    """Each step: the event as a CloudEvent, and the rows after it."""
+    from rembuk.operations.replaying import replay
+
+    service = settings.service
+    codec = import_module(f"rembuk.contracts.{service}").CODEC
+    project = import_module(f"{service}.projection").project
+    tables = import_module(f"{service}.tables").metadata.sorted_tables
+    stream = stream_name(settings.region, service)
+    async for step in replay(settings.owner_url, codec, project, tables, stream, stream_id, as_of):
+        yield {"event": cloud_event(settings.region, service, step.event), "state": step.state}
+
+
+async def _retry(settings: Settings, follower: str, stream: str, aggregate: str) -> AsyncIterator[int]:
+    """Have a follower take what it has in quarantine of an aggregate; how many events are left."""
+    log = _log(settings)
+    by_name = {handler.checkpoint.key: handler for handler in _handlers(settings, log)}
+    if (follower, stream) not in by_name:
+        raise CannotRun(f"{settings.service} has no follower {follower} of {stream}")
+    await log.start()
+    connection = await connect(settings.database_url, f"{follower} retry")
+    try:
+        yield await by_name[follower, stream].retry(connection, aggregate)
+    finally:
+        connection.terminate()
+        await log.stop()
+
+
+async def _of_deliveries(settings: Settings, name: str, *arguments: Any) -> AsyncIterator[Any]:
+    """Each delivery that is listed, or tried again, as its service tells it."""
+    if (told := _of_its_own(settings, name)) is None:
+        raise CannotRun(f"{settings.service} delivers nothing")
+    async for answer in told(settings, *arguments):
+        yield answer
+
+
+async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> AsyncIterator[Any]:
+    """Each step of a rebuild, or the schemas that were discarded."""
+    from rembuk.flow.projector import Projector
+    from rembuk.operations.rebuilding import CannotRebuild, Rebuild
+
+    projectors = [handler for handler in _handlers(settings, _log(settings)) if isinstance(handler, Projector)]
+    if not projectors:
+        raise CannotRun(f"{settings.service} shows nothing yet")
+    tables = import_module(f"{settings.service}.tables").metadata.sorted_tables
+    streams = [projector.checkpoint.stream for projector in projectors]
+    try:
+        async with (_of_its_own(settings, "sources") or _sources)(settings, streams) as sources:
+            rebuild = Rebuild(settings.owner_url, settings.name, tables, projectors, sources, _code(settings.service))
+            match what:
+                case "discard":
+                    yield await rebuild.discard()
+                case "as-of":
+                    async for step in rebuild.as_of(when):
+                        yield step
+                case _:
+                    async for step in rebuild.swap() if what == "swap" else rebuild.compare():
+                        yield step
+    except CannotRebuild as error:
+        raise CannotRun(str(error)) from error
+    except _INTERRUPTED as error:
+        raise CannotRun(
+            f"{str(error) or repr(error)}; nothing is changed. Mend it (make room, where a disk is full) and run this "
+            "again: it goes on from where it was; what was built so far is given up by `discard`"
+        ) from error
+
+
+async def _verify(settings: Settings, keys: Sequence[str]) -> AsyncIterator[Any]:
+    """Each step of a verification of the log, by our own keys unless others are given; read models are verified by a
+    rebuild that compares."""
+    try:
+        if own := _of_its_own(settings, "verify"):
+            steps = own(settings)
+        else:
+            verifiers = [Verifier.of(key) for key in keys] or [signer.verifier for signer in signers(settings)]
+            steps = _verified(settings, verifiers)
+        async for step in steps:
+            yield step
+    except BadVerifierKey as error:
+        raise CannotRun(str(error)) from error
+    except _INTERRUPTED as error:
+        raise CannotRun(f"{str(error) or repr(error)}; mend that and run this again") from error
+
+
+async def _verified(settings: Settings, verifiers: Sequence[Verifier]) -> AsyncIterator[Any]:
+    """Without a region's key it is only seen whether there is a key of each person."""
+    from rembuk.keys.key_setting import BadKey
+    from rembuk.keys.region_key import RegionKeys
+    from rembuk.operations.against_vault import AgainstVault
+    from rembuk.operations.verifying import verify
+    from rembuk.sealing.vault import Vault
+
+    try:
+        keys = RegionKeys.load(settings.region_key) if settings.region_key else RegionKeys(())
+    except BadKey as error:
+        raise CannotRun(str(error)) from error
+    vault = Vault(settings.database_url, keys, f"{settings.name} verify")
+    await vault.start()
+    try:
+        against_vault = AgainstVault(vault, _codec(settings), opens=bool(keys.ids))
+        async for step in verify(
+            settings.database_url, settings.nats_url, settings.region, settings.service, verifiers, against_vault
+        ):
+            yield step
+    finally:
+        await vault.stop()
+
+
+@asynccontextmanager
+async def _sources(settings: Settings, streams: Sequence[str]) -> AsyncIterator[dict[str, Ending]]:
+    """Where each of some streams is read: ours in the log, which has what NATS may have lost."""
+    ours = stream_name(settings.region, settings.service)
+    reader = await connect(settings.database_url, "rebuild source")
+    broker = None
+    try:
+        if any(stream != ours for stream in streams):
+            broker = await nats.connect(settings.nats_url, connect_timeout=5, max_reconnect_attempts=3)
+        yield {
+            stream: StreamSource(broker, stream)
+            if broker is not None and stream != ours
+            else LogSource(reader, settings.region, settings.service)
+            for stream in streams
+        }
+    finally:
+        reader.terminate()
+        if broker is not None:
+            await broker.close()
+
+
+def _of_its_own(settings: Settings, name: str) -> Any:
+    """What a service does in the place of what all do, or beside it, in its room `errands`; None for the others."""
+    room = f"{settings.service}.errands"
+    return getattr(import_module(room), name, None) if find_spec(room) else None
+
+
+def _log(settings: Settings) -> EventLog:
+    return EventLog(settings.database_url, _codec(settings), f"{settings.name} errand")
+
+
+def _codec(settings: Settings) -> Codec:
+    codec: Codec = import_module(f"rembuk.contracts.{settings.service}").CODEC
+    return codec
+
+
+def _handlers(settings: Settings, log: EventLog) -> list[Any]:
+    handlers: list[Any] = import_module(f"{settings.service}.worker").handlers(settings, log)
+    return handlers
+
+
+def _code(service: str) -> str:
+    """A digest of all that decides what the events of a service come to in its rows."""
+    contracts = sorted(Path(str(files("rembuk.contracts"))).rglob("*.py"))
+    ours = [Path(str(files(service))) / name for name in ("projection.py", "tables.py")]
+    ours += [Path(str(files("rembuk.sealing"))) / name for name in ("persons.py", "sealing.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in [*contracts, *ours])).hexdigest()

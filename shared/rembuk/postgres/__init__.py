@@ -1,0 +1,1 @@
+"""A service's own PostgreSQL: connections, migrations, statements for many rows."""

@@ -1,0 +1,1 @@
+"""The mathematics and the file formats of proofs: nothing here asks a database."""

@@ -1,0 +1,1 @@
+"""Witnesses: vouching for the logs of others, and having others vouch for ours."""
