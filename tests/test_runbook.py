@@ -28,7 +28,7 @@ from rembuk.testing.documents import run, sections
 from rembuk.testing.ports import free_ports
 from rembuk.testing.receivers import Sink, only, sink
 from rembuk.testing.services import eventually
-from rembuk_cli.home import Home
+from rembuk_cli.home.directory import Home
 
 __all__ = ["sink"]
 

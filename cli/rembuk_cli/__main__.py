@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from rembuk_cli.answering import MOST_COLUMNS, Answering
+from rembuk_cli.terminal.answering import MOST_COLUMNS, Answering
 
 COMMANDS = {
     "up": "Start a region: PostgreSQL, NATS and the services.",
@@ -66,8 +66,8 @@ def main() -> None:
     except Exception:
         import traceback
 
-        from rembuk_cli.options import WRONG
-        from rembuk_cli.terminal import err, escape_lines
+        from rembuk_cli.terminal.options import WRONG
+        from rembuk_cli.terminal.writing import err, escape_lines
 
         err.print(escape_lines(traceback.format_exc()))
         sys.exit(WRONG)

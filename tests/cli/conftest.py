@@ -16,7 +16,7 @@ from rembuk.embedded.server import is_free
 from rembuk.testing import forking
 from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
-from rembuk_cli.home import Home
+from rembuk_cli.home.directory import Home
 
 
 def _as_a_login_does() -> None:

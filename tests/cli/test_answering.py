@@ -19,7 +19,7 @@ import pytest
 from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
 from rembuk_cli.__main__ import app
-from rembuk_cli.home import Home
+from rembuk_cli.home.directory import Home
 from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -93,7 +93,7 @@ def test_who_asks_waits_for_no_library_that_the_answer_does_not_need(
         cwd=running.data, capture_output=True, text=True, check=False,
     ).stderr  # fmt: skip
     imported = {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
-    assert {"typer", "rembuk_cli.answering"} <= imported
+    assert {"typer", "rembuk_cli.terminal.answering"} <= imported
     assert imported & unneeded == set()
 
 

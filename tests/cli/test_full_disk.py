@@ -19,9 +19,9 @@ from rembuk.embedded.postgres_server import EmbeddedPostgres
 from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
 from rembuk.testing.small_disk import fill, small_disk
-from rembuk_cli import disk as disks
-from rembuk_cli.home import Home, Running
-from rembuk_cli.noted_process import Process
+from rembuk_cli.home import disk as disks
+from rembuk_cli.home.directory import Home, Running
+from rembuk_cli.home.noted_process import Process
 
 if TYPE_CHECKING:
     from conftest import Command

@@ -33,14 +33,14 @@ from rembuk.settings import CannotRun
 from rembuk.testing import forking
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
-from rembuk_cli import hub_certificate
 from rembuk_cli.__main__ import app
-from rembuk_cli.home import Home
-from rembuk_cli.hub_certificate import HubCertificate
-from rembuk_cli.hub_home import Gate, HubHome
-from rembuk_cli.hub_leaves import connected
-from rembuk_cli.hub_link import refusal
-from rembuk_cli.servers import broker
+from rembuk_cli.home import hub_certificate
+from rembuk_cli.home.directory import Home
+from rembuk_cli.home.hub_certificate import HubCertificate
+from rembuk_cli.home.hub_directory import Gate, HubHome
+from rembuk_cli.region.hub_leaves import connected
+from rembuk_cli.region.hub_link import refusal
+from rembuk_cli.region.servers import broker
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:

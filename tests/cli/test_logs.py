@@ -14,9 +14,9 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from rembuk_cli import log_lines
-from rembuk_cli.log_lines import Line, merged
-from rembuk_cli.logs import logs
+from rembuk_cli.commands.logs import logs
+from rembuk_cli.region import log_lines
+from rembuk_cli.region.log_lines import Line, merged
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 EVER = datetime.min.replace(tzinfo=UTC)

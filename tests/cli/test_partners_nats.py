@@ -24,7 +24,7 @@ from nats.js.api import ConsumerInfo
 from rembuk.partners.nats_accounts import new_credentials
 from rembuk.partners.partners import Partner, Partners, Scope
 from rembuk.testing.services import eventually
-from rembuk_cli.home import Home
+from rembuk_cli.home.directory import Home
 
 if TYPE_CHECKING:
     from conftest import Command

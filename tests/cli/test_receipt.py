@@ -23,7 +23,7 @@ from rembuk.testing import forking
 from rembuk.testing.services import eventually
 from rembuk.transparency.leaves import leaf
 from rembuk.transparency.tree import origin
-from rembuk_cli.home import Home
+from rembuk_cli.home.directory import Home
 
 if TYPE_CHECKING:
     from conftest import Command

@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
-from rembuk_cli.soundness import Unsound, require_logs_of_streams
+from rembuk_cli.region.soundness import Unsound, require_logs_of_streams
 
 if TYPE_CHECKING:
     from conftest import Command

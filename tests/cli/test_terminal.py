@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rembuk.events.visible import visible
-from rembuk_cli import terminal
+from rembuk_cli.terminal import writing as terminal
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text

@@ -16,7 +16,7 @@ import pytest
 from rembuk.embedded.postgres_server import postgres_binaries
 from rembuk.keys.region_key import RegionKeys
 from rembuk.testing.services import eventually
-from rembuk_cli.home import Home
+from rembuk_cli.home.directory import Home
 
 if TYPE_CHECKING:
     from conftest import Command

@@ -18,9 +18,9 @@ import httpx
 import msgspec
 import pytest
 from rembuk.testing.services import eventually
-from rembuk_cli.home import Home, Running
-from rembuk_cli.servers import CONNECT_S
-from rembuk_cli.standing import look
+from rembuk_cli.home.directory import Home, Running
+from rembuk_cli.region.servers import CONNECT_S
+from rembuk_cli.region.standing import look
 
 if TYPE_CHECKING:
     from conftest import Command

@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from typing import IO, Any
 
 from rembuk.process.forking import become, can_fork, read_first
@@ -29,7 +29,7 @@ SERVICES = ("reports", "forums", "notifications", "hub")
 def _modules_of(package: str) -> list[str]:
     """By name, of a package that may not be installed."""
     found = find_spec(package)
-    return [] if found is None else [f"{package}.{one.name}" for one in iter_modules(found.submodule_search_locations)]
+    return [] if found is None else [one.name for one in walk_packages(found.submodule_search_locations, f"{package}.")]
 
 
 _fork = multiprocessing.get_context("forkserver")

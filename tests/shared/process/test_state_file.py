@@ -13,7 +13,7 @@ from rembuk.federation.hub_regions import Invitation
 from rembuk.keys.key_setting import BadKey, read_keys
 from rembuk.partners.roster import BadRoster, Roster
 from rembuk.process.state_file import MOST_BYTES, Damaged, read_json, read_password, write, write_json, write_once
-from rembuk_cli.key_files import keys_in
+from rembuk_cli.home.key_files import keys_in
 
 KEPT = Invitation("jatim", "nats-leaf://hub:7422", "-----BEGIN CERTIFICATE-----", "SUA")
 

@@ -37,7 +37,7 @@ from rembuk.transparency import signing
 from rembuk.transparency.leaves import leaf, published_leaf
 from rembuk.transparency.signing import Altered, Signing
 from rembuk.transparency.tree import Tree, origin
-from rembuk_cli.unsigned import HALTED_S, unsigned
+from rembuk_cli.region.unsigned import HALTED_S, unsigned
 
 
 @pytest.fixture

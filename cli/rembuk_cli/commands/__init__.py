@@ -1,0 +1,1 @@
+"""What `rembuk` can be asked: a file for each command, which says what it asks and answers."""

@@ -1,0 +1,123 @@
+"""`rembuk events`: read the log of one service or of all, or follow it on NATS as another system would."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rembuk.postgres.provisioning import SERVICES
+
+from rembuk_cli.region.services import require_service
+from rembuk_cli.terminal.options import Data, Json, RegionName, cannot_run, home_of, require_running
+from rembuk_cli.terminal.writing import escape, out, write_json
+
+if TYPE_CHECKING:
+    from rembuk_cli.region.log_reading import Told
+
+COLOURS = {"reports": "cyan", "forums": "green", "notifications": "magenta"}
+TOLD = ("title", "name", "headline", "root_cause", "proposal", "done", "reason", "what", "note", "place", "text")
+"""Of an event's fields, the first of these that says something is shown."""
+LONGEST = 100
+_AGO = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def events(
+    service: Annotated[str | None, typer.Argument(help="reports, forums or notifications; all unless named.")] = None,
+    area: Annotated[str, typer.Option(help="About this area and everything below it: a code, 35.78.")] = "",
+    event_type: Annotated[str, typer.Option("--type", help="Only events of this type: ProblemReported.")] = "",
+    since: Annotated[str, typer.Option(help="From then on: 2026-01-31T08:00, or 10m, 2h, 3d ago.")] = "",
+    until: Annotated[str, typer.Option("--until", help="Before then; written like --since.")] = "",
+    actor: Annotated[str, typer.Option("--actor", help="Only what this actor did: reaction:agreements.")] = "",
+    correlation: Annotated[str, typer.Option("--correlation", help="Only what belongs to this correlation id.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for what comes, on NATS, until Ctrl-C.")] = False,
+    region: RegionName = "",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Read the log, all services merged by time; or follow the streams from now on (from --since on, if given).
+
+    --json writes one CloudEvent a line.
+
+    Example: rembuk events reports --area 35.78 --type ProblemReported --since 2h
+    """
+    from rembuk.areas.former import unknown_area
+    from rembuk.areas.lookup import areas
+
+    from rembuk_cli.region.log_reading import CODECS, Wanted, follow_streams, read_logs
+
+    home = home_of(region, data)
+    running = require_running(home)
+    if service is not None:
+        require_service(service)
+    chosen = (service,) if service else SERVICES
+    types = {name for codec in CODECS.values() for name in codec.types}
+    if event_type and event_type not in types:
+        cannot_run(f"--type {escape(event_type)}: there is no such event; there are {', '.join(sorted(types))}")
+    if area and area not in areas():
+        cannot_run(f"--area {escape(area)}: {escape(unknown_area(area))}")
+    if until and follow:
+        cannot_run("--follow has no --until: it goes on until Ctrl-C")
+    wanted = Wanted(
+        chosen, area, event_type, moment(since, "--since"), moment(until, "--until"), actor, correlation,
+    )  # fmt: skip
+    seen = home.running_region(running)
+    source = follow_streams(seen, wanted) if follow else read_logs(seen, wanted)
+
+    async def tell() -> None:
+        async with aclosing(source):  # in order, whoever reads along has enough or not
+            async for told in source:
+                write_json(told.json(), flush=follow) if as_json else show(told)
+
+    with suppress(KeyboardInterrupt, BrokenPipeError):
+        asyncio.run(tell())
+
+
+def show(told: Told) -> None:
+    """One event, one line."""
+    time = told.recorded.recorded_at.astimezone().strftime("%H:%M:%S")
+    name = type(told.recorded.event).__name__
+    colour = COLOURS[told.service]
+    line = (
+        f"[dim]{time}[/] [{colour}]{told.service:13}[/] [bold]{name:21}[/] {told.recorded.area:13} "
+        f"{escape(gist(told.recorded.event))}"
+    )
+    if out.is_terminal:
+        out.print(line, overflow="ellipsis", no_wrap=True, soft_wrap=False)
+    else:
+        out.print(line)
+
+
+def gist(event: Any) -> str:
+    """What an event says, in a few words."""
+    if (level := getattr(event, "level", None)) is not None:
+        return f"{level}: impact {event.impact}, urgency {event.urgency}, reach {event.reach}"
+    if (effective := getattr(event, "effective", None)) is not None:
+        return f"{'effective' if effective else 'not effective'}: {event.before} before, {event.after} after"
+    fields = (getattr(event, field, None) for field in TOLD)
+    texts = (getattr(value, "id", value) for value in fields)  # of two languages, the Indonesian
+    said = next((text for text in texts if isinstance(text, str) and text), "")
+    return shortened(said)
+
+
+def shortened(text: str) -> str:
+    """As much of a text as stands in a line; what is sealed is only named."""
+    if text.startswith("sealed:"):
+        return "(sealed)"
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def moment(when: str, option: str) -> datetime | None:
+    """A time in ISO 8601 (of this machine's zone, unless it names one), or how long ago; None for ""."""
+    if not when:
+        return None
+    try:
+        if ago := _AGO.fullmatch(when):
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        return datetime.fromisoformat(when).astimezone()
+    except (ValueError, OverflowError):  # the latter: before the year 1, or after 9999
+        cannot_run(f"{option} {escape(when)}: neither a time like 2026-01-31T08:00 nor 10m, 2h or 3d")

@@ -1,0 +1,106 @@
+"""`rembuk rebuild`: a service's read model made anew from its log, beside the live one, compared and swapped in."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rembuk.federation.hub_regions import DOMAIN
+
+from rembuk_cli.commands.replay import AsOf, changes, position_or_time
+from rembuk_cli.region.services import Step, require_service, told_by, watched
+from rembuk_cli.terminal.options import (
+    WRONG,
+    Data,
+    Json,
+    RegionName,
+    cannot_run,
+    home_of,
+    region_or_hub,
+    require_running,
+    suggested,
+)
+from rembuk_cli.terminal.writing import escape, out, write_json
+
+
+def rebuild(
+    service: Annotated[str, typer.Argument(help="reports, forums or notifications; or hub, where it runs.")],
+    as_of: AsOf = "",
+    compare: Annotated[bool, typer.Option("--compare", help="Tell the differences, and change nothing.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="Give up what stands beside the live model.")] = False,
+    region: RegionName = "",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Make a read model anew by today's code, while the service goes on; tell each row that differs, and swap it in.
+
+    Nothing is sent or reacted to again. Interrupted, it goes on where it was when it is run again. With --as-of the
+    model is left beside the live one, for the service's own GETs with ?as_of=POSITION. Exit code 1 when --compare
+    found a difference, or events are in quarantine after the swap.
+
+    Example: rembuk rebuild reports --as-of 2026-01-31T08:00
+    """
+    if sum((bool(as_of), compare, discard)) > 1:
+        cannot_run("--as-of, --compare and --discard: one of them at most")
+    if service != DOMAIN:
+        require_service(service)
+        home = home_of(region, data)
+    elif as_of:
+        cannot_run("--as-of: the hub has no log of its own whose position would be meant; ask the region")
+    else:
+        home = region_or_hub(DOMAIN, data)
+    seen = home.running_region(require_running(home))
+    if discard:
+        [schemas] = map(json.loads, told_by(seen, service, "rebuild", "discard"))
+        write_json(json.dumps(schemas)) if as_json else out.print(
+            f"given up: {', '.join(schemas) or 'there was nothing'}"
+        )
+        return
+    what = ["as-of", position_or_time(as_of)] if as_of else ["compare" if compare else "swap"]
+    differences = quarantined = 0
+    for step in watched(
+        told_by(seen, service, "rebuild", *what), lambda step: f"{step['follower']} of {step['stream']}"
+    ):
+        if as_json:
+            write_json(json.dumps(step, ensure_ascii=False))
+        else:
+            _show(service, step)
+        if step["kind"] == "compared":
+            differences += step["only_live"] + step["only_new"] + step["changed"]
+        quarantined += step.get("quarantined", 0)
+    if (compare and differences) or quarantined:
+        raise typer.Exit(WRONG)
+
+
+def _show(service: str, step: Step) -> None:
+    match step:
+        case {"kind": "swapped", "quarantined": quarantined}:
+            out.print("the new model is the live one")
+            if quarantined:
+                out.print(f"[red]{quarantined} events are in quarantine[/]; see {suggested('quarantine list')}")
+        case {"kind": "left_beside", "position": position}:
+            out.print(f"{service} as of position {position:,}: ask its GETs with ?as_of={position}")
+        case _:
+            show_comparison(step)
+
+
+def show_comparison(step: Step) -> None:
+    """One table, or one row that differs."""
+    match step:
+        case {"kind": "compared", "table": table}:
+            differing = [
+                f"{step[kind]:,} {words}"
+                for kind, words in (
+                    ("only_live", "in the live one only"), ("only_new", "in the new one only"), ("changed", "differ")
+                )
+                if step[kind]
+            ]  # fmt: skip
+            told = f"[red]{', '.join(differing)}[/]" if differing else "[green]no difference[/]"
+            out.print(f"[bold]{table}[/]: {step['rows']:,} rows, {told}")
+        case {"kind": "difference", "table": table, "live": live, "new": new}:
+            if live is None or new is None:
+                told = f"in the {'live' if new is None else 'new'} one only"
+            else:
+                [told] = changes({table: [live]}, {table: [new]}) or [f"{table}: its place in the log"]
+            out.print(f"    {(live or new)['id']} {escape(told)}")

@@ -1,0 +1,112 @@
+"""`rembuk replay`: what happened to one problem, forum, meeting ..., and what was known of it after each event."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from rembuk_cli.commands.events import COLOURS, moment, shortened
+from rembuk_cli.region.naming import id_named
+from rembuk_cli.region.servers import Unable
+from rembuk_cli.region.services import ask_each, told_by
+from rembuk_cli.terminal.options import Data, Json, RegionName, cannot_run, home_of, require_running
+from rembuk_cli.terminal.writing import err, escape, out, write_json
+
+Row = dict[str, Any]
+State = dict[str, list[Row]]
+"""Table → its rows, as `rembuk.operations.replaying` tells them."""
+
+AsOf = Annotated[
+    str, typer.Option("--as-of", help="Up to a position of its log, or a time: 17, 2026-01-31T08:00, or 2h ago.")
+]
+_EVENTS = "select position, type from log.event where stream_id = $1 order by version"
+UNSAID = {"id", "version", "position", "changed_at"}
+"""Columns whose change is told already by there being an event."""
+
+
+def replay(
+    named: Annotated[
+        str,
+        typer.Argument(
+            metavar="AGGREGATE", help="The id of a problem (or its reference), forum, meeting, subscription, alert ..."
+        ),
+    ],
+    as_of: AsOf = "",
+    region: RegionName = "",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """The history of one aggregate, and how it stood after each event, by today's code; nothing is changed by it.
+
+    --json writes a line for each event: the CloudEvent, and the rows of the read model after it.
+
+    Example: rembuk replay 0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21 --as-of 2026-01-31T08:00
+    """
+    home = home_of(region, data)
+    seen = home.running_region(require_running(home))
+    until, aggregate = position_or_time(as_of), id_named(seen, named)
+    with err.status("looking"):
+        found = ask_each(seen, _EVENTS, aggregate)
+        service, events = next(((service, rows) for service, rows in found if rows), ("", []))
+    if not service:
+        cannot_run(f"no service of {seen.name} knows {aggregate}")
+    before: State = {}
+    told = 0
+    try:
+        for line in told_by(seen, service, "replay", str(aggregate), *([until] if until else [])):
+            step, told = json.loads(line), told + 1
+            if as_json:
+                write_json(json.dumps(step, ensure_ascii=False))
+            else:
+                show(service, step["event"], changes(before, step["state"]))
+            before = step["state"]
+    except Unable as error:
+        at = events[min(told, len(events) - 1)]
+        raise Unable(f"position {at['position']:,}, a {at['type']}: {error}", *error.then) from error
+    if not told:
+        err.print(f"nothing had happened to {aggregate} by then")
+
+
+def position_or_time(as_of: str) -> str:
+    """What --as-of names as a service takes it: a position, a time in ISO 8601, '' for neither."""
+    if as_of.isdecimal():
+        return as_of
+    when = moment(as_of, "--as-of")
+    return when.isoformat() if when else ""
+
+
+def changes(before: State, after: State) -> list[str]:
+    """The rows that came or changed, in words: `problem: status reported → verified`."""
+    told = []
+    for table, rows in after.items():
+        old = {row["id"]: row for row in before.get(table, ())}
+        for row in rows:
+            words = [
+                _change(name, old.get(row["id"], {}).get(name), value)
+                for name, value in row.items()
+                if name not in UNSAID and (value or None) != (old.get(row["id"], {}).get(name) or None)
+            ]
+            if words:
+                told.append(f"{table}: {', '.join(words)}")
+    return told
+
+
+def _change(name: str, old: Any, new: Any) -> str:
+    return f"{name} {_short(old)} → {_short(new) if new else 'nothing'}" if old else f"{name} {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    return shortened(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def show(service: str, event: dict[str, Any], changed: list[str]) -> None:
+    """One event: its head in a line, then what it changed."""
+    by = f" [dim]by {escape(event['actor'])}[/]" if "actor" in event else ""
+    out.print(
+        f"[dim]{event['time']}[/] [{COLOURS[service]}]{service}[/] {event['position']:,} "
+        f"[bold]{event['type']}[/] [dim]version {event['version']}[/]{by}"
+    )
+    for line in changed:
+        out.print(f"    {escape(line)}")

@@ -1,0 +1,74 @@
+"""`rembuk simulate`: realistic load on real villages, the same for the same seed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rembuk.areas.former import unknown_area
+from rembuk.areas.lookup import areas
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rembuk_cli.demo.simulation import PROBLEMS_A_DAY
+from rembuk_cli.demo.simulation import simulate as simulated
+from rembuk_cli.terminal.options import Data, Json, RegionName, cannot_run, home_of, require_running
+from rembuk_cli.terminal.writing import err, escape, out, write_json
+
+if TYPE_CHECKING:
+    from rembuk_cli.demo.sender import Sent
+
+SURABAYA = "35.78"
+
+
+def simulate(
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How many days the reports are spread over.")] = 30,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same requests.")] = 1,
+    problems: Annotated[
+        int | None, typer.Option(min=0, max=1_000_000, help="How many problems; 67 a day unless said otherwise.")
+    ] = None,
+    area: Annotated[str, typer.Option(help="In whose villages: a code of any level.")] = SURABAYA,
+    region: RegionName = "",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Report problems, and work on a plausible share of them, through the public API of reports.
+
+    The same arguments send the same requests under the same Idempotency-Keys: a second run adds nothing.
+
+    Example: rembuk simulate --days 30 --seed 1 --area 35.78
+    """
+    running = require_running(home_of(region, data))
+    if area not in areas():
+        cannot_run(f"--area {escape(area)}: {escape(unknown_area(area))}")
+    run(running.urls["reports"], days, seed, problems, area, as_json)
+
+
+def run(url: str, days: int, seed: int, problems: int | None, area: str, as_json: bool = False) -> Sent:
+    """Send it, with a progress bar, and tell and return what came of it; ends the command where a request was not
+    taken."""
+    import uvloop
+
+    from rembuk_cli.demo.sender import NotTaken, send
+
+    courses = list(simulated(areas(), seed, days, round(days * PROBLEMS_A_DAY) if problems is None else problems, area))
+    started = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("requests", total=sum(map(len, courses)))
+        try:
+            sent = uvloop.run(send(url, courses, lambda number: bar.advance(task, number)))
+        except* NotTaken as group:
+            cannot_run(escape(str(group.exceptions[0])))
+    took = time.monotonic() - started
+    if as_json:
+        write_json(msgspec.json.encode({**msgspec.to_builtins(sent), "seconds": round(took, 3)}))
+    else:
+        rate = sent.requests / took if took else 0
+        name = areas()[area].name
+        out.print(
+            f"{sent.problems:,} problems in {name}, {sent.requests:,} requests in {took:.1f} s ({rate:,.0f}/s); "
+            f"the last one is event {sent.position:,} of reports"
+        )
+    return sent

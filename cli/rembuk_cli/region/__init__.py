@@ -1,0 +1,1 @@
+"""What a region that runs is asked: its services, databases, NATS, logs and keys."""

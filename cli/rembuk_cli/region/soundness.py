@@ -1,0 +1,141 @@
+"""What must hold before services are let loose: no log is behind its stream, what was sealed can be opened, and
+tree heads are signed by whom they were signed by before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import nats.errors
+import nats.js.errors
+from rembuk.broker import streams
+from rembuk.embedded.region import Region
+from rembuk.events.codec import Undecodable
+from rembuk.keys.key_setting import BadKey, create, read_keys
+from rembuk.keys.region_key import RegionKeys, Tampered
+from rembuk.postgres.provisioning import SERVICES
+from rembuk.proof.signed_note import Signer
+from rembuk.transparency.tree import origin
+
+from rembuk_cli.home.key_files import keys_in
+from rembuk_cli.region.servers import CONNECT_S, broker
+
+RUNBOOK = "see docs/runbook.md"
+_ONE_OF_EACH = "select distinct on (key_id) key_id, person, wrapped from vault_key where key_id = any($1)"
+_SIGNED_BY = "select verifier_key from log.tree_key"
+
+
+class Unsound(Exception):
+    """Why services must not start, and what to do."""
+
+
+async def require_logs_of_streams(region: Region, options: str) -> None:
+    """What was published is in the log; else commands would be recorded at positions that are taken. `options`
+    are the region's, of the commands that mend it. Raises Unsound, and Unable where there is no broker to ask."""
+    behind = []
+    async with broker(region.nats_url, "rembuk prepare") as client:
+        for service in SERVICES:
+            head, tail = await _head(region, service), 0
+            stream = streams.stream_name(region.name, service)
+            with suppress(nats.errors.Error, Undecodable):
+                tail = (await client.jetstream().stream_info(stream)).state.last_seq
+                if tail > head:  # by an event of ours, and not by noise
+                    held = await client.jetstream().get_msg(stream, seq=tail)
+                    message = streams.stored_message(stream, tail, dict(held.headers or {}), held.data or b"")
+                    streams.row(region.name, service, message)
+                    behind.append(f"the log of {service} ends at {head}, its stream at {tail}")
+    if behind:
+        raise Unsound(
+            f"{'; '.join(behind)}: what was published is not there any more. Restore it before anything new is "
+            f"recorded: rembuk up --servers-only --detach{options}, rembuk restore SERVICE --from stream{options}; "
+            f"{RUNBOOK}"
+        )
+
+
+def require_key_of_vaults(region: Region, path: Path, accept_loss: bool, copies: Path) -> None:
+    """The region's keys are there, and those that wrap the keys of persons; made where nothing is sealed yet. With
+    `accept_loss` what they cannot open is destroyed, unless a file beside them or among the `copies` opens it. Raises
+    Unsound."""
+    persons = asyncio.run(_persons(region))
+    try:
+        ids = RegionKeys.load(str(path)).ids if path.exists() else []
+    except BadKey as error:
+        raise Unsound(str(error)) from error
+    missing = sorted(persons.keys() - set(ids))
+    there = asyncio.run(opened_by(region, missing, [path.parent, copies]))
+    if missing and (there or not accept_loss):
+        holds = f"holds the key {', '.join(ids)}" if ids else "is missing"
+        sealed = f"data of {sum(persons[one] for one in missing):,} persons are sealed under the key"
+        told = "; ".join(f"{one} ({persons[one]:,} persons): {_where(there.get(one))}" for one in missing)
+        raise Unsound(
+            f"{path} {holds}, and {sealed} {', '.join(missing)}. Tried was every file in {path.parent} and {copies}: "
+            f"{told}. Nothing is destroyed. Write the missing key behind those that are in region.key (cat FILE >> "
+            f"{path}; chmod 600 {path}), and start again: {RUNBOOK}, “The region's key is missing”"
+        )
+    if not ids:
+        create(path)
+        ids = RegionKeys.load(str(path)).ids
+    for service in SERVICES if missing else ():
+        asyncio.run(_ask(region, service, "delete from vault_key where key_id <> all($1)", ids))
+
+
+def require_key_of_logs(region: Region, path: Path, new: bool) -> None:
+    """The log's keys are there, one that has signed before among them; made where nothing is signed yet, or where it is
+    to be a `new` one. Raises Unsound."""
+    known = {row["verifier_key"] for service in SERVICES for row in asyncio.run(_ask(region, service, _SIGNED_BY))}
+    lost = f"Put that key back from where you keep it, mode 600; if it is lost for good, {RUNBOOK}"
+    if not path.exists():
+        if known and not new:
+            raise Unsound(f"{path} is missing, and tree heads are signed by {', '.join(sorted(known))}. {lost}")
+        create(path)
+    try:
+        keys = read_keys(str(path), "the log's key")
+    except BadKey as error:
+        raise Unsound(str(error)) from error
+    ours = {str(Signer(origin(region.name, service), key).verifier) for service in SERVICES for key in keys}
+    if known and not new and not known & ours:
+        raise Unsound(f"{path} holds none of the keys that have signed: {', '.join(sorted(known))}. {lost}")
+
+
+def _where(files: list[Path] | None) -> str:
+    return f"opened by {' and '.join(map(str, files))}" if files else "opened by none of them"
+
+
+async def opened_by(region: Region, missing: list[str], places: list[Path]) -> dict[str, list[Path]]:
+    """The files whose keys open what the missing ones sealed, each tried on a person's key."""
+    if not missing:
+        return {}
+    opening: dict[str, list[Path]] = {}
+    found = keys_in(places)
+    for service in SERVICES:
+        for row in await _ask(region, service, _ONE_OF_EACH, missing):
+            for key, file in found.get(row["key_id"], []):
+                with suppress(Tampered):
+                    key.unwrap(row["person"], row["wrapped"])
+                    opening.setdefault(row["key_id"], []).append(file)
+    return {key_id: list(dict.fromkeys(files)) for key_id, files in opening.items()}
+
+
+async def _head(region: Region, service: str) -> int:
+    [row] = await _ask(region, service, "select position from log.head")
+    return int(row["position"])
+
+
+async def _persons(region: Region) -> Counter[str]:
+    """How many persons' keys are wrapped by which key of a region."""
+    persons = Counter[str]()
+    for service in SERVICES:
+        for row in await _ask(region, service, "select key_id, count(*) as persons from vault_key group by key_id"):
+            persons[row["key_id"]] += row["persons"]
+    return persons
+
+
+async def _ask(region: Region, service: str, query: str, *arguments: object) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(region.database(service).service_url, timeout=CONNECT_S)
+    try:
+        return list(await connection.fetch(query, *arguments))
+    finally:
+        connection.terminate()

@@ -1,0 +1,1 @@
+"""A region, or the hub, from its start to its stop."""

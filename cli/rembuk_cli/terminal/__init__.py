@@ -1,0 +1,1 @@
+"""What all commands ask and answer in the same way, and how it is written."""
