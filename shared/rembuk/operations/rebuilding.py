@@ -92,7 +92,9 @@ class Rebuild:
             await beside.require_live_within()
             async for step in beside.build_and_compare():
                 yield step
-            await beside.side.analyze()
+            await beside.side.make_searchable()
+            async for step in beside.near_live():
+                yield step
             async with beside.connection.transaction():
                 await beside.side.lock_live()
                 async for step in beside.to_live():
@@ -118,7 +120,7 @@ class Rebuild:
         async with self._beside(f"building_as_of_{position}") as beside:
             async for step in beside.to_moment(position, moment):
                 yield step
-            await beside.side.analyze()
+            await beside.side.make_searchable()
             await beside.side.rename(f"as_of_{position}")
             yield LeftBeside(beside.side.schema, position)
 
@@ -151,6 +153,7 @@ class Rebuild:
     async def _alone(self) -> asyncpg.Connection[Any]:
         connection = await connect(self._owner_url, "rebuild", patience_s=None)
         await connection.execute("set synchronous_commit = off")  # what a crash takes is built again
+        await connection.execute("set max_parallel_maintenance_workers = 0")  # the service works on meanwhile
         if not await connection.fetchval(_ALONE):
             connection.terminate()
             raise CannotRebuild("another rebuild of this service is under way")
@@ -200,16 +203,21 @@ class _Beside:
         self._projectors, self._sources = projectors, sources
 
     async def build_and_compare(self) -> AsyncIterator[Step]:
-        """Come near the live model while it moves on, then to its very position, and tell the differences there."""
-        while await self._behind() > NEAR:
-            async for step in self.to_live():
-                yield step
+        """Come near the live model, then to its very position, and tell the differences there."""
+        async for progress in self.near_live():
+            yield progress
         async with self.connection.transaction(isolation="repeatable_read"):
             async for step in self.to_live():
                 yield step
             await self.side.take_over()
             async for compared in self.side.compare():
                 yield compared
+
+    async def near_live(self) -> AsyncIterator[Progress]:
+        """Come near the live model while it moves on."""
+        while await self._behind() > NEAR:
+            async for progress in self.to_live():
+                yield progress
 
     async def to_live(self) -> AsyncIterator[Progress]:
         """Bring each projection to where the live one stands now, or its source ends, if that is before it."""

@@ -42,10 +42,13 @@ _STRUCTURE = """
     select pg_get_indexdef(indexrelid, 0, true)
         from pg_index join pg_class on indrelid = pg_class.oid
         where relnamespace = 'public'::regnamespace and relname = any($2)
-          and not exists (select from pg_constraint where conindid = indexrelid) and (indisunique or not $3)"""
+          and not exists (select from pg_constraint where conindid = indexrelid) and indisunique"""
 """What makes copies of tables, by the same names in another schema; what no schema is named in goes to the first of
 the search path, where the copies are by then, although the definitions are read while it does not show them yet. $3:
-only to be compared, hence without what makes them lasting, or quick to search."""
+only to be compared, hence without what makes them lasting."""
+_INDEXES = """select regexp_replace(pg_get_indexdef(indexrelid, 0, true), '^CREATE INDEX', 'CREATE INDEX IF NOT EXISTS')
+              from pg_index join pg_class on indrelid = pg_class.oid
+              where relnamespace = 'public'::regnamespace and relname = any($1) and not indisunique"""
 _TRIGGERS = """select pg_get_triggerdef(t.oid) from pg_trigger t join pg_class on tgrelid = pg_class.oid
                where relnamespace = 'public'::regnamespace and relname = any($1) and not tgisinternal"""
 _LIVE = "select position from public.checkpoint where follower = $1 and stream = $2"
@@ -195,8 +198,15 @@ class SideModel:
         await connection.execute("insert into public.quarantine select * from quarantine on conflict do nothing")
         await self.drop()
 
-    async def analyze(self) -> None:
-        """Have PostgreSQL know the new tables before they are asked."""
+    async def make_searchable(self) -> None:
+        """Give the full tables the indexes that queries search by, which cost more than all else while rows come one
+        by one, and have PostgreSQL know how their values are spread. What is there already stays."""
+        connection, names = self._connection, [table.name for table in self._tables]
+        async with connection.transaction():
+            await connection.execute("set local search_path = public")  # where the definitions name no schema
+            lines = await connection.fetch(_INDEXES, names)
+        for line in lines:
+            await connection.execute(line[0])
         for table in self._tables:
             await self._connection.execute(f"analyze {self.schema}.{table.name}")
 
