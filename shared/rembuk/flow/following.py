@@ -26,10 +26,9 @@ from rembuk.broker.streams import about, sequence
 from rembuk.postgres.database import is_unreachable
 
 BATCH = 500
-LINGER_S = 0.01
-"""How long a batch waits for company while little happens: the floor of latency."""
-BUSY, BUSY_LINGER_S = 16, 0.04
-"""After a batch of so many, but not a full one, how long the next waits: fewer and larger transactions under load."""
+LINGERS_S = {48: 0.12, 16: 0.04, 0: 0.01}
+"""By how many messages the last batch had at least, how long the next gathers: fewer and larger transactions under
+load, while the last value is the floor of latency."""
 PATIENCE_S = 5.0
 """How long a pull waits on an idle stream: what an idle follower costs is one request in that time."""
 
@@ -104,7 +103,7 @@ class _PatientPull:
     async def fetch(self, batch: int, timeout: float) -> list[Msg]:
         try:
             if self._last and not self._behind:
-                await asyncio.sleep(BUSY_LINGER_S if self._last >= BUSY else LINGER_S)
+                await asyncio.sleep(next(linger for least, linger in LINGERS_S.items() if self._last >= least))
             messages = await self._pull.take(batch, 0 if self._last else PATIENCE_S)
         except nats.errors.Error as error:
             self._last, self._behind = 0, False
@@ -156,7 +155,7 @@ class Follower:
             f"{self.stream}.>",  # names the subscriber; the consumer is there already, and takes the whole stream
             stream=JStream(self.stream, declare=False),
             durable=self.name,
-            pull_sub=PullSub(batch_size=BATCH, timeout=LINGER_S, batch=True),
+            pull_sub=PullSub(batch_size=BATCH, timeout=LINGERS_S[0], batch=True),
             ack_policy=AckPolicy.MANUAL,
             no_reply=True,
             codec=_RawBatch(),

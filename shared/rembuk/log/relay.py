@@ -27,10 +27,9 @@ BATCH = 500
 IDLE_CHECK_S = 5.0
 """Without news from the log, how often the stream's tail is looked at: a broker that lost its disk is noticed so."""
 HALTED_CHECK_S = 30.0
-PACE_S = 0.005
-BUSY, BUSY_PACE_S = 16, 0.03
-"""How long a batch that is not full is followed by none, longer after one of `BUSY` events or more: under load they
-gather, a lone one waits for nobody."""
+PAUSES_S = {48: 0.08, 16: 0.03, 0: 0.005}
+"""By how many events a batch that is not full had at least, how long none follows it: under load they gather, a lone
+one waits for nobody."""
 ACK_TIMEOUT_S = 3.0
 LOCK = "select pg_advisory_lock(hashtext('rembuk relay'))"
 
@@ -110,7 +109,7 @@ class Relay:
                     tail = await self._publish(rows, tail)
                 self._live_after = max(self._live_after, tail)
                 if len(rows) < BATCH:
-                    await asyncio.sleep(BUSY_PACE_S if len(rows) >= BUSY else PACE_S)
+                    await asyncio.sleep(next(pause for least, pause in PAUSES_S.items() if len(rows) >= least))
                 continue
             try:
                 async with asyncio.timeout(IDLE_CHECK_S):
