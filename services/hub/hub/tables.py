@@ -176,7 +176,7 @@ introduced = Table(  # by which key others seal for a region: the first that it 
     Column("introduced_at", DateTime(timezone=True), nullable=False),
 )
 
-witnessed = Table(  # the kernel's: see rembuk/postgres/kernel/witness.sql
+witnessed = Table(  # the kernel's: see rembuk/postgres/kernel/0008_witness.sql
     "witnessed",
     beside,
     Column("origin", Text, primary_key=True),
@@ -185,4 +185,4 @@ witnessed = Table(  # the kernel's: see rembuk/postgres/kernel/witness.sql
 )
 quarantine = Table(
     "quarantine", beside, Column("stream", Text), Column("position", BigInteger)
-)  # the kernel's, too: see rembuk/postgres/kernel/flow.sql
+)  # the kernel's, too: see rembuk/postgres/kernel/0002_flow.sql

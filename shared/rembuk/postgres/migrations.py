@@ -13,17 +13,17 @@ from sqlalchemy.util import await_only
 
 from rembuk.postgres.read_engine import owners_engine
 
-FIRST_SCRIPTS = ("event_log.sql", "flow.sql", "vault.sql")
+FIRST_SCRIPTS = ("0001_event_log.sql", "0002_flow.sql", "0003_vault.sql")
 """What the first migration of every service runs, in this order, before its own tables."""
-SEALING_SCRIPTS = ("append.sql", "erased.sql")
+SEALING_SCRIPTS = ("0006_append.sql", "0007_erased.sql")
 KERNEL_SCRIPTS = (
     *FIRST_SCRIPTS,
-    "skipped.sql",
-    "tree.sql",
+    "0004_skipped.sql",
+    "0005_tree.sql",
     *SEALING_SCRIPTS,
-    "witness.sql",
-    "webhook.sql",
-    "key_missing.sql",
+    "0008_witness.sql",
+    "0009_webhook.sql",
+    "0010_key_missing.sql",
 )
 """All that the migrations of a service run of ours, in this order."""
 

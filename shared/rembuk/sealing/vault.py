@@ -22,7 +22,7 @@ from rembuk.keys import randomness
 from rembuk.keys.region_key import RegionKey, RegionKeys, Tampered, Unopened, WrappedKey
 from rembuk.postgres.database import UNREACHABLE, Pool, Unavailable, borrowed, open_pool
 
-SCHEMA = files("rembuk.postgres.kernel").joinpath("vault.sql").read_text()
+SCHEMA = files("rembuk.postgres.kernel").joinpath("0003_vault.sql").read_text()
 
 KEPT_KEYS = 1_000
 """Unwrapped keys a process remembers, the least lately used goes first."""

@@ -8,4 +8,4 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    run_script(op, "skipped.sql")
+    run_script(op, "0004_skipped.sql")

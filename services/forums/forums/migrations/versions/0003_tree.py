@@ -8,4 +8,4 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    run_script(op, "tree.sql")
+    run_script(op, "0005_tree.sql")

@@ -8,4 +8,4 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    run_script(op, "witness.sql")
+    run_script(op, "0008_witness.sql")

@@ -8,7 +8,8 @@ revision = "0001"
 down_revision = None
 
 SCRIPTS = (
-    "event_log.sql", "flow.sql", "vault.sql", "skipped.sql", "tree.sql", "append.sql", "erased.sql", "witness.sql",
+    "0001_event_log.sql", "0002_flow.sql", "0003_vault.sql", "0004_skipped.sql", "0005_tree.sql", "0006_append.sql",
+    "0007_erased.sql", "0008_witness.sql",
 )  # fmt: skip
 
 

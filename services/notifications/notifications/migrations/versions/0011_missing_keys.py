@@ -19,7 +19,7 @@ _NOTE = """insert into key_missing
 
 
 def upgrade() -> None:
-    run_script(op, "key_missing.sql")
+    run_script(op, "0010_key_missing.sql")
     pairs = [(event, field) for event, fields in SEALED.items() for field in fields]
     types, fields = (", ".join(f"'{word}'" for word in words) for words in zip(*pairs, strict=True))
     head = op.get_bind().execute(sa.text("select position from log.head")).scalar_one()

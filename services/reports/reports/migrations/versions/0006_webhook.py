@@ -8,4 +8,4 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    run_script(op, "webhook.sql")
+    run_script(op, "0009_webhook.sql")

@@ -8,4 +8,4 @@ down_revision = "0013"
 
 
 def upgrade() -> None:
-    run_script(op, "vault_epoch.sql")
+    run_script(op, "0011_vault_epoch.sql")
