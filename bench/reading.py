@@ -27,7 +27,7 @@ LEVELS = (0, 2, 5, 8, 13)
 
 def run(servers: Servers, _: int) -> list[Result]:
     """One pass over all combinations of filters: each is a measure of its own."""
-    peer_database = servers.database(())
+    peer_database = servers.database(kernel=False)
     with region(servers, {"reports": ("api",)}) as ours:
         database = ours.region.database("reports").service_url.rpartition("/")[2]
         owner_url = f"{servers.postgres_url.rpartition('/')[0]}/{database}"

@@ -33,7 +33,7 @@ def run(servers: Servers, runs: int) -> list[Result]:
     """One run of ours, for a million events take minutes; `runs` of the peers'."""
     peers = [Figures("eventsourcing, ProjectionRunner", "events/s"), Figures("Emmett, rebuild", "events/s")]
     for peer, rebuilt in zip(peers, (projection_runner.rebuilt, emmett.rebuilt), strict=True):
-        database = servers.database(())
+        database = servers.database(kernel=False)
         peer.runs = [OF_PEERS / seconds for seconds in rebuilt(database, OF_PEERS, runs)]
     peers = [peer for peer in peers if peer.runs]
     with region(servers, {"reports": ("api", "worker")}) as running:

@@ -8,11 +8,10 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -21,7 +20,7 @@ import asyncpg
 from rembuk.contracts.reports import ProblemReported
 from rembuk.embedded.nats_server import EmbeddedNats
 from rembuk.embedded.postgres_server import EmbeddedPostgres
-from rembuk.postgres.migrations import KERNEL_SCRIPTS
+from rembuk.postgres import kernel_versions
 from rembuk.testing.ports import free_ports
 
 TINY = "REMBUK_BENCH_TINY"
@@ -57,8 +56,8 @@ class Servers:
     nats_url: str
     pids: tuple[int, int]
 
-    def database(self, scripts: Sequence[str] = KERNEL_SCRIPTS) -> str:
-        """The URL of a new database with the kernel's tables."""
+    def database(self, kernel: bool = True) -> str:
+        """The URL of a new database, with the kernel's tables or empty."""
         name = f"bench_{uuid4().hex[:12]}"
 
         async def create() -> str:
@@ -67,8 +66,8 @@ class Servers:
             await admin.close()
             url = f"{self.postgres_url.rpartition('/')[0]}/{name}"
             connection = await asyncpg.connect(url)
-            for script in scripts:
-                await connection.execute(files("rembuk.postgres.kernel").joinpath(script).read_text())
+            if kernel:
+                await connection.execute(kernel_versions.creating())
             await connection.close()
             return url
 

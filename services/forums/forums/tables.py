@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    false,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -113,7 +114,7 @@ open_problem = Table(  # of the stream of reports: only what a forum may see, an
     Column("title", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("open", Boolean, nullable=False),  # what is closed stays, for it may be reopened
-    Column("away", Boolean, nullable=False),  # in another region, or between two
+    Column("away", Boolean, nullable=False, server_default=false()),  # in another region, or between two
     Column("priority", Text),
     Column("root_cause", Text),
     Column("reported_at", DateTime(timezone=True), nullable=False),

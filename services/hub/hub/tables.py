@@ -26,6 +26,8 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+ROOM = {"fillfactor": 90}
+"""For the next version of a count in its page."""
 
 WITHHELD = "withheld"
 """What stands in place of the category of a problem that is not public: no category has this code."""
@@ -76,6 +78,7 @@ problem_count = Table(  # see hub.counting
     Column("moved", Boolean, primary_key=True),  # it takes off what is in `moved`: `referred` is less than 0
     *(Column(status, Integer, nullable=False) for status in STATUSES),  # how many problems stand so
     Index("problem_count_moved", "level", postgresql_where=text("moved")),
+    postgresql_with=ROOM,
 )
 
 meeting = Table(
@@ -100,6 +103,7 @@ meeting_count = Table(  # see hub.deliberating
     Column("meetings", Integer, nullable=False),
     Column("held", Integer, nullable=False),
     Column("agreements", Integer, nullable=False),
+    postgresql_with=ROOM,
 )
 
 activity = Table(

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -87,3 +88,16 @@ delivery = Table(
 )
 
 erased = erased_table(metadata)
+
+beside = MetaData()
+"""What no events are projected into."""
+
+contact = Table(  # what is remembered of where messages lead, by the vault's mark of it, for nobody can read it here
+    "contact",
+    beside,
+    Column("mark", LargeBinary, primary_key=True),
+    Column("codes", Integer, nullable=False, server_default="0"),  # how many were sent without a confirmation
+    Column("code_at", DateTime(timezone=True), nullable=False, server_default=func.now()),  # when the last was sent
+    Column("code_for", Text, nullable=False, server_default=""),
+    Column("bounced_at", DateTime(timezone=True)),  # since when it is refused for good; null once something arrives
+)

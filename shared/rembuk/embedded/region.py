@@ -16,6 +16,7 @@ from typing import IO, Any
 import msgspec
 
 from rembuk.federation.hub_regions import DOMAIN
+from rembuk.postgres import kernel_versions
 from rembuk.postgres.provisioning import SERVICES, ServiceDatabase, provision, service_database
 from rembuk.process.lifeline import end_with_us
 
@@ -121,20 +122,23 @@ class Region(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
     async def behind(self) -> list[str]:
-        """The services whose databases do not have the newest shape."""
-        return [service for service in self.services if await self._shape(service) != newest_shape(service)]
+        """The services whose databases do not have the newest shape, of the service's tables or of the kernel's."""
+        newest_kernel = kernel_versions.newest()
+        return [
+            service for service in self.services if await self._shape(service) != (newest_shape(service), newest_kernel)
+        ]
 
-    async def _shape(self, service: str) -> str | None:
+    async def _shape(self, service: str) -> tuple[str | None, int | None]:
         import asyncpg  # not for whoever only starts processes
 
         owner = await asyncpg.connect(self.database(service).owner_url, timeout=10)
         try:
-            shape: str | None = await owner.fetchval("select version_num from alembic_version")
+            revision = await owner.fetchval("select version_num from alembic_version")
+            return revision, await owner.fetchval(kernel_versions.VERSION)
         except asyncpg.UndefinedTableError:
-            return None
+            return None, None
         finally:
             owner.terminate()
-        return shape
 
     def migrate(self, services: Iterable[str] | None = None) -> None:
         """Bring the databases to the newest shape, all unless some are named. In this process: one of Python for each

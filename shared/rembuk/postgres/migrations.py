@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.resources import files
-from typing import Protocol
 
 from alembic import command
 from alembic.config import Config
+from alembic.operations import MigrateOperation, Operations
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
+from rembuk.postgres import kernel_versions
 from rembuk.postgres.read_engine import owners_engine
-
-FIRST_SCRIPTS = ("0001_event_log.sql", "0002_flow.sql", "0003_vault.sql")
-"""What the first migration of every service runs, in this order, before its own tables."""
-SEALING_SCRIPTS = ("0006_append.sql", "0007_erased.sql")
-KERNEL_SCRIPTS = (
-    *FIRST_SCRIPTS,
-    "0004_skipped.sql",
-    "0005_tree.sql",
-    *SEALING_SCRIPTS,
-    "0008_witness.sql",
-    "0009_webhook.sql",
-    "0010_key_missing.sql",
-)
-"""All that the migrations of a service run of ours, in this order."""
 
 GRANTS = """
 grant usage on schema public, log to "{role}";
@@ -33,39 +19,67 @@ grant select on all tables in schema log to "{role}";
 revoke execute on all functions in schema log from public;
 grant execute on all functions in schema log to "{role}";
 grant select, insert, update, delete on all tables in schema public to "{role}";
-revoke all on table alembic_version from "{role}";
+revoke all on table alembic_version, kernel_version from "{role}";
 """
 
 
-class Bound(Protocol):
-    """What runs in a migration: `alembic.op`."""
+class NewerKernel(RuntimeError):
+    """A later release has been here."""
 
-    def get_bind(self) -> Connection: ...
+    def __init__(self, found: int) -> None:
+        super().__init__(
+            f"the database has version {found} of the kernel's tables, and this release knows "
+            f"{kernel_versions.newest()}: use the release that brought it there, or a later one"
+        )
 
 
-def run_script(op: Bound, name: str, package: str = "rembuk.postgres.kernel") -> None:
-    """Run a file of several SQL statements within the migration's transaction."""
-    _run(op.get_bind(), files(package).joinpath(name).read_text())
+@Operations.register_operation("bring_kernel_to")
+class BringKernelTo(MigrateOperation):
+    """What a service's migrations say of the kernel's tables."""
+
+    @classmethod
+    def bring_kernel_to(cls, operations: Operations, version: int) -> None:
+        """`op.bring_kernel_to(5)`: what follows in the migration needs this version of the kernel's tables."""
+        _bring_kernel_to(operations.get_bind(), version)
 
 
 def upgrade(package: str, owner_url: str, service_role: str, revision: str = "head") -> None:
-    """Run the migrations in `package`.migrations as the owner, then grant the service what it may do: read the log,
-    append by log.append() alone, and keep its own read models and ledgers."""
-    config = Config()
-    config.set_main_option("script_location", f"{package}:migrations")
+    """Run the migrations in `package`.migrations as the owner, bring the kernel's tables to their newest version, then
+    grant the service what it may do: read the log, append by log.append() alone, and keep its own read models and
+    ledgers. Up to a `revision` that is not the newest, the kernel's tables have the version which that one needs.
 
-    def migrate(connection: Connection) -> None:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        _run(connection, GRANTS.format(role=service_role))
+    Raises NewerKernel."""
 
     async def run() -> None:
         owner = owners_engine(owner_url, f"{package} migrations")
         async with owner.begin() as connection:
-            await connection.run_sync(migrate)
+            await connection.run_sync(migrate, package, service_role, revision)
         await owner.dispose()
 
     asyncio.run(run())
+
+
+def migrate(connection: Connection, package: str, service_role: str, revision: str = "head") -> None:
+    """As `upgrade`, within the transaction of a connection."""
+    _run(connection, kernel_versions.numbering())
+    if (found := _kernel_version(connection)) > kernel_versions.newest():
+        raise NewerKernel(found)
+    config = Config()
+    config.set_main_option("script_location", f"{package}:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+    if revision == "head":
+        _bring_kernel_to(connection, kernel_versions.newest())
+    _run(connection, GRANTS.format(role=service_role))
+
+
+def _bring_kernel_to(connection: Connection, version: int) -> None:
+    if script := kernel_versions.upgrading(_kernel_version(connection), version):
+        _run(connection, script)
+
+
+def _kernel_version(connection: Connection) -> int:
+    return int(connection.exec_driver_sql(kernel_versions.VERSION).scalar_one())
 
 
 def _run(connection: Connection, script: str) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from uuid import UUID
 
 import asyncpg
@@ -21,8 +20,6 @@ from rembuk.events.ids import derive_id
 from rembuk.keys import randomness
 from rembuk.keys.region_key import RegionKey, RegionKeys, Tampered, Unopened, WrappedKey
 from rembuk.postgres.database import UNREACHABLE, Pool, Unavailable, borrowed, open_pool
-
-SCHEMA = files("rembuk.postgres.kernel").joinpath("0003_vault.sql").read_text()
 
 KEPT_KEYS = 1_000
 """Unwrapped keys a process remembers, the least lately used goes first."""

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -28,9 +27,10 @@ from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.following import Follower
 from rembuk.flow.projector import Projector
 from rembuk.log.event_log import EventLog
+from rembuk.postgres import kernel_versions
 from rembuk.postgres.bulk import Change, add_to, change, insert_into, update
 from rembuk.postgres.database import UNREACHABLE, Unavailable
-from rembuk.postgres.migrations import GRANTS, KERNEL_SCRIPTS
+from rembuk.postgres.migrations import GRANTS
 from rembuk.postgres.provisioning import provision
 from rembuk.process.cancelling import cancel
 from rembuk.testing.patience import NOT_YET
@@ -158,8 +158,7 @@ async def renewed(region: TallyRegion) -> TallyRegion:
     try:
         async with owner.transaction():
             await owner.execute("drop schema if exists log, public cascade; create schema public")
-            for script in KERNEL_SCRIPTS:
-                await owner.execute(files("rembuk.postgres.kernel").joinpath(script).read_text())
+            await owner.execute(kernel_versions.creating())
             await owner.execute(f"{_TALLY_SQL}; create table alembic_version ()")
             await owner.execute(GRANTS.format(role=region.role))
     finally:

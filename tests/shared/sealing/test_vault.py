@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from rembuk.keys.key_setting import BadKey
 from rembuk.keys.region_key import RegionKey, RegionKeys, Tampered, WrongRegionKey
 from rembuk.postgres.database import Pool, Unavailable, borrowed
 from rembuk.sealing import vault as vault_module
-from rembuk.sealing.vault import KEPT_KEYS, SCHEMA, TRUSTED_SECONDS, Erased, NotSealed, Vault, person_of, stream_of
+from rembuk.sealing.vault import KEPT_KEYS, TRUSTED_SECONDS, Erased, NotSealed, Vault, person_of, stream_of
 
 KEY = secrets.token_bytes(32)
 REGION = RegionKey(KEY)
@@ -43,7 +44,7 @@ async def database(postgres_url: str) -> AsyncIterator[str]:
     await server.execute(f"create database {name}")
     url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
     connection = await asyncpg.connect(url)
-    await connection.execute(SCHEMA)
+    await connection.execute(files("rembuk.postgres.kernel").joinpath("0003_vault.sql").read_text())
     event = "stream_id uuid, type text, data json, position serial"
     await connection.execute(f"create schema log; create table log.event ({event})")
     await connection.close()

@@ -1,4 +1,4 @@
--- The event log of one service: the truth and the outbox at once. Run once by its first migration, as owner.
+-- The event log of one service: the truth and the outbox at once.
 -- Positions are dense (1, 2, 3 ... without a hole) because log.append() alone assigns them, under one row's lock.
 create schema log;
 

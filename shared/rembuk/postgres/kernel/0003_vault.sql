@@ -1,5 +1,5 @@
 -- The keys of persons, one each, wrapped by the region's key: who has no row here can be read by nobody any more.
--- Run once by a service's first migration. Erasing a person is deleting the row; nothing else holds the key.
+-- Erasing a person is deleting the row; nothing else holds the key.
 create table vault_key (
     person     uuid primary key,
     wrapped    bytea not null check (octet_length(wrapped) = 60),  -- nonce 12, key 32, tag 16

@@ -1,5 +1,4 @@
--- How the event log grows: by this function alone. Run by a migration of every service, as owner; it takes the place of a
--- first one, which knew nothing of keys.
+-- How the event log grows: by this function alone. It takes the place of a first one, which knew nothing of keys.
 drop function if exists log.append(
     uuid[], integer[], uuid[], integer[], uuid[], text[], smallint[], text[], json[], json[]
 );

@@ -5,5 +5,5 @@ create table erased (
     erased_at timestamptz not null
 );
 
--- For whoever destroys the keys again after a backup brought them back: see rembuk.erasing.
+-- For whoever destroys the keys again after a backup brought them back: see rembuk.sealing.erasing.
 create index event_erased on log.event (position) where type = 'PersonErased';

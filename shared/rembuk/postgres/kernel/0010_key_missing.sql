@@ -1,5 +1,5 @@
 -- Whose key is gone, or never came back with what is sealed under it: noted as it goes, so that nobody has to look for them
--- among a million. Run by a migration of every service that seals, as owner, after vault.sql and erased.sql.
+-- among a million.
 -- A row says that the key was missing once: who reads it asks vault_key and the log again, and the eraser takes out
 -- whoever is erased since. `restore` notes whose keys did not come with what it adds.
 create table key_missing (person uuid primary key);

@@ -1,6 +1,5 @@
 -- In which epoch a vault is. One ends when a key is destroyed or altered: what was opened by a key within the epoch that still
--- is can be shown again without asking for the key. Run by a migration of a service that shows opened texts, as owner, after
--- vault.sql.
+-- is can be shown again without asking for the key.
 create table vault_epoch (
     one   boolean primary key default true check (one),
     epoch uuid not null default gen_random_uuid()

@@ -1,1 +1,1 @@
-"""The tables that the kernel has in the database of every service, as its migrations make them."""
+"""The tables that the kernel has in the database of every service: numbered files, never altered once released."""

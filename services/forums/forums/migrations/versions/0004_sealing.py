@@ -1,15 +1,13 @@
 """Keys recorded with events; what is sealed, or what reports seals, is no longer among the rows."""
 
 from alembic import op
-from rembuk.postgres.migrations import SEALING_SCRIPTS, run_script
 
 revision = "0004"
 down_revision = "0003"
 
 
 def upgrade() -> None:
-    for script in SEALING_SCRIPTS:
-        run_script(op, script)
+    op.bring_kernel_to(7)
     op.drop_column("member", "name")
     op.drop_column("meeting", "minutes")
     op.drop_column("commitment", "note")

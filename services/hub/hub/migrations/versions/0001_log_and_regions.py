@@ -2,20 +2,13 @@
 
 import sqlalchemy as sa
 from alembic import op
-from rembuk.postgres.migrations import run_script
 
 revision = "0001"
 down_revision = None
 
-SCRIPTS = (
-    "0001_event_log.sql", "0002_flow.sql", "0003_vault.sql", "0004_skipped.sql", "0005_tree.sql", "0006_append.sql",
-    "0007_erased.sql", "0008_witness.sql",
-)  # fmt: skip
-
 
 def upgrade() -> None:
-    for script in SCRIPTS:
-        run_script(op, script)
+    op.bring_kernel_to(8)
     op.create_table(
         "problem",
         sa.Column("region", sa.Text, primary_key=True),

@@ -2,7 +2,6 @@
 
 import sqlalchemy as sa
 from alembic import op
-from rembuk.postgres.migrations import FIRST_SCRIPTS, run_script
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0001"
@@ -10,8 +9,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    for script in FIRST_SCRIPTS:
-        run_script(op, script)
+    op.bring_kernel_to(3)
     op.create_table(
         "subscription",
         sa.Column("id", sa.Uuid, primary_key=True),

@@ -2,7 +2,6 @@
 
 import sqlalchemy as sa
 from alembic import op
-from rembuk.postgres.migrations import run_script
 
 revision = "0011"
 down_revision = "0010"
@@ -19,7 +18,7 @@ _NOTE = """insert into key_missing
 
 
 def upgrade() -> None:
-    run_script(op, "0010_key_missing.sql")
+    op.bring_kernel_to(10)
     pairs = [(event, field) for event, fields in SEALED.items() for field in fields]
     types, fields = (", ".join(f"'{word}'" for word in words) for words in zip(*pairs, strict=True))
     head = op.get_bind().execute(sa.text("select position from log.head")).scalar_one()

@@ -2,15 +2,13 @@
 
 import sqlalchemy as sa
 from alembic import op
-from rembuk.postgres.migrations import FIRST_SCRIPTS, run_script
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    for script in FIRST_SCRIPTS:
-        run_script(op, script)
+    op.bring_kernel_to(3)
     op.create_table(
         "problem",
         sa.Column("id", sa.Uuid, primary_key=True),

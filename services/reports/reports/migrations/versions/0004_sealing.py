@@ -1,24 +1,29 @@
 """Keys recorded with events; descriptions sealed, and the reporter and the exact place no longer among the rows."""
 
+from uuid import UUID, uuid5
+
 import sqlalchemy as sa
 from alembic import op
-from rembuk.postgres.migrations import SEALING_SCRIPTS, run_script
-from rembuk.sealing.sealing import texts_of
 
 revision = "0004"
 down_revision = "0003"
 
+NAMESPACE = UUID("5f0c2f6e-6f0a-5c1b-9a51-2c7a1f0b3d4e")
+"""Of every id derived in this release."""
+
 
 def upgrade() -> None:
-    for script in SEALING_SCRIPTS:
-        run_script(op, script)
+    op.bring_kernel_to(7)
     op.add_column("problem", sa.Column("event_id", sa.Uuid))
     op.add_column("problem", sa.Column("texts_of", sa.Uuid))
     op.add_column("problem", sa.Column("reporter_of", sa.Uuid))
     op.execute("update problem set event_id = event.id from log.event where event.position = problem.position")
     op.execute("update problem set reporter_of = split_part(reporter, ':', 3)::uuid where reporter <> ''")
     connection = op.get_bind()
-    whose = [{"id": row.event_id, "whose": texts_of(row.event_id)} for row in connection.execute(_EVENTS)]
+    whose = [
+        {"id": row.event_id, "whose": uuid5(NAMESPACE, f"texts\x1f{row.event_id}")}
+        for row in connection.execute(_EVENTS)
+    ]
     if whose:
         connection.execute(_TEXTS_OF, whose)
     op.alter_column("problem", "event_id", nullable=False)
