@@ -38,6 +38,7 @@ COMMANDS = {
 class Rembuk(Answering):
     """All of them."""
 
+    package = "rembuk_cli.commands"
     all_commands = COMMANDS
 
 

@@ -32,11 +32,11 @@ from rembuk.process import state_file
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
 from rembuk_cli.__main__ import app
-from rembuk_cli.commands.up import join
 from rembuk_cli.home.directory import AnothersDirectory, Home, Plan, Running, without_credentials
 from rembuk_cli.home.hub_certificate import HubCertificate
 from rembuk_cli.home.noted_process import Process
 from rembuk_cli.region.stop_links import stop_links
+from rembuk_cli.running.joining import join
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 from rembuk.embedded.region import Region
 from rembuk.main import ERRAND_NICENESS
 from rembuk.testing.services import RunningRegion
-from rembuk_cli.region.servers import Unable
 from rembuk_cli.region.services import told_by
+from rembuk_cli.terminal.unable import Unable
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import typer
 from rembuk.embedded.server import HOST
 from rembuk.postgres.provisioning import SERVICES
 
-from rembuk_cli.commands import simulate
-from rembuk_cli.commands.up import CannotStart, plan, start, tell
+from rembuk_cli.demo import simulating
 from rembuk_cli.home.directory import DEFAULT_PORT_BASE, SINK_OFFSET, USUAL, Home, Running, choose_ports
+from rembuk_cli.running.starting import CannotStart, plan, start, tell
 from rembuk_cli.terminal.options import Data, PortBase, RegionName, cannot_run, home_of, suggested
 from rembuk_cli.terminal.writing import err, escape, escape_lines, out
 
@@ -49,7 +49,7 @@ def demo(
     running = home.running() or _started(home, region, port_base)
     asyncio.run(_play(home, running))
     out.print("\n[bold]A month of Kota Surabaya, simulated[/]")
-    simulate.run(running.urls["reports"], DAYS, SEED, problems, simulate.SURABAYA)
+    simulating.run(running.urls["reports"], DAYS, SEED, problems, simulating.SURABAYA)
     out.print("\n[bold]The region is left running[/]")
     tell(home, running)
     out.print(f"look at it:    {suggested('status')}   {suggested('events --follow')}")

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import aclosing, suppress
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rembuk.postgres.provisioning import SERVICES
 
+from rembuk_cli.region.event_lines import show
 from rembuk_cli.region.services import require_service
+from rembuk_cli.terminal.moments import moment
 from rembuk_cli.terminal.options import Data, Json, RegionName, cannot_run, home_of, require_running
-from rembuk_cli.terminal.writing import escape, out, write_json
-
-if TYPE_CHECKING:
-    from rembuk_cli.region.log_reading import Told
-
-COLOURS = {"reports": "cyan", "forums": "green", "notifications": "magenta"}
-TOLD = ("title", "name", "headline", "root_cause", "proposal", "done", "reason", "what", "note", "place", "text")
-"""Of an event's fields, the first of these that says something is shown."""
-LONGEST = 100
-_AGO = re.compile(r"(\d+)([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+from rembuk_cli.terminal.writing import escape, write_json
 
 
 def events(
@@ -75,49 +65,3 @@ def events(
 
     with suppress(KeyboardInterrupt, BrokenPipeError):
         asyncio.run(tell())
-
-
-def show(told: Told) -> None:
-    """One event, one line."""
-    time = told.recorded.recorded_at.astimezone().strftime("%H:%M:%S")
-    name = type(told.recorded.event).__name__
-    colour = COLOURS[told.service]
-    line = (
-        f"[dim]{time}[/] [{colour}]{told.service:13}[/] [bold]{name:21}[/] {told.recorded.area:13} "
-        f"{escape(gist(told.recorded.event))}"
-    )
-    if out.is_terminal:
-        out.print(line, overflow="ellipsis", no_wrap=True, soft_wrap=False)
-    else:
-        out.print(line)
-
-
-def gist(event: Any) -> str:
-    """What an event says, in a few words."""
-    if (level := getattr(event, "level", None)) is not None:
-        return f"{level}: impact {event.impact}, urgency {event.urgency}, reach {event.reach}"
-    if (effective := getattr(event, "effective", None)) is not None:
-        return f"{'effective' if effective else 'not effective'}: {event.before} before, {event.after} after"
-    fields = (getattr(event, field, None) for field in TOLD)
-    texts = (getattr(value, "id", value) for value in fields)  # of two languages, the Indonesian
-    said = next((text for text in texts if isinstance(text, str) and text), "")
-    return shortened(said)
-
-
-def shortened(text: str) -> str:
-    """As much of a text as stands in a line; what is sealed is only named."""
-    if text.startswith("sealed:"):
-        return "(sealed)"
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-def moment(when: str, option: str) -> datetime | None:
-    """A time in ISO 8601 (of this machine's zone, unless it names one), or how long ago; None for ""."""
-    if not when:
-        return None
-    try:
-        if ago := _AGO.fullmatch(when):
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        return datetime.fromisoformat(when).astimezone()
-    except (ValueError, OverflowError):  # the latter: before the year 1, or after 9999
-        cannot_run(f"{option} {escape(when)}: neither a time like 2026-01-31T08:00 nor 10m, 2h or 3d")

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from rembuk_cli.commands.events import moment
 from rembuk_cli.region.services import require_service, told_by, watched
+from rembuk_cli.terminal.moments import moment
 from rembuk_cli.terminal.options import Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.terminal.writing import escape, many, out, write_json
 

@@ -13,8 +13,8 @@ import msgspec
 import typer
 from rembuk.events.visible import visible
 
-from rembuk_cli.commands.events import moment
 from rembuk_cli.region.log_lines import Level, merged
+from rembuk_cli.terminal.moments import moment
 from rembuk_cli.terminal.options import Data, Json, RegionName, cannot_run, region_or_hub
 from rembuk_cli.terminal.writing import err, escape, out, write, write_json
 

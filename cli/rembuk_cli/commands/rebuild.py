@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rembuk.federation.hub_regions import DOMAIN
 
-from rembuk_cli.commands.replay import AsOf, changes, position_or_time
+from rembuk_cli.region.differences import show_comparison
 from rembuk_cli.region.services import Step, require_service, told_by, watched
+from rembuk_cli.terminal.moments import AsOf, position_or_time
 from rembuk_cli.terminal.options import (
     WRONG,
     Data,
@@ -21,7 +22,7 @@ from rembuk_cli.terminal.options import (
     require_running,
     suggested,
 )
-from rembuk_cli.terminal.writing import escape, out, write_json
+from rembuk_cli.terminal.writing import out, write_json
 
 
 def rebuild(
@@ -83,24 +84,3 @@ def _show(service: str, step: Step) -> None:
             out.print(f"{service} as of position {position:,}: ask its GETs with ?as_of={position}")
         case _:
             show_comparison(step)
-
-
-def show_comparison(step: Step) -> None:
-    """One table, or one row that differs."""
-    match step:
-        case {"kind": "compared", "table": table}:
-            differing = [
-                f"{step[kind]:,} {words}"
-                for kind, words in (
-                    ("only_live", "in the live one only"), ("only_new", "in the new one only"), ("changed", "differ")
-                )
-                if step[kind]
-            ]  # fmt: skip
-            told = f"[red]{', '.join(differing)}[/]" if differing else "[green]no difference[/]"
-            out.print(f"[bold]{table}[/]: {step['rows']:,} rows, {told}")
-        case {"kind": "difference", "table": table, "live": live, "new": new}:
-            if live is None or new is None:
-                told = f"in the {'live' if new is None else 'new'} one only"
-            else:
-                [told] = changes({table: [live]}, {table: [new]}) or [f"{table}: its place in the log"]
-            out.print(f"    {(live or new)['id']} {escape(told)}")

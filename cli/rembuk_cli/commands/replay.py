@@ -7,23 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from rembuk_cli.commands.events import COLOURS, moment, shortened
+from rembuk_cli.region.differences import State, changes
+from rembuk_cli.region.event_lines import COLOURS
 from rembuk_cli.region.naming import id_named
-from rembuk_cli.region.servers import Unable
 from rembuk_cli.region.services import ask_each, told_by
+from rembuk_cli.terminal.moments import AsOf, position_or_time
 from rembuk_cli.terminal.options import Data, Json, RegionName, cannot_run, home_of, require_running
+from rembuk_cli.terminal.unable import Unable
 from rembuk_cli.terminal.writing import err, escape, out, write_json
 
-Row = dict[str, Any]
-State = dict[str, list[Row]]
-"""Table → its rows, as `rembuk.operations.replaying` tells them."""
-
-AsOf = Annotated[
-    str, typer.Option("--as-of", help="Up to a position of its log, or a time: 17, 2026-01-31T08:00, or 2h ago.")
-]
 _EVENTS = "select position, type from log.event where stream_id = $1 order by version"
-UNSAID = {"id", "version", "position", "changed_at"}
-"""Columns whose change is told already by there being an event."""
 
 
 def replay(
@@ -67,38 +60,6 @@ def replay(
         raise Unable(f"position {at['position']:,}, a {at['type']}: {error}", *error.then) from error
     if not told:
         err.print(f"nothing had happened to {aggregate} by then")
-
-
-def position_or_time(as_of: str) -> str:
-    """What --as-of names as a service takes it: a position, a time in ISO 8601, '' for neither."""
-    if as_of.isdecimal():
-        return as_of
-    when = moment(as_of, "--as-of")
-    return when.isoformat() if when else ""
-
-
-def changes(before: State, after: State) -> list[str]:
-    """The rows that came or changed, in words: `problem: status reported → verified`."""
-    told = []
-    for table, rows in after.items():
-        old = {row["id"]: row for row in before.get(table, ())}
-        for row in rows:
-            words = [
-                _change(name, old.get(row["id"], {}).get(name), value)
-                for name, value in row.items()
-                if name not in UNSAID and (value or None) != (old.get(row["id"], {}).get(name) or None)
-            ]
-            if words:
-                told.append(f"{table}: {', '.join(words)}")
-    return told
-
-
-def _change(name: str, old: Any, new: Any) -> str:
-    return f"{name} {_short(old)} → {_short(new) if new else 'nothing'}" if old else f"{name} {_short(new)}"
-
-
-def _short(value: Any) -> str:
-    return shortened(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def show(service: str, event: dict[str, Any], changed: list[str]) -> None:

@@ -11,9 +11,8 @@ import typer
 from rembuk.federation.hub_regions import DOMAIN
 from rembuk.postgres.provisioning import SERVICES
 
-from rembuk_cli.commands.rebuild import show_comparison
 from rembuk_cli.home.directory import Home
-from rembuk_cli.region.servers import Unable
+from rembuk_cli.region.differences import show_comparison
 from rembuk_cli.region.services import Step, require_service, side_by_side, told_by, watched
 from rembuk_cli.terminal.options import (
     CANNOT_RUN,
@@ -27,6 +26,7 @@ from rembuk_cli.terminal.options import (
     require_running,
     suggested,
 )
+from rembuk_cli.terminal.unable import Unable
 from rembuk_cli.terminal.writing import err, escape, escape_lines, out, write_json
 
 RUNBOOK = "docs/runbook.md, “Was anything altered?”"

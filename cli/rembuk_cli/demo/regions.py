@@ -13,9 +13,11 @@ from rembuk.embedded.server import HOST
 from rembuk.federation.hub_regions import DOMAIN
 from rich.table import Table
 
-from rembuk_cli.commands import hub, simulate
-from rembuk_cli.commands.up import CannotStart, join, plan, start
+from rembuk_cli.demo import simulating
 from rembuk_cli.home.directory import DEFAULT_PORT_BASE, Home, Running, usual_place
+from rembuk_cli.running.hub import PORT_BASE, admit, hub_in, start_hub
+from rembuk_cli.running.joining import join
+from rembuk_cli.running.starting import CannotStart, plan, start
 from rembuk_cli.terminal.options import cannot_run, program, suggested
 from rembuk_cli.terminal.writing import err, escape_lines, out
 
@@ -25,7 +27,7 @@ CITIES = {
 """Regions and the city in which something happens: Surabaya, Bandung, Denpasar, Makassar, Medan, Jayapura."""
 PORTS = 10
 """From one region's port base to the next one's."""
-HUB_OFFSET = hub.PORT_BASE - DEFAULT_PORT_BASE
+HUB_OFFSET = PORT_BASE - DEFAULT_PORT_BASE
 """From the first region's port base to the hub's, so that it is where a hub is anyway."""
 LEAF_OFFSET = 6
 MINUTES_EACH = 0.7
@@ -42,7 +44,7 @@ def demo_regions(count: int, data: Path | None, port_base: int, problems: int | 
     base = port_base + HUB_OFFSET
     out.print(f"{count} regions and their hub on this machine: about {1 + count * MINUTES_EACH:.0f} minutes")
     out.print("\n[bold]1 of 4: the hub and the regions are started[/]")
-    hub.up(places[DOMAIN], detach=True, port_base=base, listen=f"{HOST}:{base + LEAF_OFFSET}", host=None)
+    start_hub(hub_in(places[DOMAIN]), base, f"{HOST}:{base + LEAF_OFFSET}", None, detach=True)
     url = _running(Home(places[DOMAIN])).urls[DOMAIN]
     for number, name in enumerate(names):
         _join(name, places, port_base + PORTS * number)
@@ -89,7 +91,7 @@ def _join(name: str, places: dict[str, Path], port_base: int) -> None:
     """A region that is invited, accepts, and runs."""
     home, invitation = Home(places[name]), places[DOMAIN] / f"{name}.hub.json"
     if home.invitation() is None:
-        hub.admit(name, to=invitation, data=places[DOMAIN])
+        admit(hub_in(places[DOMAIN]), name, invitation)
         join(home, name, str(invitation))
         invitation.unlink()
     try:
@@ -102,7 +104,7 @@ def _join(name: str, places: dict[str, Path], port_base: int) -> None:
 def _report(place: Path, name: str, seed: int, many: int) -> int:
     """Simulated problems of a region's city; the position of the last event that came of them."""
     reports = _running(Home(place)).urls["reports"]
-    return simulate.run(reports, 1, seed, many, CITIES[name]).position
+    return simulating.run(reports, 1, seed, many, CITIES[name]).position
 
 
 def _link(name: str, place: Path, linked: bool) -> None:

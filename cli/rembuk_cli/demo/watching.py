@@ -10,8 +10,8 @@ from uuid import UUID
 
 from rembuk.embedded.region import Region
 
-from rembuk_cli.commands.events import show
 from rembuk_cli.demo.sink import Hook, Mail
+from rembuk_cli.region.event_lines import show
 from rembuk_cli.region.log_reading import Told, Wanted, follow_streams
 from rembuk_cli.terminal.writing import escape, out
 

@@ -21,7 +21,8 @@ from rembuk.events.codec import Codec, Undecodable
 from rembuk.events.event import Recorded
 from rembuk.events.rows import COLUMNS, recorded
 
-from rembuk_cli.region.servers import Unable, broker, database
+from rembuk_cli.region.servers import broker, database
+from rembuk_cli.terminal.unable import Unable
 
 CODECS: dict[str, Codec] = {"reports": reports.CODEC, "forums": forums.CODEC, "notifications": notifications.CODEC}
 PAGE = 500

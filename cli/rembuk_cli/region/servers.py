@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from rembuk_cli.terminal.unable import Unable
+
 if TYPE_CHECKING:
     import asyncpg
     from nats.aio.client import Client
@@ -16,14 +18,6 @@ if TYPE_CHECKING:
 CONNECT_S, AGAIN_S = 3, 1
 PING_S = 5
 """How often NATS is asked whether it is there; after two that it did not answer it is lost."""
-
-
-class Unable(Exception):
-    """What a command could not do, in a line, and the commands that help; it ends with exit code 2 then."""
-
-    def __init__(self, why: str, *then: str) -> None:
-        super().__init__(why)
-        self.then = then
 
 
 @asynccontextmanager

@@ -14,8 +14,9 @@ from typing import IO, TYPE_CHECKING, Any
 from rembuk.federation.hub_regions import DOMAIN
 from rembuk.postgres.provisioning import SERVICES
 
-from rembuk_cli.region.servers import Unable, database
+from rembuk_cli.region.servers import database
 from rembuk_cli.terminal.options import cannot_run
+from rembuk_cli.terminal.unable import Unable
 from rembuk_cli.terminal.writing import err, escape
 
 if TYPE_CHECKING:

@@ -23,12 +23,13 @@ from rembuk_cli.home.directory import Home, Running, without_credentials
 from rembuk_cli.home.disk import full
 from rembuk_cli.region.hub_link import ask_hub, refusal
 from rembuk_cli.region.processes import ProcessStanding, missing_processes, running_processes
-from rembuk_cli.region.servers import CONNECT_S, Unable, questions
+from rembuk_cli.region.ready import answers_ready
+from rembuk_cli.region.servers import CONNECT_S, questions
 from rembuk_cli.region.stop_links import stop_links
 from rembuk_cli.region.unsigned import unsigned
 from rembuk_cli.region.wrapping import PERSONS
-from rembuk_cli.running.supervisor import answers_ready
 from rembuk_cli.terminal.options import suggested
+from rembuk_cli.terminal.unable import Unable
 
 LATE_S = 10.0
 """Whoever is further behind than this is reported as wrong."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from rembuk.settings import WITNESSED, CannotRun
 
 from rembuk_cli.home.directory import Plan, home_of
-from rembuk_cli.region.servers import Unable
+from rembuk_cli.terminal.unable import Unable
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -34,6 +33,7 @@ from rembuk.settings import CannotRun
 from rembuk_cli.home.directory import Home, Occupied, Plan, Running, home_of, without_credentials
 from rembuk_cli.home.disk import lack
 from rembuk_cli.home.noted_process import Process
+from rembuk_cli.region.ready import answers_ready
 from rembuk_cli.running.leftovers import end_leftovers
 
 READY_S = 60.0
@@ -420,14 +420,6 @@ class Supervisor:
     def _tail(self, name: str) -> str:
         log, lines = self._home.logged(name)
         return "\n".join([f"see {log}:", *lines[-TOLD_LINES:]])
-
-
-def answers_ready(port: int) -> bool:
-    """Whether the service there says that it is ready: spoken by hand, an HTTP library would weigh 6 MB."""
-    with suppress(OSError), socket.create_connection((HOST, port), timeout=1) as connection:
-        connection.sendall(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        return connection.recv(64).startswith(b"HTTP/1.1 200")
-    return False
 
 
 def _tell(progress: dict[str, Any]) -> None:

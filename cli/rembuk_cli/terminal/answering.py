@@ -35,15 +35,16 @@ def group(help: str) -> typer.Typer:
 
 
 class Unread(TyperCommand):
-    """A command, or group of commands, in the file of its name: of the whole list of commands one is given, and its
-    imports are all that it has to wait for."""
+    """A command, or group of commands, in the file of its name in a package: of the whole list of commands one is
+    given, and its imports are all that it has to wait for."""
 
-    def __init__(self, name: str, help: str) -> None:
+    def __init__(self, name: str, help: str, package: str) -> None:
         super().__init__(name, help=help)
+        self._package = package
 
     @cached_property
     def read(self) -> Any:
-        module = import_module(f"rembuk_cli.commands.{self.name}")
+        module = import_module(f"{self._package}.{self.name}")
         if isinstance(group := getattr(module, "app", None), typer.Typer):
             command: Any = get_group(group)
         else:
@@ -60,11 +61,12 @@ class Unread(TyperCommand):
 class Answering(Group):
     """What `rembuk` is: every command with a line on what it is for."""
 
+    package: ClassVar[str]
     all_commands: ClassVar[dict[str, str]]
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands.update({name: Unread(name, help) for name, help in self.all_commands.items()})
+        self.commands.update({name: Unread(name, help, self.package) for name, help in self.all_commands.items()})
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         for number, argument in enumerate(args, 1):
@@ -80,8 +82,8 @@ class Answering(Group):
             sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no arrow gets \u2192
         from rembuk.settings import CannotRun
 
-        from rembuk_cli.region.servers import Unable
         from rembuk_cli.terminal.options import cannot_run, suggested
+        from rembuk_cli.terminal.unable import Unable
         from rembuk_cli.terminal.writing import escape, escape_lines
 
         try:

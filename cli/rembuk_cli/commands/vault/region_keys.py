@@ -1,4 +1,4 @@
-"""`rembuk vault`: which region key wraps the keys of persons, and a new one in its place."""
+"""`rembuk vault status, rotate, id`: which region key wraps the keys of persons, and a new one in its place."""
 
 from __future__ import annotations
 
@@ -17,26 +17,19 @@ from rembuk.keys.key_setting import BadKey, create
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.process import state_file
 
-from rembuk_cli.commands.lost_keys import missing, put_back, write_off
 from rembuk_cli.home.key_files import keys_of
 from rembuk_cli.region.services import ask_each, told_by
 from rembuk_cli.region.wrapping import PERSONS, PUT_BACK, key_ids, region_and_key, wrapped
-from rembuk_cli.terminal.answering import group
 from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, cannot_run, home_of
 from rembuk_cli.terminal.writing import err, escape, out, write_json
 
 if TYPE_CHECKING:
     from rembuk.embedded.region import Region
 
-app = group("The region's key, and the keys of persons that it wraps.")
-app.command()(missing)
-app.command("put-back")(put_back)
-app.command("write-off")(write_off)
 SETTLE_S = 20
 """How long what was to be recorded under the old key may be under way: longer than an append waits for PostgreSQL."""
 
 
-@app.command()
 def status(region: RegionName = "", data: Data = None, as_json: Json = False) -> None:
     """How many persons' keys are wrapped by which region key; exit code 1 when one of them is not at hand.
 
@@ -54,7 +47,6 @@ def status(region: RegionName = "", data: Data = None, as_json: Json = False) ->
         raise typer.Exit(WRONG)
 
 
-@app.command()
 def rotate(
     settle: Annotated[
         int, typer.Option("--settle", min=0, max=600, help="Seconds to wait for what processes have under way.")
@@ -83,7 +75,6 @@ def rotate(
         out.print(f"{current} is the region's key, {taken_over:,} keys of persons went over to it; back {path} up")
 
 
-@app.command("id")
 def id_(
     files: Annotated[list[Path], typer.Argument(help="Files that may hold a key, copies for instance.")],
     region: RegionName = "",
