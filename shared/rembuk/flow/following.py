@@ -15,6 +15,7 @@ import structlog
 from faststream import AckPolicy
 from faststream.message import StreamMessage
 from faststream.nats import JStream, NatsBroker, PullSub
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy as JetStreamAck
@@ -105,9 +106,9 @@ class _PatientPull:
             if self._last and not self._behind:
                 await asyncio.sleep(next(linger for least, linger in LINGERS_S.items() if self._last >= least))
             messages = await self._pull.take(batch, 0 if self._last else PATIENCE_S)
-        except nats.errors.Error as error:
+        except Exception as error:  # FastStream would ask again at once, for ever, and say nothing
             self._last, self._behind = 0, False
-            _log.warning("pull failed", error=repr(error))
+            _log.warning("pull failed", error=repr(error), exc_info=not isinstance(error, nats.errors.Error))
             await asyncio.sleep(0.5)
             await self._lost()
             raise nats.errors.TimeoutError from error
@@ -133,6 +134,8 @@ class Follower:
     def __init__(self, broker: NatsBroker, stream: str, name: str, checkpoint: Checkpoint, process: Process) -> None:
         self._broker, self.stream, self.name = broker, stream, name
         self._checkpoint, self._process = checkpoint, process
+        self._client: Client
+        self._jetstream: JetStreamContext
         self._subscriber: Any = None
         self._pull: _PatientPull | None = None
         self._hole = 0
@@ -141,6 +144,8 @@ class Follower:
 
     async def start(self) -> None:
         """Wait for our turn and for the stream, then consume in the background."""
+        self._client = await self._broker.connect()
+        self._jetstream = self._client.jetstream()
         while True:
             await self._rewind()
             try:
@@ -176,14 +181,13 @@ class Follower:
 
     async def _rewind(self) -> None:
         """Have the consumer stand right behind the checkpoint, whatever it was before; retries until it does."""
-        jetstream = self._jetstream
         pause = 0.1
         while True:
             try:
                 position = await self._checkpoint()
                 with suppress(nats.js.errors.NotFoundError):
-                    await jetstream.delete_consumer(self.stream, self.name)
-                consumer = await jetstream.add_consumer(self.stream, self._consumer(position + 1))
+                    await self._jetstream.delete_consumer(self.stream, self.name)
+                consumer = await self._jetstream.add_consumer(self.stream, self._consumer(position + 1))
                 self._live_after = max(self._live_after, position + (consumer.num_pending or 0))
                 if self._pull is not None:
                     await self._pull.replace(self._new_pull())
@@ -198,11 +202,7 @@ class Follower:
                 return
 
     def _new_pull(self) -> Pull:
-        return Pull(self._broker.config.broker_config.connection_state.connection, self.stream, self.name)
-
-    @property
-    def _jetstream(self) -> JetStreamContext:
-        return self._broker.config.broker_config.connection_state.stream
+        return Pull(self._client, self.stream, self.name)
 
     async def _settle(self) -> None:
         """On an idle stream nothing is under way: what the broker believes to have delivered got lost. And where a

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from rembuk.broker.connecting import connect
+from rembuk.broker.pulling import Pull
 from rembuk.flow.following import BATCH, Hole, unseen
 from rembuk.log.event_log import EventLog
 from rembuk.log.relay import Relay
@@ -37,6 +38,7 @@ from rembuk.testing.tallies import (
     shown,
     tally_region,
 )
+from structlog.testing import capture_logs
 
 Process = Callable[[list[Msg]], Awaitable[None]]
 
@@ -169,6 +171,26 @@ async def test_a_consumer_that_somebody_deleted_is_made_again(
             await broker.jetstream().delete_consumer(region.stream, region.consumer)
             await count_up(log, 100)
             await shown(region, log)
+
+
+async def test_a_fault_of_ours_in_fetching_is_logged_once_a_try_and_followed_by_the_rest(
+    log: EventLog, region: TallyRegion, nats_url: str, relayed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, tries = Pull.take, 0
+
+    async def fail_at_first(pull: Pull, *arguments: Any) -> list[Msg]:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise ValueError("a fault of ours")
+        return await take(pull, *arguments)
+
+    monkeypatch.setattr(Pull, "take", fail_at_first)
+    await count_up(log, 10)
+    with capture_logs() as lines:
+        async with projecting(region, nats_url):
+            await shown(region, log)
+    assert [line["error"] for line in lines if line["event"] == "pull failed"] == ["ValueError('a fault of ours')"] * 2
 
 
 async def test_a_consumer_that_a_killed_broker_forgot_before_it_was_subscribed_to_is_made_again(
