@@ -78,6 +78,7 @@ def test_the_rules_of_imports_are_kept(copy: Path) -> None:
         ("rembuk/log/handling.py", "import rembuk_cli.commands.up", "knows no service"),
         ("rembuk_cli/commands/up.py", "import forums.api", "it imports none"),
         ("rembuk_cli/commands/up.py", "import rembuk_cli.commands.down", "stands by itself"),
+        ("rembuk_cli/home/directory.py", "import rembuk_cli.home.hub_directory", "in a circle"),
         ("reports/commands.py", "import reports.domain", "run one way"),
         ("forums/tables.py", "import forums.api", "run one way"),
         ("notifications/projection.py", "import notifications.reactions", "run one way"),

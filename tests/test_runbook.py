@@ -157,7 +157,7 @@ class OnCall:
         now = self.logs()
         assert {service: log[: len(before[service])] for service, log in now.items()} == before
         new = {event[4] for service, log in now.items() for event in log[len(before[service]) :]}
-        assert new <= ({"RegionIntroduced"} if self.home.invitation() else set())
+        assert new <= ({"RegionIntroduced"} if self.home.membership.invitation() else set())
 
     def has_all_of(self, before: dict[str, Log]) -> None:
         """Every event of before is there, nobody heard anything twice, and the region goes on at the next position."""
@@ -169,7 +169,7 @@ class OnCall:
         last = self.report_and_be_told()
         new = self.logs()["reports"][len(before["reports"]) :]
         assert [event[0] for event in new if event[4] != "RegionIntroduced"] == [last]
-        assert last == len(before["reports"]) + 1 or self.home.invitation()
+        assert last == len(before["reports"]) + 1 or self.home.membership.invitation()
         skipped = {row["position"] for row in self.ask("reports", "select position from skipped")}
         reports = [event for event in self.logs()["reports"] if event[4] == "ProblemReported"]
         shown = {row["id"] for row in self.ask("reports", "select id from problem")}

@@ -20,8 +20,9 @@ from rembuk.testing.asking import asked
 from rembuk.testing.services import eventually
 from rembuk.testing.small_disk import fill, small_disk
 from rembuk_cli.home import disk as disks
-from rembuk_cli.home.directory import Home, Running
+from rembuk_cli.home.directory import Home
 from rembuk_cli.home.noted_process import Process
+from rembuk_cli.home.running import Running
 
 if TYPE_CHECKING:
     from conftest import Command

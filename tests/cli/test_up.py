@@ -32,9 +32,11 @@ from rembuk.process import state_file
 from rembuk.testing.ports import free_ports
 from rembuk.testing.services import eventually
 from rembuk_cli.__main__ import app
-from rembuk_cli.home.directory import AnothersDirectory, Home, Plan, Running, without_credentials
+from rembuk_cli.home.directory import AnothersDirectory, Home
 from rembuk_cli.home.hub_certificate import HubCertificate
 from rembuk_cli.home.noted_process import Process
+from rembuk_cli.home.plan import Plan
+from rembuk_cli.home.running import Running, without_credentials
 from rembuk_cli.region.stop_links import stop_links
 from rembuk_cli.running.joining import join
 from typer.testing import CliRunner
@@ -148,11 +150,11 @@ def test_what_may_not_be_read_is_neither_nothing_nor_damaged_and_ends_nobody(run
 
 def test_what_a_nats_server_trusts_its_hub_by_is_written_anew_where_it_was_damaged(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    home.accept(INVITATION)
+    home.membership.accept(INVITATION)
     for left in ("", "the hub"):
-        home.hub_authority.write_text(left)
+        home.membership.authority.write_text(left)
         home.nats_settings("jatim")
-        assert home.hub_authority.read_text() == INVITATION.ca
+        assert home.membership.authority.read_text() == INVITATION.ca
 
 
 CHANGED: dict[str, Callable[[Path], object]] = {
@@ -190,11 +192,11 @@ def test_a_hub_that_is_not_the_one_that_was_joined_is_told_and_joining_anew_mend
         server.start()
         try:
             assert said() == []
-            change(home.hub_invitation)
+            change(home.membership.file)
             [fault] = said()
             assert why in fault
             join(home, "jatim", str(file))
-            assert (home.invitation(), said()) == (invitation, [])
+            assert (home.membership.invitation(), said()) == (invitation, [])
         finally:
             server.kill()
     elsewhere = Plan(
@@ -203,7 +205,7 @@ def test_a_hub_that_is_not_the_one_that_was_joined_is_told_and_joining_anew_mend
     assert home.region(elsewhere).extra.get(JOINED) == "1"
     join(home, "jatim", "none")
     server.start()
-    home.hub_authority.write_text("left there by an earlier release")
+    home.membership.authority.write_text("left there by an earlier release")
     assert (said(), home.region(elsewhere).extra.get(JOINED)) == ([], None)
     server.kill()
 

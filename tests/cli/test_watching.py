@@ -18,7 +18,8 @@ import httpx
 import msgspec
 import pytest
 from rembuk.testing.services import eventually
-from rembuk_cli.home.directory import Home, Running
+from rembuk_cli.home.directory import Home
+from rembuk_cli.home.running import Running
 from rembuk_cli.region.servers import CONNECT_S
 from rembuk_cli.region.standing import look
 

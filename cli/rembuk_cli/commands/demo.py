@@ -11,7 +11,9 @@ from rembuk.embedded.server import HOST
 from rembuk.postgres.provisioning import SERVICES
 
 from rembuk_cli.demo import simulating
-from rembuk_cli.home.directory import DEFAULT_PORT_BASE, SINK_OFFSET, USUAL, Home, Running, choose_ports
+from rembuk_cli.home.directory import Home
+from rembuk_cli.home.running import Running
+from rembuk_cli.home.usual import DEFAULT_PORT_BASE, SINK_OFFSET, USUAL, choose_ports
 from rembuk_cli.running.starting import CannotStart, plan, start, tell
 from rembuk_cli.terminal.options import Data, PortBase, RegionName, cannot_run, home_of, suggested
 from rembuk_cli.terminal.writing import err, escape, escape_lines, out

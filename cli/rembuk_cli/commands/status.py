@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
-from rembuk_cli.home.directory import Running
+from rembuk_cli.home.running import Running
 from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, home_of, require_running
 from rembuk_cli.terminal.writing import err, escape, out, write_json
 

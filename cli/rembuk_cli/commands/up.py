@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from rembuk_cli.home.directory import USUAL
 from rembuk_cli.home.key_files import COPIES
+from rembuk_cli.home.usual import USUAL
 from rembuk_cli.running.joining import invited, join
 from rembuk_cli.running.starting import CannotStart, already, plan, start, stay, tell
 from rembuk_cli.terminal.options import Data, PortBase, RegionName, cannot_run, home_of, suggested
@@ -52,7 +52,7 @@ def up(
     home = home_of(region, data)
     region = region or home.owner() or USUAL
     if (running := home.running()) is not None:
-        if hub is not None and invited(home, region, hub) != home.invitation():
+        if hub is not None and invited(home, region, hub) != home.membership.invitation():
             cannot_run(f"{region} runs, and joins or leaves a hub when it starts; stop it first: {suggested('down')}")
         already(home, running)
         return

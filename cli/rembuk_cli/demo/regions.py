@@ -14,7 +14,9 @@ from rembuk.federation.hub_regions import DOMAIN
 from rich.table import Table
 
 from rembuk_cli.demo import simulating
-from rembuk_cli.home.directory import DEFAULT_PORT_BASE, Home, Running, usual_place
+from rembuk_cli.home.directory import Home
+from rembuk_cli.home.running import Running
+from rembuk_cli.home.usual import DEFAULT_PORT_BASE, usual_place
 from rembuk_cli.running.hub import PORT_BASE, admit, hub_in, start_hub
 from rembuk_cli.running.joining import join
 from rembuk_cli.running.starting import CannotStart, plan, start
@@ -90,7 +92,7 @@ def _require_none_runs(places: dict[str, Path], count: int) -> None:
 def _join(name: str, places: dict[str, Path], port_base: int) -> None:
     """A region that is invited, accepts, and runs."""
     home, invitation = Home(places[name]), places[DOMAIN] / f"{name}.hub.json"
-    if home.invitation() is None:
+    if home.membership.invitation() is None:
         admit(hub_in(places[DOMAIN]), name, invitation)
         join(home, name, str(invitation))
         invitation.unlink()

@@ -7,52 +7,33 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import psutil  # type: ignore[import-untyped]
-from rembuk.embedded.nats_server import EmbeddedNats, nats_text
+from rembuk.embedded.nats_server import EmbeddedNats
 from rembuk.embedded.postgres_server import ClusterLost, EmbeddedPostgres
-from rembuk.embedded.region import PORT_OFFSETS, Region
+from rembuk.embedded.region import Region
 from rembuk.embedded.region_nats import RegionNats
-from rembuk.federation.hub_regions import DOMAIN, JOINED, Invitation, region_server
+from rembuk.federation.hub_regions import DOMAIN
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.process import state_file
 from rembuk.process.state_file import Damaged
-from rembuk.settings import PARTNERS, WITNESSED, WITNESSES, CannotRun
+from rembuk.settings import PARTNERS, WITNESSED, CannotRun
 
+from rembuk_cli.home.membership import Membership
 from rembuk_cli.home.noted_process import Process
+from rembuk_cli.home.plan import Plan
+from rembuk_cli.home.running import Running, with_credentials
+from rembuk_cli.home.usual import USUAL, usual_place
 
-USUAL = "jatim"
-"""The region meant where none is named."""
-DEFAULT_PORT_BASE = 8000
-DEFAULT_NATS_PORT, DEFAULT_POSTGRES_PORT = 4222, 5433
-SINK_OFFSET = 6
-"""From the port base: where `rembuk demo` receives the e-mails it shows."""
-
-PLAN = "REMBUK_PLAN"
-PASSED_ON = (
-    "REMBUK_SMTP_URL",
-    "REMBUK_SMTP_FROM",
-    "REMBUK_WEBHOOK_PRIVATE",
-    "REMBUK_NOTIFICATIONS_PUBLIC_URL",
-    "REMBUK_CODE_PAUSE_S",
-    "REMBUK_UNCONFIRMED_DAYS",
-    "REMBUK_REPORTS_RETENTION_DAYS",
-    WITNESSED,
-    WITNESSES,
-    JOINED,
-)
-PASSED_ON_PREFIX = "REMBUK_DELIVERY_"
 _LOG_BYTES = 8 << 20
 _SERVER_NAME = re.compile(r'"server_name": "([a-z0-9]+)"')
 _OWNER = '{"region": "<its name>"}'
-_JOIN_ANEW = "join the hub anew by `rembuk down` and `rembuk up --hub FILE`, or leave it by `--hub none`"
 _MADE_ANEW = "move it away, and the next `rembuk up` makes another"
 
 
@@ -64,61 +45,10 @@ class AnothersDirectory(CannotRun):
     """A directory belongs to one region: with its keys, another one would be taken for it."""
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What is to run: `data` is absolute; `ports` name every service's, `nats` and `postgres`; a server with
-    a URL of its own is not started by us. `new_region_key`: what the lost one sealed is given up; `new_log_key`: tree
-    heads are signed by another key from now on; `hub`: it is not a region, but where regions come together;
-    `key_copies`: a directory where keys are looked for before what they sealed is given up."""
-
-    region: str
-    data: str
-    ports: dict[str, int]
-    postgres_url: str = ""
-    nats_url: str = ""
-    extra: dict[str, str] = {}
-    servers_only: bool = False
-    new_region_key: bool = False
-    new_log_key: bool = False
-    hub: bool = False
-    key_copies: str = ""
-
-    @property
-    def services(self) -> tuple[str, ...]:
-        """Those to run, even where their servers alone do for now."""
-        return (DOMAIN,) if self.hub else SERVICES
-
-    @classmethod
-    def told(cls) -> Plan:
-        """The plan in our environment: arguments, unlike it, are for everybody to see."""
-        return msgspec.json.decode(os.environ[PLAN], type=cls)
-
-    def environment(self) -> dict[str, str]:
-        """Ours, with the plan."""
-        return {**os.environ, PLAN: msgspec.json.encode(self).decode()}
-
-
 class Owner(msgspec.Struct, frozen=True):
     """What owner.json tells: the region, or the hub, that a directory belongs to for good."""
 
     region: str
-
-
-class Running(msgspec.Struct, frozen=True):
-    """What region.json tells: no secrets in it. `ready` once everything was that is to run; `processes` by name
-    (`reports-api`, `nats`, `postgres`); `smtp_url` is where its e-mails go, `public_url` where the
-    links in them lead. URLs are without credentials."""
-
-    region: str
-    supervisor: Process
-    ready: bool
-    urls: dict[str, str]
-    postgres_url: str
-    nats_url: str
-    ports: dict[str, int]
-    processes: dict[str, Process] = {}
-    smtp_url: str = ""
-    public_url: str = ""
-    servers_only: bool = False
 
 
 class Home:
@@ -128,7 +58,7 @@ class Home:
         self.data = data.expanduser().resolve()
         self.logs = self.data / "logs"
         self._region_json = self.data / "region.json"
-        self.hub_invitation, self.hub_authority = self.data / "hub.json", self.data / "hub-ca.pem"
+        self.membership = Membership(self.data, self.owner)
         self._begun: dict[str, int] = {}  # how large each log was when this process first opened it
 
     def options(self, region: str) -> str:
@@ -254,48 +184,7 @@ class Home:
         """What the region's own nats-server is told: its domain, and its way to the hub if there is one, which it goes
         where it is to be `linked`."""
         own = {"server_name": region, "jetstream": {"domain": region}}
-        if (invitation := self.invitation()) is None:
-            return own
-        self._note_authority(invitation)
-        return own | region_server(invitation, self.hub_authority, linked)
-
-    def invitation(self) -> Invitation | None:
-        """By which the region joins its hub; None without a hub. Raises Damaged, also where there was one."""
-        invitation = state_file.read_json(self.hub_invitation, Invitation, _JOIN_ANEW)
-        if invitation is None:
-            if self._had_joined():
-                raise Damaged(self.hub_invitation, "missing, and the region had joined a hub", _JOIN_ANEW)
-            return None
-        if why := invitation.fault or self._not_ours(invitation):
-            raise Damaged(self.hub_invitation, why, _JOIN_ANEW)
-        return invitation
-
-    def _had_joined(self) -> bool:
-        """Whether hub.json has vanished: hub-ca.pem alone may be left of a hub that the region is with no more."""
-        return self.hub_authority.exists() and self._nats_is_linked(unless=True)
-
-    def _not_ours(self, invitation: Invitation) -> str:
-        """Why a region that joined by it would be taken for another; empty where it would not."""
-        if (owner := self.owner()) in (None, invitation.region):
-            return ""
-        return f"it invites {invitation.region}, and this is {owner}"
-
-    def accept(self, invitation: Invitation) -> None:
-        """Join this hub from the next start on."""
-        self._note_authority(invitation)
-        state_file.write_json(self.hub_invitation, invitation)
-
-    def _note_authority(self, invitation: Invitation) -> None:
-        """Have it in a file, from which nats-server reads it: one that is not as invited was damaged."""
-        with suppress(OSError):
-            if state_file.read(self.hub_authority) == invitation.ca.encode():
-                return
-        state_file.write(self.hub_authority, invitation.ca.encode())
-
-    def decline(self) -> None:
-        """Have no hub from the next start on."""
-        self.hub_authority.unlink(missing_ok=True)  # first: it tells that there was an invitation
-        self.hub_invitation.unlink(missing_ok=True)
+        return own | self.membership.settings(linked)
 
     def region(self, plan: Plan) -> Region:
         """The region as its processes are told of it; PostgreSQL must have been started once."""
@@ -309,7 +198,7 @@ class Home:
             ports={service: plan.ports[service] for service in SERVICES},
             extra=plan.extra
             | {PARTNERS: str(self.partners)}
-            | self._joined()
+            | self.membership.told()
             | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
         )
 
@@ -317,7 +206,7 @@ class Home:
         """The region as somebody beside it sees it: its databases and streams, no administrator's rights. What NATS
         asks of us is not noted: of ours it is in a file, of another REMBUK_NATS_URL tells it, as when the region was
         started."""
-        nats_url = _with_credentials(running.nats_url, os.environ.get("REMBUK_NATS_URL", ""))
+        nats_url = with_credentials(running.nats_url, os.environ.get("REMBUK_NATS_URL", ""))
         if "nats" in running.processes:
             nats_url = self.nats(running.region, running.ports["nats"]).url
         return Region(
@@ -329,12 +218,8 @@ class Home:
             log_key="",
             ports={service: running.ports[service] for service in running.urls},
             services=tuple(running.urls),
-            extra=self._joined(),
+            extra=self.membership.told(),
         )
-
-    def _joined(self) -> dict[str, str]:
-        """How its services know that there is a hub, whether or not its invitation can be read."""
-        return {JOINED: "1"} if self.hub_invitation.exists() or self._had_joined() else {}
 
     def note(self, running: Running) -> None:
         """Write region.json, whole or not at all."""
@@ -384,7 +269,7 @@ class Home:
         keys = [key for key in (self.log_key, self.witness_key) if key.exists() or key == self.log_key]
         return [
             self.owner, self._cluster, self._passwords_of_servers, self._password, self.password_of_nats,
-            self._linked_as_invited, Partners(self.partners).read,
+            self.membership.require_linked_as_invited, Partners(self.partners).read,
             *(partial(read_keys, str(key), f"the key in {key.name}") for key in keys),
         ]  # fmt: skip
 
@@ -392,23 +277,6 @@ class Home:
         """Raises ClusterLost."""
         if (server := self.postgres(0)).is_lost:
             raise ClusterLost(server.data / "cluster")
-
-    def _linked_as_invited(self) -> None:
-        """Our nats-server goes to the hub that hub.json names, by that invitation. Raises Damaged."""
-        invitation = self.invitation()
-        linked = self._nats_is_linked(invitation, unless=bool(invitation))
-        if linked != bool(invitation):
-            raise Damaged(self.hub_invitation, "not what this region's NATS was started with", _JOIN_ANEW)
-
-    def _nats_is_linked(self, by: Invitation | None = None, *, unless: bool) -> bool:
-        """Whether our nats-server was told to go to a hub, by this invitation if one is named; `unless` where none has
-        run here."""
-        try:
-            told = state_file.read(self.data / "nats" / "nats.conf").decode(errors="replace")
-        except OSError:
-            return unless
-        wanted = [nats_text(one) for one in (by.url, by.seed)] if by else ['"remotes"']
-        return all(one in told for one in wanted)
 
     def _passwords_of_servers(self) -> None:
         """Of the servers that ran here: what no process has open, and the next start needs. Raises Damaged."""
@@ -455,45 +323,3 @@ class Home:
 
     def _password(self) -> str:
         return state_file.read_password(self._role_password, _MADE_ANEW)
-
-
-def home_of(plan: Plan) -> Home:
-    """Where what is planned lies: a region's directory, or the hub's."""
-    if plan.hub:
-        from rembuk_cli.home.hub_directory import HubHome  # its libraries are nothing to a region's supervisor
-
-        return HubHome(Path(plan.data))
-    return Home(Path(plan.data))
-
-
-def usual_place(region: str) -> Path:
-    """Where a region lies unless said otherwise."""
-    return (Path(".rembuk") / region).resolve()
-
-
-def choose_ports(port_base: int | None) -> dict[str, int]:
-    """P, P+1 ... P+5 for a given base; else 8000 to 8003 and the servers' customary ones."""
-    ports = {name: (port_base or DEFAULT_PORT_BASE) + offset for name, offset in PORT_OFFSETS.items()}
-    if port_base is None:
-        ports |= {"nats": DEFAULT_NATS_PORT, "postgres": DEFAULT_POSTGRES_PORT}
-    return ports
-
-
-def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
-    """What of our environment the services are told, beside what the region itself tells them."""
-    return {
-        name: value for name, value in environment.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIX)
-    }
-
-
-def without_credentials(url: str) -> str:
-    """As it may be shown: neither what stands before @ (with or without a scheme), nor parameters."""
-    scheme, separator, rest = url.rpartition("://")
-    parts = urlsplit(f"//{rest}")
-    shown = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
-    return scheme + separator + shown.removeprefix("//")
-
-
-def _with_credentials(url: str, given: str) -> str:
-    """The URL as it was `given`, if that is the same but for its credentials."""
-    return given if given and without_credentials(given) == url else url

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rembuk_cli.home.directory import Home, Running
+from rembuk_cli.home.directory import Home
+from rembuk_cli.home.running import Running
 
 ROOM = 16 << 20
 """A disk with fewer free bytes is full: PostgreSQL takes as many at once for the next file of its log."""

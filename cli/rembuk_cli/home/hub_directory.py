@@ -20,8 +20,10 @@ from rembuk.partners.roster import Roster
 from rembuk.process import state_file
 from rembuk.settings import WITNESSED, CannotRun
 
-from rembuk_cli.home.directory import Home, Plan, Running
+from rembuk_cli.home.directory import Home
 from rembuk_cli.home.hub_certificate import HubCertificate
+from rembuk_cli.home.plan import Plan
+from rembuk_cli.home.running import Running
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")

@@ -9,8 +9,8 @@ import time
 from nats.aio.client import Client
 from rembuk.federation.hub_regions import account
 
-from rembuk_cli.home.directory import Running
 from rembuk_cli.home.hub_directory import HubHome
+from rembuk_cli.home.running import Running
 from rembuk_cli.region.servers import broker
 
 FOR_NATS_S = 5.0

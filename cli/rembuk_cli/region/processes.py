@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import psutil  # type: ignore[import-untyped]
 
-from rembuk_cli.home.directory import Running
+from rembuk_cli.home.running import Running
 from rembuk_cli.terminal.options import suggested
 
 

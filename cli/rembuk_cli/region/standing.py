@@ -19,8 +19,9 @@ from rembuk.postgres.provisioning import SERVICES
 from rembuk.sealing import missing_keys
 from rembuk.settings import CannotRun
 
-from rembuk_cli.home.directory import Home, Running, without_credentials
+from rembuk_cli.home.directory import Home
 from rembuk_cli.home.disk import full
+from rembuk_cli.home.running import Running, without_credentials
 from rembuk_cli.region.hub_link import ask_hub, refusal
 from rembuk_cli.region.processes import ProcessStanding, missing_processes, running_processes
 from rembuk_cli.region.ready import answers_ready
@@ -186,7 +187,7 @@ async def look(home: Home, running: Running) -> Standing:
 def _invitation(home: Home) -> Invitation | None:
     """None also where it is damaged, which `Home.faults` tells."""
     with suppress(CannotRun):
-        return home.invitation()
+        return home.membership.invitation()
     return None
 
 

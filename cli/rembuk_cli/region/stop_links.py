@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from rembuk_cli.home.directory import Running
+    from rembuk_cli.home.running import Running
 
 SETTING = "REMBUK_NOTIFICATIONS_PUBLIC_URL"
 

@@ -13,8 +13,9 @@ from rembuk.federation.hub_regions import DOMAIN
 from rembuk.process import state_file
 from rembuk.proof.signed_note import BadVerifierKey, Verifier
 
-from rembuk_cli.home.directory import Plan, passed_on, usual_place
 from rembuk_cli.home.hub_directory import Gate, HubHome
+from rembuk_cli.home.plan import Plan, passed_on
+from rembuk_cli.home.usual import usual_place
 from rembuk_cli.region.hub_leaves import cut_off
 from rembuk_cli.running.starting import CannotStart, already, start, stay, tell
 from rembuk_cli.terminal.options import WRONG, cannot_run, suggested

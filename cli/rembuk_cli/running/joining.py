@@ -15,10 +15,10 @@ from rembuk_cli.terminal.writing import escape, escape_lines
 def join(home: Home, region: str, hub: str) -> None:
     """Accept an invitation, or another address for the one that was accepted; decline it by `none`; it stays so."""
     if (invitation := invited(home, region, hub)) is None:
-        home.decline()
+        home.membership.decline()
         return
     home.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    home.accept(invitation)
+    home.membership.accept(invitation)
 
 
 def invited(home: Home, region: str, hub: str) -> Invitation | None:
@@ -27,7 +27,7 @@ def invited(home: Home, region: str, hub: str) -> Invitation | None:
         return None
     try:
         if hub.startswith("nats-leaf://"):
-            if (invitation := home.invitation()) is None:
+            if (invitation := home.membership.invitation()) is None:
                 cannot_run(
                     f"there is no invitation to {escape(hub)}: name the file that `rembuk hub admit` has written"
                 )

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from rembuk.settings import WITNESSED, CannotRun
 
-from rembuk_cli.home.directory import Plan, home_of
+from rembuk_cli.home.plan import Plan
+from rembuk_cli.home.planned import planned_home
 from rembuk_cli.terminal.unable import Unable
 
 
 def main() -> None:
     plan = Plan.told()
-    home = home_of(plan)
+    home = planned_home(plan)
     region = home.region(plan)
     asyncio.run(region.provision())
     if behind := asyncio.run(region.behind()):

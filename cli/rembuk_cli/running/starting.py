@@ -16,7 +16,10 @@ import typer
 from rembuk.embedded.region import BadRegionName, require_name
 from rembuk.process.lifeline import end_with_us
 
-from rembuk_cli.home.directory import Home, Plan, Running, choose_ports, passed_on
+from rembuk_cli.home.directory import Home
+from rembuk_cli.home.plan import Plan, passed_on
+from rembuk_cli.home.running import Running
+from rembuk_cli.home.usual import choose_ports
 from rembuk_cli.region.ready import answers_ready
 from rembuk_cli.region.stop_links import stop_links
 from rembuk_cli.running.stopping import stop

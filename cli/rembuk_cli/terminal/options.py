@@ -10,7 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 from rembuk.federation.hub_regions import DOMAIN
 
-from rembuk_cli.home.directory import USUAL, Home, Running, usual_place
+from rembuk_cli.home.directory import Home
+from rembuk_cli.home.running import Running
+from rembuk_cli.home.usual import USUAL, usual_place
 from rembuk_cli.terminal.writing import err
 
 WRONG, CANNOT_RUN = 1, 2

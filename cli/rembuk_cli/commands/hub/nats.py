@@ -80,7 +80,7 @@ def _admit(hub: HubHome, to: Path, described: Described) -> None:
     """Have the list of regions be that of the description; an invitation that was lost is replaced."""
     with hub.regions.changing() as regions:
         for number, one in enumerate(regions):
-            lost = one.name not in described.regions or not Home(to / one.name).hub_invitation.exists()
+            lost = one.name not in described.regions or not Home(to / one.name).membership.file.exists()
             if one.revoked_at is None and lost:
                 regions[number] = msgspec.structs.replace(one, revoked_at=datetime.now(UTC))
                 out.print(f"{one.name} is turned away: reload the hub's nats-server, or restart it if it is connected")
@@ -88,7 +88,7 @@ def _admit(hub: HubHome, to: Path, described: Described) -> None:
         for name in described.regions.keys() - admitted:
             region = Home(to / name)
             region.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            region.accept(hub.invite(regions, name))
+            region.membership.accept(hub.invite(regions, name))
             out.print(f"{name} is admitted")
 
 
@@ -108,13 +108,13 @@ def _write_hub(hub: HubHome, server: HubServer) -> None:
 
 def _write_region(region: Home, name: str, server: Server, hub: HubHome) -> None:
     """Its partners are in files of their own, which `rembuk partner` goes on to write."""
-    gate, invitation = hub.gate(), region.invitation()
+    gate, invitation = hub.gate(), region.membership.invitation()
     assert gate is not None
     assert invitation is not None
     invitation = msgspec.structs.replace(invitation, url=gate.url)  # where the hub is now
-    region.accept(invitation)
+    region.membership.accept(invitation)
     place, password = Path(server.directory or region.data), region.password_of_nats()
-    told = linked_within(region_server(invitation, place / region.hub_authority.name))
+    told = linked_within(region_server(invitation, place / region.membership.authority.name))
     accounts = f"""
 accounts {{
   {REGION} {{
