@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
 
+import msgspec
 from rembuk.contracts.forums import CommitmentEvent, CommitmentKept, CommitmentMade, CommitmentMissed
 from rembuk.events.decider import Decider, Refused
 
 from forums.commands import CommitmentCommand, KeepCommitment, MakeCommitment, MissCommitment
 
 
-@dataclass(frozen=True, slots=True)
-class Unmade:
+class Unmade(msgspec.Struct, frozen=True):
     """Nobody promised it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """Promised, neither kept nor missed yet."""
 
     area: str
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """Done as promised."""
 
     area: str
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(msgspec.Struct, frozen=True):
     """Not done by its day."""
 
     area: str

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import assert_never
 from uuid import UUID
 
+import msgspec
+from msgspec.structs import replace
 from rembuk.contracts.forums import ForumEvent, ForumFounded, MemberJoined
 from rembuk.events.decider import Decider, Refused
 
 from forums.commands import ForumCommand, FoundForum, JoinForum
 
 
-@dataclass(frozen=True, slots=True)
-class Unfounded:
+class Unfounded(msgspec.Struct, frozen=True):
     """Police and community have not agreed on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Founded:
+class Founded(msgspec.Struct, frozen=True):
     """There is a forum for an area; `chaired` once it has its chair."""
 
     area: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import assert_never
 from uuid import UUID
 
+import msgspec
+from msgspec.structs import replace
 from rembuk.contracts.forums import (
     Agreement,
     Attendance,
@@ -21,13 +22,11 @@ from rembuk.events.decider import Decider, Refused
 from forums.commands import HoldForum, MeetingCommand, RecordAttendance, ScheduleMeeting
 
 
-@dataclass(frozen=True, slots=True)
-class Unscheduled:
+class Unscheduled(msgspec.Struct, frozen=True):
     """Nobody was invited."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduled:
+class Scheduled(msgspec.Struct, frozen=True):
     """The forum is to meet over an agenda of problems; `attendance` is () until it is recorded."""
 
     forum_id: UUID
@@ -36,8 +35,7 @@ class Scheduled:
     attendance: tuple[Attendance, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """The forum met and deliberated."""
 
     area: str

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
 
+import msgspec
 from rembuk.contracts.disclosure import may_see
 from rembuk.contracts.notifications import AlertEvent, AlertRaised, AlertWithdrawn, RecipientsAdded
 from rembuk.events.decider import Decider, Refused
@@ -16,20 +16,17 @@ RECIPIENTS = 5_000
 """In one event: 200 kB of JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unraised:
+class Unraised(msgspec.Struct, frozen=True):
     """There is no such alert."""
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(msgspec.Struct, frozen=True):
     """People are being told."""
 
     area: str
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
+class Withdrawn(msgspec.Struct, frozen=True):
     """What it says is not so any more: whoever has not been told is not told."""
 
     area: str

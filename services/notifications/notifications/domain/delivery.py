@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import assert_never
 from uuid import UUID
 
+import msgspec
+from msgspec.structs import replace
 from rembuk.contracts.notifications import (
     DeliveryCalledOff,
     DeliveryEvent,
@@ -20,8 +21,7 @@ from rembuk.events.ids import derive_id
 from notifications.commands import CallOff, DeliveryCommand, GiveUp, MarkFailed, MarkSent, SendAgain
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(msgspec.Struct, frozen=True):
     """How often it was tried, sent, and asked for again by its subscriber, in all."""
 
     area: str = ""
@@ -30,30 +30,26 @@ class Past:
     asked: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """To be sent; `before` of its attempts were made before it was asked for again."""
 
     past: Past = Past()
     before: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """Its channel took it."""
 
     past: Past
 
 
-@dataclass(frozen=True, slots=True)
-class GivenUp:
+class GivenUp(msgspec.Struct, frozen=True):
     """Tried often enough, or refused for good."""
 
     past: Past
 
 
-@dataclass(frozen=True, slots=True)
-class CalledOff:
+class CalledOff(msgspec.Struct, frozen=True):
     """Not to be sent any more."""
 
     past: Past

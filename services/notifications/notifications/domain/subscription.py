@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import assert_never
 from uuid import UUID
 
+import msgspec
+from msgspec.structs import replace
 from rembuk.contracts.notifications import (
     ConfirmationRefused,
     StoppedBecause,
@@ -27,28 +28,24 @@ WRONG_CODES = 5
 """How many wrong codes are taken: of 100,000,000 possible ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unrequested:
+class Unrequested(msgspec.Struct, frozen=True):
     """Nobody asked for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
+class Requested(msgspec.Struct, frozen=True):
     """Its contact was sent a code and has not shown it yet."""
 
     area: str
     wrong_codes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
+class Confirmed(msgspec.Struct, frozen=True):
     """Its contact is told what happens."""
 
     area: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """Nothing is sent any more."""
 
     area: str
