@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Annotated, Literal
 from uuid import UUID
 
+import msgspec
 import typer
+from rembuk.operations.steps import ListedDelivery, SentAgain
 
-from rembuk_cli.region.services import told_by
+from rembuk_cli.region.services import answers
 from rembuk_cli.terminal.answering import group
 from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.terminal.writing import escape, out, write_json
@@ -44,19 +46,18 @@ def list_(
     home = home_of(region, data)
     seen = home.running_region(require_running(home))
     states = [state] if state else list(UNSENT)
-    rows = [json.loads(line) for line in told_by(seen, SERVICE, "deliveries", reason, str(limit), *states)]
-    in_all = rows[0]["in_all"] if rows else 0
+    rows: list[ListedDelivery] = [*answers(ListedDelivery, seen, SERVICE, "deliveries", reason, str(limit), *states)]
+    in_all = rows[0].in_all if rows else 0
     if as_json:
-        shown = [{name: value for name, value in row.items() if name != "in_all"} for row in rows]
+        shown = [{name: value for name, value in msgspec.to_builtins(row).items() if name != "in_all"} for row in rows]
         write_json(json.dumps({"in_all": in_all, "deliveries": shown}, indent=2))
         return
     for row in rows:
-        why = f": {escape(row['reason'])}" if row["reason"] else ""
-        moot = "" if row["wanted"] or row["state"] not in UNSENT else ", not wanted any more"
-        changed = datetime.fromisoformat(row["changed_at"]).astimezone()
+        why = f": {escape(row.reason)}" if row.reason else ""
+        moot = "" if row.wanted or row.state not in UNSENT else ", not wanted any more"
         out.print(
-            f"[bold]{row['id']}[/] {row['channel']}, {row['state'].replace('_', ' ')} after {row['attempts']} attempts "
-            f"at {changed:%Y-%m-%d %H:%M:%S}{why}{moot}\n    {escape(row['headline'])}"
+            f"[bold]{row.id}[/] {row.channel}, {row.state.replace('_', ' ')} after {row.attempts} attempts "
+            f"at {row.changed_at.astimezone():%Y-%m-%d %H:%M:%S}{why}{moot}\n    {escape(row.headline)}"
         )
     out.print(f"{in_all:,} deliveries" + (f", of which {len(rows):,} are shown" if in_all > len(rows) else ""))
 
@@ -86,13 +87,13 @@ def retry(
     seen = home.running_region(require_running(home))
     wanted = (str(_id(delivery)),) if delivery else ("given-up", reason)
     asked = refused = 0
-    for line in told_by(seen, SERVICE, "requeue", *wanted):
-        answer = json.loads(line)
+    sent: Iterator[SentAgain] = answers(SentAgain, seen, SERVICE, "requeue", *wanted)
+    for answer in sent:
         if as_json:
-            write_json(line.strip())
-        elif "refused" in answer:
-            out.print(f"[red]{answer['delivery']}: {escape(answer['refused'])}[/]")
-        asked, refused = asked + ("refused" not in answer), refused + ("refused" in answer)
+            write_json(msgspec.json.encode(answer))
+        elif answer.refused:
+            out.print(f"[red]{answer.delivery}: {escape(answer.refused)}[/]")
+        asked, refused = asked + (not answer.refused), refused + bool(answer.refused)
     if not as_json:
         out.print(f"{asked:,} deliveries are tried again" if asked or refused else "[green]nothing was given up[/]")
     if refused:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 from rembuk.contracts.privacy import Ground
+from rembuk.operations.steps import Erased
 
 from rembuk_cli.region.naming import id_named
-from rembuk_cli.region.services import require_service, told_by
+from rembuk_cli.region.services import answers, require_service
 from rembuk_cli.terminal.options import Data, Json, RegionName, home_of, require_running
-from rembuk_cli.terminal.writing import out, write_json
+from rembuk_cli.terminal.writing import out, write_answer
 
 
 def erase(
@@ -40,12 +41,12 @@ def erase(
     seen = home.running_region(require_running(home))
     wanted = id_named(seen, id)
     told: list[str] = []
-    for line in told_by(seen, service, "erase", str(wanted), why):
-        one = json.loads(line)
+    erased: Iterator[Erased] = answers(Erased, seen, service, "erase", str(wanted), why)
+    for one in erased:
         if as_json:
-            write_json(json.dumps(one))
+            write_answer(one)
         else:
-            out.print(f"{one['person']} is erased, as position {one['position']:,} of {service} says")
-            told = one["told"]
+            out.print(f"{one.person} is erased, as position {one.position:,} of {service} says")
+            told = one.told
     if told:
         out.print(f"{', '.join(told)} had it in confidence, and can still read that: have it erased there, too")

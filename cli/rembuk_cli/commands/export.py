@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rembuk.operations.steps import Exporting, ExportStep
 
-from rembuk_cli.region.services import require_service, told_by, watched
+from rembuk_cli.region.services import answers, require_service, watched
 from rembuk_cli.terminal.moments import moment
 from rembuk_cli.terminal.options import Data, Json, RegionName, cannot_run, home_of, require_running
-from rembuk_cli.terminal.writing import escape, many, out, write_json
+from rembuk_cli.terminal.writing import escape, many, out, write_answer
 
 
 class Format(StrEnum):
@@ -53,12 +54,14 @@ def export(
     seen = home.running_region(require_running(home))
     directory = (to or Path(f"{seen.name}-{service}")).absolute()
     times = [when.isoformat() if when else "" for when in (moment(since, "--since"), moment(until, "--until"))]
-    lines = told_by(seen, service, "export", format_, str(directory), area, *times)
-    for step in watched(lines, lambda _: f"exporting {service}"):
+    steps: Iterator[ExportStep] = answers(ExportStep, seen, service, "export", format_, str(directory), area, *times)
+    for step in watched(steps, lambda _: f"exporting {service}"):
+        if isinstance(step, Exporting):
+            continue  # a bar shows it
         if as_json:
-            write_json(json.dumps({"directory": str(directory), **step}))
+            write_answer(step, directory=str(directory))
         else:
             out.print(
-                f"{directory}: {many(step['events'], 'event')} of {service} in {many(step['parts'], 'file')}, the log "
-                f"read to position {step['read']:,}"
+                f"{directory}: {many(step.events, 'event')} of {service} in {many(step.parts, 'file')}, the log "
+                f"read to position {step.read:,}"
             )

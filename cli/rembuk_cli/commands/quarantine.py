@@ -13,7 +13,7 @@ import typer
 
 from rembuk_cli.region.naming import aggregate_named
 from rembuk_cli.region.servers import database
-from rembuk_cli.region.services import ask_each, told_by
+from rembuk_cli.region.services import answers, ask_each
 from rembuk_cli.terminal.answering import group
 from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, cannot_run, region_or_hub, require_running
 from rembuk_cli.terminal.writing import err, escape, escape_lines, out, write_json
@@ -180,7 +180,7 @@ def _retry(region: Region, held: Sequence[Held], as_json: bool) -> None:
     """Have each service's own process try again; what is left is told, and the exit code is 1 when anything is."""
     anything_left = False
     for one in held:
-        [left] = map(int, told_by(region, one.service, "retry", one.follower, one.stream, one.aggregate))
+        [left] = answers(int, region, one.service, "retry", one.follower, one.stream, one.aggregate)
         anything_left |= left > 0
         if as_json:
             _tell_left(one, left)

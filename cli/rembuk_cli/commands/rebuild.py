@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, assert_never
 
 import typer
 from rembuk.federation.hub_regions import DOMAIN
+from rembuk.operations.steps import Compared, LeftBeside, Rebuilding, RebuildStep, RowDifference, Swapped
 
 from rembuk_cli.region.differences import show_comparison
-from rembuk_cli.region.services import Step, require_service, told_by, watched
+from rembuk_cli.region.services import answers, require_service, watched
 from rembuk_cli.terminal.moments import AsOf, position_or_time
 from rembuk_cli.terminal.options import (
     WRONG,
@@ -22,7 +24,7 @@ from rembuk_cli.terminal.options import (
     require_running,
     suggested,
 )
-from rembuk_cli.terminal.writing import out, write_json
+from rembuk_cli.terminal.writing import out, write_answer, write_json
 
 
 def rebuild(
@@ -53,34 +55,39 @@ def rebuild(
         home = region_or_hub(DOMAIN, data)
     seen = home.running_region(require_running(home))
     if discard:
-        [schemas] = map(json.loads, told_by(seen, service, "rebuild", "discard"))
+        [schemas] = answers(list[str], seen, service, "rebuild", "discard")
         write_json(json.dumps(schemas)) if as_json else out.print(
             f"given up: {', '.join(schemas) or 'there was nothing'}"
         )
         return
     what = ["as-of", position_or_time(as_of)] if as_of else ["compare" if compare else "swap"]
     differences = quarantined = 0
-    for step in watched(
-        told_by(seen, service, "rebuild", *what), lambda step: f"{step['follower']} of {step['stream']}"
-    ):
+    steps: Iterator[RebuildStep] = answers(RebuildStep, seen, service, "rebuild", *what)
+    for step in watched(steps, lambda step: f"{step.follower} of {step.stream}"):
         if as_json:
-            write_json(json.dumps(step, ensure_ascii=False))
+            write_answer(step)
         else:
             _show(service, step)
-        if step["kind"] == "compared":
-            differences += step["only_live"] + step["only_new"] + step["changed"]
-        quarantined += step.get("quarantined", 0)
+        match step:
+            case Compared():
+                differences += step.differences
+            case Swapped():
+                quarantined += step.quarantined
     if (compare and differences) or quarantined:
         raise typer.Exit(WRONG)
 
 
-def _show(service: str, step: Step) -> None:
+def _show(service: str, step: RebuildStep) -> None:
     match step:
-        case {"kind": "swapped", "quarantined": quarantined}:
+        case Swapped(quarantined=quarantined):
             out.print("the new model is the live one")
             if quarantined:
                 out.print(f"[red]{quarantined} events are in quarantine[/]; see {suggested('quarantine list')}")
-        case {"kind": "left_beside", "position": position}:
+        case LeftBeside(position=position):
             out.print(f"{service} as of position {position:,}: ask its GETs with ?as_of={position}")
-        case _:
+        case Compared() | RowDifference():
             show_comparison(step)
+        case Rebuilding():
+            pass  # a bar shows it
+        case _:
+            assert_never(step)

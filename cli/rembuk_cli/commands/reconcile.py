@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, assert_never
 
 import typer
 from rembuk.broker.streams import stream_name
+from rembuk.operations.steps import Reconciled, ReconciliationStep, Reconciling, StreamDifference
 
-from rembuk_cli.region.services import Step, require_service, set_back, told_by, watched
+from rembuk_cli.region.services import answers, require_service, set_back, watched
 from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, home_of, require_running, suggested
-from rembuk_cli.terminal.writing import err, escape, many, out, write_json
+from rembuk_cli.terminal.writing import err, escape, many, out, write_answer
 
 
 def reconcile(
@@ -33,29 +34,31 @@ def reconcile(
     running = home.running_region(require_running(home))
     well = True
     if anew:
-        [sound] = map(int, told_by(running, service, "reconcile", "sound"))
+        [sound] = answers(int, running, service, "reconcile", "sound")
         for other in set_back(running, stream_name(running.name, service), sound):
             err.print(
                 f"{other} had followed the stream beyond position {sound:,}, where it was no longer the log: it takes "
                 f"the log's events from there. See what it had shown by: {suggested(f'rebuild {other} --compare')}"
             )
-    lines = told_by(running, service, "reconcile", *(["anew"] if anew else []))
-    for step in watched(lines, lambda step: f"{step['what']} {service}"):
+    steps: Iterator[ReconciliationStep] = answers(
+        ReconciliationStep, running, service, "reconcile", *(["anew"] if anew else [])
+    )
+    for step in watched(steps, lambda step: f"{step.what} {service}"):
         if as_json:
-            write_json(json.dumps(step))
+            write_answer(step)
         else:
             _show(service, step)
-        if step["kind"] == "reconciled":
-            well = step["head"] == step["tail"] and not step["differences"]
+        if isinstance(step, Reconciled):
+            well = step.well
     if not well:
         raise typer.Exit(WRONG)
 
 
-def _show(service: str, step: Step) -> None:
+def _show(service: str, step: ReconciliationStep) -> None:
     match step:
-        case {"kind": "difference", "position": position, "what": what}:
+        case StreamDifference(position=position, what=what):
             out.print(f"[red]position {position:,}[/] {escape(what)}")
-        case {"head": head, "tail": tail, "ahead": ahead, "differences": differences, "published": published}:
+        case Reconciled(head=head, tail=tail, ahead=ahead, differences=differences, published=published):
             if published:
                 out.print(f"{many(published, 'event')} published")
             if ahead:
@@ -71,3 +74,7 @@ def _show(service: str, step: Step) -> None:
                 )
             else:
                 out.print(f"[green]the stream is the log[/], {many(head, 'event')}")
+        case Reconciling():
+            pass  # a bar shows it
+        case _:
+            assert_never(step)

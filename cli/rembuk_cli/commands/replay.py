@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
+from rembuk.operations.steps import Replayed
 
 from rembuk_cli.region.differences import State, changes
 from rembuk_cli.region.event_lines import COLOURS
 from rembuk_cli.region.naming import id_named
-from rembuk_cli.region.services import ask_each, told_by
+from rembuk_cli.region.services import answers, ask_each
 from rembuk_cli.terminal.moments import AsOf, position_or_time
 from rembuk_cli.terminal.options import Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.terminal.unable import Unable
-from rembuk_cli.terminal.writing import err, escape, out, write_json
+from rembuk_cli.terminal.writing import err, escape, out, write_answer
 
 _EVENTS = "select position, type from log.event where stream_id = $1 order by version"
 
@@ -48,13 +49,14 @@ def replay(
     before: State = {}
     told = 0
     try:
-        for line in told_by(seen, service, "replay", str(aggregate), *([until] if until else [])):
-            step, told = json.loads(line), told + 1
+        steps: Iterator[Replayed] = answers(Replayed, seen, service, "replay", str(aggregate), *filter(None, [until]))
+        for step in steps:
+            told += 1
             if as_json:
-                write_json(json.dumps(step, ensure_ascii=False))
+                write_answer(step)
             else:
-                show(service, step["event"], changes(before, step["state"]))
-            before = step["state"]
+                show(service, step.event, changes(before, step.state))
+            before = step.state
     except Unable as error:
         at = events[min(told, len(events) - 1)]
         raise Unable(f"position {at['position']:,}, a {at['type']}: {error}", *error.then) from error

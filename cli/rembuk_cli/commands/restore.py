@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rembuk.broker.streams import stream_name
+from rembuk.operations.steps import RestorationStep, Restoring
 
-from rembuk_cli.region.services import ask_each, require_service, set_back, told_by, watched
+from rembuk_cli.region.services import answers, ask_each, require_service, set_back, watched
 from rembuk_cli.terminal.options import Data, Json, RegionName, home_of, require_running, suggested
-from rembuk_cli.terminal.writing import many, out, write_json
+from rembuk_cli.terminal.writing import many, out, write_answer
 
 _SEEN = "select coalesce(max(position), 0) as position from checkpoint where stream = $1"
 
@@ -44,11 +45,14 @@ def restore(
     seen = max(rows[0]["position"] for _, rows in ask_each(running, _SEEN, stream))
     place = origin if origin in ("stream", "hub") else str(Path(origin).absolute())
     arguments = [place, "0" if accept_loss else str(seen), *(["interrupted-too"] if interrupted_too else [])]
-    for step in watched(told_by(running, service, "restore", *arguments), lambda _: f"restoring {service}"):
-        astray = set_back(running, stream, step["position"]) if accept_loss else []
+    steps: Iterator[RestorationStep] = answers(RestorationStep, running, service, "restore", *arguments)
+    for step in watched(steps, lambda _: f"restoring {service}"):
+        if isinstance(step, Restoring):
+            continue  # a bar shows it
+        astray = set_back(running, stream, step.position) if accept_loss else []
         if as_json:
-            write_json(json.dumps(step))
+            write_answer(step)
             continue
-        out.print(f"{service}: {many(step['events'], 'event')} restored, its log is at position {step['position']:,}")
+        out.print(f"{service}: {many(step.events, 'event')} restored, its log is at position {step.position:,}")
         for other in astray:
             out.print(f"{other} has shown events that are lost; mend it by: {suggested(f'rebuild {other}')}")

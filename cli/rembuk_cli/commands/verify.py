@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import msgspec
 import typer
 from rembuk.federation.hub_regions import DOMAIN
+from rembuk.operations.steps import (
+    Compared,
+    LeftBeside,
+    MirrorVerified,
+    Rebuilding,
+    RebuildStep,
+    RowDifference,
+    Skipped,
+    Swapped,
+    UnderWay,
+    VerificationStep,
+    Verified,
+    Verifying,
+    Wrong,
+)
 from rembuk.postgres.provisioning import SERVICES
 
 from rembuk_cli.home.directory import Home
 from rembuk_cli.region.differences import show_comparison
-from rembuk_cli.region.services import Step, require_service, side_by_side, told_by, watched
+from rembuk_cli.region.services import answers, require_service, side_by_side, watched
 from rembuk_cli.terminal.options import (
     CANNOT_RUN,
     WRONG,
@@ -27,7 +42,7 @@ from rembuk_cli.terminal.options import (
     suggested,
 )
 from rembuk_cli.terminal.unable import Unable
-from rembuk_cli.terminal.writing import err, escape, escape_lines, out, write_json
+from rembuk_cli.terminal.writing import err, escape, escape_lines, out, write_answer
 
 RUNBOOK = "docs/runbook.md, “Was anything altered?”"
 
@@ -64,19 +79,20 @@ def verify(
     for one in [service] if service else SERVICES:
         verifiers = [] if service == DOMAIN else _verifiers(keys, home, region, one)
         try:
-            for step in watched(
-                side_by_side(told_by(seen, one, "verify", *verifiers), told_by(seen, one, "rebuild", "compare")),
-                lambda step: f"read models of {step['stream']}" if "stream" in step else "log and stream",
-            ):
+            steps: Iterator[VerificationStep | RebuildStep] = side_by_side(
+                answers(VerificationStep, seen, one, "verify", *verifiers),
+                answers(RebuildStep, seen, one, "rebuild", "compare"),
+            )
+            for step in watched(steps, _what):
                 if as_json:
-                    write_json(json.dumps({"service": one, **step}, ensure_ascii=False))
+                    write_answer(step, service=one)
                 else:
                     _show(one, step)
                 match step:
-                    case {"kind": "wrong"}:
+                    case Wrong():
                         wrong += 1
-                    case {"kind": "compared"}:
-                        wrong += step["only_live"] + step["only_new"] + step["changed"]
+                    case Compared():
+                        wrong += step.differences
         except Unable as error:  # the other services are looked at all the same
             err.print(escape_lines(str(error)))
             unseen = True
@@ -109,32 +125,39 @@ def _verifiers(keys: Path | None, home: Home, region: str, service: str) -> list
     return ours
 
 
-def _show(service: str, step: Step) -> None:
+def _what(step: UnderWay) -> str:
+    return f"read models of {step.stream}" if isinstance(step, Rebuilding) else "log and stream"
+
+
+def _show(service: str, step: VerificationStep | RebuildStep) -> None:
     match step:
-        case {"kind": "wrong", "what": what, "said": said, "position": position}:
+        case Wrong(what=what, said=said, position=position):
             at = f", position {position:,}" if position else ""
             out.print(f"[red]{service} {what}{at}[/]: {escape(said)}")
-        case {"kind": "skipped", "follower": follower, "stream": stream, "position": position}:
+        case Skipped(position=position):
+            follower, at = escape(f"{step.follower} of {step.stream}"), msgspec.to_builtins(step.skipped_at)
             out.print(
-                f"[yellow]{service} {escape(f'{follower} of {stream}')}, position {position:,}[/]: "
-                + escape(f"{step['type']} is skipped: “{step['why']}”, {step['by_whom']}, {step['skipped_at']}")
+                f"[yellow]{service} {follower}, position {position:,}[/]: "
+                + escape(f"{step.type} is skipped: “{step.why}”, {step.by_whom}, {at}")
             )
-        case {"kind": "verified", "events": events, "signed": signed, "heads": heads, "published": published}:
-            if step["wrong"]:
-                out.print(f"[red]{service}: {step['wrong']:,} found in {events:,} events[/]")
+        case Verified():
+            if step.wrong:
+                out.print(f"[red]{service}: {step.wrong:,} found in {step.events:,} events[/]")
                 return
             out.print(
-                f"[bold]{service}[/]: {events:,} events, none missing; {signed:,} signed ({heads:,} heads), "
-                f"{published:,} in the stream: [green]unaltered[/]"
+                f"[bold]{service}[/]: {step.events:,} events, none missing; {step.signed:,} signed ({step.heads:,} "
+                f"heads), {step.published:,} in the stream: [green]unaltered[/]"
             )
-            if step["lost"]:
-                out.print(
-                    f"    of {step['lost']:,} persons the key was lost and written off: nobody can open their data"
-                )
-        case {"kind": "held", "stream": stream, "events": events, "cosigned": cosigned}:
+            if step.lost:
+                out.print(f"    of {step.lost:,} persons the key was lost and written off: nobody can open their data")
+        case MirrorVerified(cosigned=cosigned):
             covers = "no head of it was cosigned" if cosigned is None else f"{cosigned:,} of them cosigned"
-            out.print(f"[bold]{stream}[/]: {events:,} events, {covers}")
-        case _:
+            out.print(f"[bold]{step.stream}[/]: {step.events:,} events, {covers}")
+        case Compared() | RowDifference():
             show_comparison(step)
-            if step["kind"] == "compared" and step["only_live"] + step["only_new"] + step["changed"]:
+            if isinstance(step, Compared) and step.differences:
                 out.print(f"    made anew by: {suggested(f'rebuild {service}')}")
+        case Verifying() | Rebuilding() | Swapped() | LeftBeside():
+            pass  # a bar shows how far it is, and a comparison swaps nothing in
+        case _:
+            assert_never(step)

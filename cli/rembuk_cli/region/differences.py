@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, assert_never
+
+import msgspec
+from rembuk.operations.steps import Compared, RowDifference
 
 from rembuk_cli.region.event_lines import shortened
-from rembuk_cli.region.services import Step
 from rembuk_cli.terminal.writing import escape, out
 
 Row = dict[str, Any]
@@ -40,22 +42,26 @@ def _short(value: Any) -> str:
     return shortened(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def show_comparison(step: Step) -> None:
+def show_comparison(step: Compared | RowDifference) -> None:
     """One table, or one row that differs."""
     match step:
-        case {"kind": "compared", "table": table}:
+        case Compared():
             differing = [
-                f"{step[kind]:,} {words}"
-                for kind, words in (
-                    ("only_live", "in the live one only"), ("only_new", "in the new one only"), ("changed", "differ")
+                f"{rows:,} {words}"
+                for rows, words in (
+                    (step.only_live, "in the live one only"), (step.only_new, "in the new one only"),
+                    (step.changed, "differ"),
                 )
-                if step[kind]
+                if rows
             ]  # fmt: skip
             told = f"[red]{', '.join(differing)}[/]" if differing else "[green]no difference[/]"
-            out.print(f"[bold]{table}[/]: {step['rows']:,} rows, {told}")
-        case {"kind": "difference", "table": table, "live": live, "new": new}:
+            out.print(f"[bold]{step.table}[/]: {step.rows:,} rows, {told}")
+        case RowDifference(table=table):
+            live, new = msgspec.json.decode(step.live), msgspec.json.decode(step.new)
             if live is None or new is None:
                 told = f"in the {'live' if new is None else 'new'} one only"
             else:
                 [told] = changes({table: [live]}, {table: [new]}) or [f"{table}: its place in the log"]
             out.print(f"    {(live or new)['id']} {escape(told)}")
+        case _:
+            assert_never(step)

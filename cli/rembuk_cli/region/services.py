@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from threading import Thread
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 from rembuk.federation.hub_regions import DOMAIN
+from rembuk.operations.steps import UnderWay
 from rembuk.postgres.provisioning import SERVICES
 
 from rembuk_cli.region.servers import database
@@ -22,8 +23,7 @@ from rembuk_cli.terminal.writing import err, escape
 if TYPE_CHECKING:
     from rembuk.embedded.region import Region
 
-Step = dict[str, Any]
-"""One answer of an errand; `kind` says which, and "progress" has a `position` and a `target`."""
+T = TypeVar("T")
 
 
 def ask_each(
@@ -62,6 +62,11 @@ def require_service(name: str) -> None:
         cannot_run(f"there is no service {escape(name)}; there are {', '.join(SERVICES)}")
 
 
+def answers(form: Any, region: Region, service: str, errand: str, *arguments: str) -> Iterator[Any]:
+    """What an errand answers in a process of its service, each answer of this form. Raises Unable where it fails."""
+    return map(msgspec.json.Decoder(form).decode, told_by(region, service, errand, *arguments))
+
+
 def told_by(region: Region, service: str, process: str, *arguments: str) -> Iterator[str]:
     """The lines that `python -m <service> <process> <arguments>` writes. Raises Unable where that fails."""
     running = region.spawn(service, process, subprocess.PIPE, arguments=arguments, errors=subprocess.PIPE)
@@ -87,12 +92,12 @@ def _complaints(errors: IO[bytes]) -> Iterator[str]:
     return (line for line in lines if not line.startswith("{"))
 
 
-def side_by_side(*sources: Iterator[str]) -> Iterator[str]:
-    """What several tell, as it comes; what one of them raises is raised when all have ended."""
-    lines = SimpleQueue[str | None]()
+def side_by_side(*sources: Iterator[T]) -> Iterator[T]:
+    """What several answer, as it comes; what one of them raises is raised when all have ended."""
+    lines = SimpleQueue[T | None]()
     failed: list[BaseException] = []
 
-    def read(source: Iterator[str]) -> None:
+    def read(source: Iterator[T]) -> None:
         try:
             for line in source:
                 lines.put(line)
@@ -108,17 +113,17 @@ def side_by_side(*sources: Iterator[str]) -> Iterator[str]:
         raise failed[0]
 
 
-def watched(lines: Iterator[str], name: Callable[[Step], str]) -> Iterator[Step]:
+def watched(steps: Iterator[T], name: Callable[[Any], str]) -> Iterator[T]:
     """The steps that are answers; those that are progress move a bar for each `name` of theirs."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
-        for step in map(json.loads, lines):
-            if step["kind"] != "progress":
+        for step in steps:
+            if not isinstance(step, UnderWay):
                 yield step
                 continue
             if (task := name(step)) not in tasks:
                 tasks[task] = bar.add_task(task)
-            bar.update(tasks[task], completed=step["position"], total=step["target"])
+            bar.update(tasks[task], completed=step.position, total=step.target)

@@ -6,7 +6,9 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from typing import Any
 
+import msgspec
 from rembuk.events.visible import HIDDEN, visible, visible_lines
 from rich import markup
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -62,6 +64,11 @@ def write_json(encoded: str | bytes, flush: bool = False) -> None:
     """JSON on stdout, for programs: the same values, each hidden character as JSON's own escape."""
     text = encoded if isinstance(encoded, str) else encoded.decode()
     _write(_IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n", flush)
+
+
+def write_answer(answer: Any, **beside: str) -> None:
+    """What an errand answered as JSON in a line on stdout, behind what else is to be said of it."""
+    write_json(json.dumps({**beside, **json.loads(msgspec.json.encode(answer))}, ensure_ascii=False))
 
 
 def _write(text: str, flush: bool) -> None:

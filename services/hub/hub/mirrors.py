@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
-import msgspec
 import nats
 from rembuk.broker import streams
 from rembuk.federation.hub_regions import INBOX, KEY_SETTING, reader_seed
 from rembuk.keys.key_setting import read_keys
 from rembuk.log.sources import PULL, Ending, StreamSource, ahead
-from rembuk.operations.verdicts import Verifying, Wrong
+from rembuk.operations.steps import MirrorVerified, VerificationStep, Verifying, Wrong
 from rembuk.postgres.database import connect
 from rembuk.proof.merkle import Frontier, leaf_hash
 from rembuk.settings import Settings
@@ -24,15 +23,6 @@ from hub.projection import CODECS
 from hub.regions import roster_of
 
 _HEADS = "select origin, size, root from witnessed where size > 0"
-
-
-class Held(msgspec.Struct, frozen=True, tag_field="kind", tag="held"):
-    """A mirror has so many events, and the last tree head that the hub has cosigned covers so many of them (None: it
-    has cosigned none)."""
-
-    stream: str
-    events: int
-    cosigned: int | None
 
 
 @asynccontextmanager
@@ -52,7 +42,7 @@ async def sources(settings: Settings, _wanted: Sequence[str] = ()) -> AsyncItera
         yield found
 
 
-async def verify(settings: Settings) -> AsyncIterator[Verifying | Wrong | Held]:
+async def verify(settings: Settings) -> AsyncIterator[VerificationStep]:
     """Whether each mirror has every event, and those that the region had signed. Raises what `sources` does, and what
     `rembuk.postgres.database.UNREACHABLE` lists."""
     connection = await connect(settings.database_url, "verify")
@@ -68,7 +58,7 @@ async def verify(settings: Settings) -> AsyncIterator[Verifying | Wrong | Held]:
                     yield step
 
 
-async def _against(mirror: Ending, stream: str, head: asyncpg.Record | None) -> AsyncIterator[Verifying | Wrong | Held]:
+async def _against(mirror: Ending, stream: str, head: asyncpg.Record | None) -> AsyncIterator[VerificationStep]:
     """A mirror against the head that was cosigned of its log."""
     end, tree = await mirror.end(), Frontier()
     root = None
@@ -86,7 +76,7 @@ async def _against(mirror: Ending, stream: str, head: asyncpg.Record | None) -> 
         yield Wrong("stream", f"{stream} ends there, and a head of {head['size']} events was cosigned", end + 1)
     elif head is not None and root != head["root"]:
         yield Wrong("stream", f"{stream} up to there is not what was signed and cosigned", head["size"])
-    yield Held(stream, end, head["size"] if head is not None else None)
+    yield MirrorVerified(stream, end, head["size"] if head is not None else None)
 
 
 def _regions(settings: Settings) -> list[str]:

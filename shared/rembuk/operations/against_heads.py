@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from rembuk.log.event_log import OLDER_THAN
-from rembuk.operations.verdicts import Wrong
+from rembuk.operations.steps import Wrong
 from rembuk.proof.merkle import HASH, Frontier
 from rembuk.proof.signed_note import BadNote, BadVerifierKey, TreeHead, Verifier, verified
 from rembuk.transparency.tree import Growth, Tree, Unpublished, origin, require_cosignature

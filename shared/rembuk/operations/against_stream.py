@@ -13,7 +13,7 @@ import msgspec
 from rembuk.broker import nats_wire, streams
 from rembuk.broker.raw_stream import RawMessage, RawStream
 from rembuk.log.event_log import OLDER_THAN
-from rembuk.operations.verdicts import Wrong
+from rembuk.operations.steps import Wrong
 
 STANDS_STILL_S = 30.0
 """How long an event may be recorded and not published."""

@@ -24,6 +24,7 @@ from rembuk.broker.streams import stream_name
 from rembuk.events.codec import Codec
 from rembuk.log.event_log import EventLog
 from rembuk.log.sources import Ending, Exhausted, LogSource, StreamSource
+from rembuk.operations.steps import Replayed
 from rembuk.postgres.database import UNREACHABLE, Unavailable, connect
 from rembuk.proof.signed_note import BadVerifierKey, Verifier
 from rembuk.settings import CannotRun, Settings
@@ -85,7 +86,7 @@ def _position_or_moment(text: str) -> int | datetime:
     return int(text) if text.isdecimal() else datetime.fromisoformat(text)
 
 
-async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | None) -> AsyncIterator[Any]:
+async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | None) -> AsyncIterator[Replayed]:
     """Each step: the event as a CloudEvent, and the rows after it."""
     from rembuk.operations.replaying import replay
 
@@ -95,7 +96,7 @@ async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | N
     tables = import_module(f"{service}.tables").metadata.sorted_tables
     stream = stream_name(settings.region, service)
     async for step in replay(settings.owner_url, codec, project, tables, stream, stream_id, as_of):
-        yield {"event": cloud_event(settings.region, service, step.event), "state": step.state}
+        yield Replayed(cloud_event(settings.region, service, step.event), dict(step.state))
 
 
 async def _retry(settings: Settings, follower: str, stream: str, aggregate: str) -> AsyncIterator[int]:

@@ -23,6 +23,7 @@ from rembuk.broker.cloud_events import CloudEvent
 from rembuk.broker.streams import stream_name
 from rembuk.log.sources import Source, ahead
 from rembuk.operations.export_formats import FORMATS, PAGE
+from rembuk.operations.steps import Exporting
 
 MANIFEST = "_manifest.json"  # readers of Parquet pass over what begins so
 LOCK = ".lock"
@@ -74,14 +75,6 @@ class Manifest(msgspec.Struct, frozen=True):
         return sum(part.events for part in self.parts)
 
 
-class Written(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):
-    """How far an export has come: the log's position, and the last one there is."""
-
-    position: int
-    target: int
-    events: int
-
-
 class Export:
     """The export in a directory."""
 
@@ -115,7 +108,7 @@ class Export:
                 )
         return found
 
-    async def write(self, manifest: Manifest, source: Source, after: int, target: int) -> AsyncIterator[Written]:
+    async def write(self, manifest: Manifest, source: Source, after: int, target: int) -> AsyncIterator[Exporting]:
         """Add what is selected of the log's positions `after` to `target` behind what the manifest has; memory is that
         of one page. Raises what `source` does, BadExport and OSError."""
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -136,7 +129,7 @@ class Export:
                         if part is None:
                             manifest = msgspec.structs.replace(manifest, read=position, complete=position == target)
                             self._keep(manifest)
-                        yield Written(position, target, manifest.events + (part.events if part else 0))
+                        yield Exporting(position, target, manifest.events + (part.events if part else 0))
             finally:
                 if part is not None:
                     part.discard()

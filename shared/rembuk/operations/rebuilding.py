@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-import msgspec
 from sqlalchemy import Table
 
 from rembuk import tracing
@@ -21,7 +20,8 @@ from rembuk.broker import streams
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.projector import Projector
 from rembuk.log.sources import Ending, ahead
-from rembuk.operations.side_model import Compared, Difference, SideModel
+from rembuk.operations.side_model import SideModel
+from rembuk.operations.steps import LeftBeside, Rebuilding, RebuildStep, Swapped
 from rembuk.postgres.database import connect
 
 BATCH = 2_000
@@ -44,31 +44,6 @@ class CannotRebuild(Exception):
     """Why nothing was done."""
 
 
-class Progress(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):
-    """How far one projection has come, and how far it has to."""
-
-    follower: str
-    stream: str
-    position: int
-    target: int
-
-
-class Swapped(msgspec.Struct, frozen=True, tag_field="kind", tag="swapped"):
-    """The new tables are the live ones; so many events are in quarantine after it."""
-
-    quarantined: int
-
-
-class LeftBeside(msgspec.Struct, frozen=True, tag_field="kind", tag="left_beside"):
-    """The model as of `position` of the service's own log stands in `schema`."""
-
-    schema: str
-    position: int
-
-
-Step = Progress | Compared | Difference | Swapped | LeftBeside
-
-
 class Rebuild:
     """The rebuilds of one service. The first of `projectors` is that of its own log, `sources` are by stream, `code`
     names the release of the projection: what another one began is begun anew. Whatever is built raises CannotRebuild,
@@ -86,7 +61,7 @@ class Rebuild:
         self._owner_url, self._role, self._code = owner_url, role, code
         self._tables, self._projectors, self._sources = tables, projectors, sources
 
-    async def swap(self) -> AsyncIterator[Step]:
+    async def swap(self) -> AsyncIterator[RebuildStep]:
         """Build, compare, and put the new tables in the place of the live ones."""
         async with self._beside(SCHEMA) as beside:
             await beside.require_live_within()
@@ -104,7 +79,7 @@ class Rebuild:
                 await beside.side.swap([one.checkpoint.key for one in self._projectors])
             yield Swapped(await beside.connection.fetchval("select count(*) from public.quarantine"))
 
-    async def compare(self) -> AsyncIterator[Step]:
+    async def compare(self) -> AsyncIterator[RebuildStep]:
         """Build and compare, then forget what was built."""
         async with self._beside(COMPARISON) as beside:
             try:
@@ -113,7 +88,7 @@ class Rebuild:
             finally:
                 await beside.side.drop()
 
-    async def as_of(self, when: int | datetime) -> AsyncIterator[Step]:
+    async def as_of(self, when: int | datetime) -> AsyncIterator[RebuildStep]:
         """Build the model as it was at a position of the service's own log, or at a moment, and leave it beside the
         live one, to be asked by the service."""
         position, moment = await self._position_and_moment(when)
@@ -202,7 +177,7 @@ class _Beside:
         self.connection, self.side = connection, side
         self._projectors, self._sources = projectors, sources
 
-    async def build_and_compare(self) -> AsyncIterator[Step]:
+    async def build_and_compare(self) -> AsyncIterator[RebuildStep]:
         """Come near the live model, then to its very position, and tell the differences there."""
         async for progress in self.near_live():
             yield progress
@@ -213,13 +188,13 @@ class _Beside:
             async for compared in self.side.compare():
                 yield compared
 
-    async def near_live(self) -> AsyncIterator[Progress]:
+    async def near_live(self) -> AsyncIterator[Rebuilding]:
         """Come near the live model while it moves on."""
         while await self._behind() > NEAR:
             async for progress in self.to_live():
                 yield progress
 
-    async def to_live(self) -> AsyncIterator[Progress]:
+    async def to_live(self) -> AsyncIterator[Rebuilding]:
         """Bring each projection to where the live one stands now, or its source ends, if that is before it."""
         for projector in self._projectors:
             live, end = await self._live_and_end(projector)
@@ -243,7 +218,7 @@ class _Beside:
                 f"{aside['error'].strip().splitlines()[-1]}; mend the code and rebuild again"
             )
 
-    async def to_moment(self, position: int, moment: datetime) -> AsyncIterator[Progress]:
+    async def to_moment(self, position: int, moment: datetime) -> AsyncIterator[Rebuilding]:
         """Bring the projection of the own log to `position`, the others to what was recorded by `moment`."""
         own, *others = self._projectors
         async for progress in self._to(own, position):
@@ -265,7 +240,7 @@ class _Beside:
         _, live = await self.side.positions(*projector.checkpoint.key)
         return live, await self._sources[projector.checkpoint.stream].end()
 
-    async def _to(self, projector: Projector, target: int, moment: datetime | None = None) -> AsyncIterator[Progress]:
+    async def _to(self, projector: Projector, target: int, moment: datetime | None = None) -> AsyncIterator[Rebuilding]:
         """Project up to `target`, or what was recorded by `moment` of it."""
         follower, stream = projector.checkpoint.key
         position, _ = await self.side.positions(follower, stream)
@@ -276,4 +251,4 @@ class _Beside:
                     await projector.process(due)
                 if len(due) < len(messages):
                     return
-                yield Progress(follower, stream, streams.sequence(messages[-1]), target)
+                yield Rebuilding(follower, stream, streams.sequence(messages[-1]), target)

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
-import msgspec
 import nats.js.errors
 from nats.aio.msg import Msg
 
@@ -23,6 +22,7 @@ from rembuk.log.event_log import PAGE
 from rembuk.log.relay import HALTED_CHECK_S, Relay, RelayHalted
 from rembuk.log.sources import StreamSource
 from rembuk.operations.against_stream import AgainstStream, difference
+from rembuk.operations.steps import Reconciled, ReconciliationStep, Reconciling, StreamDifference
 from rembuk.postgres.database import connect
 from rembuk.process.cancelling import cancel
 
@@ -38,36 +38,6 @@ _HEAD = "select position from log.head"
 
 class CannotReconcile(Exception):
     """Why it was not done, and what to do."""
-
-
-class Reconciling(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):
-    """What is done now, how far it is, and how far it has to be."""
-
-    what: str
-    position: int
-    target: int
-
-
-class Difference(msgspec.Struct, frozen=True, tag_field="kind", tag="difference"):
-    """Where stream and log are not the same, and how."""
-
-    position: int
-    what: str
-
-
-class Reconciled(msgspec.Struct, frozen=True, tag_field="kind", tag="reconciled"):
-    """The log ends at `head`, the stream at `tail`; so many events were published, so many differ. `ahead`: events of
-    this service that the stream has and the log has not."""
-
-    head: int
-    tail: int
-    published: int
-    differences: int
-    ahead: int
-
-    @property
-    def well(self) -> bool:
-        return self.head == self.tail and not self.differences
 
 
 class Reconciliation:
@@ -99,7 +69,7 @@ class Reconciliation:
         finally:
             connection.terminate()
 
-    async def run(self, anew: bool = False) -> AsyncIterator[Reconciling | Difference | Reconciled]:
+    async def run(self, anew: bool = False) -> AsyncIterator[ReconciliationStep]:
         """Publish what is missing at the stream's end, then compare all of it; `anew`: forget the stream first, as far
         as it is no log's last copy (see `sound`)."""
         if anew:
@@ -114,7 +84,7 @@ class Reconciliation:
             tail = await streams.tail_of(self._jetstream, self._stream)
             differences = 0
             async for compared in self._compare(connection, min(head, tail)):
-                if isinstance(compared, Difference):
+                if isinstance(compared, StreamDifference):
                     differences += 1
                     if differences > TOLD:
                         continue
@@ -175,7 +145,9 @@ class Reconciliation:
         finally:
             await cancel([work])
 
-    async def _compare(self, connection: asyncpg.Connection[Any], last: int) -> AsyncIterator[Reconciling | Difference]:
+    async def _compare(
+        self, connection: asyncpg.Connection[Any], last: int
+    ) -> AsyncIterator[Reconciling | StreamDifference]:
         """Every position up to `last`, in the log and in the stream."""
         if last:
             await self._broker.begin(self._stream)
@@ -185,5 +157,5 @@ class Reconciliation:
             rows = await connection.fetch(PAGE, position, min(AT_ONCE, last - position))
             position = rows[-1]["position"]
             for wrong in await against_stream.take(rows):
-                yield Difference(wrong.position, wrong.said)
+                yield StreamDifference(wrong.position, wrong.said)
             yield Reconciling("comparing", position, last)

@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import nats
 import nats.errors
 import nats.js.errors
@@ -27,6 +26,7 @@ from rembuk.operations.export_formats import FormatMissing
 from rembuk.operations.exporting import BadExport, Export, ExportSource, Selection
 from rembuk.operations.reconciling import CannotReconcile, Reconciliation
 from rembuk.operations.restoring import CannotRestore, end_of_stream, restore
+from rembuk.operations.steps import Exported
 from rembuk.postgres.database import UNREACHABLE, connect
 from rembuk.settings import CannotRun, Settings
 
@@ -35,14 +35,6 @@ _AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
 
 _RANGE = """select coalesce(min(position), 1) - 1 as after, coalesce(max(position), 0) as target from log.event
             where ($1::timestamptz is null or recorded_at >= $1) and ($2::timestamptz is null or recorded_at < $2)"""
-
-
-class Exported(msgspec.Struct, frozen=True, tag_field="kind", tag="exported"):
-    """What the export holds now."""
-
-    events: int
-    parts: int
-    read: int
 
 
 def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -22,6 +21,7 @@ from rembuk.events.codec import Codec, Undecodable
 from rembuk.events.rows import COLUMNS
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.log.sources import Exhausted, Source, ahead
+from rembuk.operations.steps import RestorationStep, Restored, Restoring
 from rembuk.postgres.database import connect
 from rembuk.sealing import missing_keys
 
@@ -39,20 +39,6 @@ class CannotRestore(Exception):
     """Why nothing was done, and what to do."""
 
 
-class Restoring(msgspec.Struct, frozen=True, tag_field="kind", tag="progress"):
-    """How far it is, and how far it has to be."""
-
-    position: int
-    target: int
-
-
-class Restored(msgspec.Struct, frozen=True, tag_field="kind", tag="restored"):
-    """The log is at `position`; so many events were added."""
-
-    position: int
-    events: int
-
-
 async def restore(
     owner_url: str,
     region: str,
@@ -61,7 +47,7 @@ async def restore(
     last: int,
     reactors: Sequence[Checkpoint],
     codec: Codec,
-) -> AsyncIterator[Restoring | Restored]:
+) -> AsyncIterator[RestorationStep]:
     """Add what `source` holds, up to its `last` position, to a log that is empty or ends before it.
 
     What was recorded by other services until then counts as reacted to by `reactors`: an answer that was given is in

@@ -11,6 +11,8 @@ import asyncpg
 import msgspec
 from sqlalchemy import Table
 
+from rembuk.operations.steps import Compared, RowDifference
+
 KEPT = {"kept": True}
 """The `info` of a column that no event determines: a rebuilt row takes its value over from the live one."""
 SHOWN = 100
@@ -53,28 +55,6 @@ _TRIGGERS = """select pg_get_triggerdef(t.oid) from pg_trigger t join pg_class o
                where relnamespace = 'public'::regnamespace and relname = any($1) and not tgisinternal"""
 _LIVE = "select position from public.checkpoint where follower = $1 and stream = $2"
 _SIDE = "select position from checkpoint where follower = $1 and stream = $2"
-
-
-class Compared(msgspec.Struct, frozen=True, tag_field="kind", tag="compared"):
-    """How one table differs: rows of the new model, rows that only the live or only the new one has, and others."""
-
-    table: str
-    rows: int
-    only_live: int
-    only_new: int
-    changed: int
-
-    @property
-    def differences(self) -> int:
-        return self.only_live + self.only_new + self.changed
-
-
-class Difference(msgspec.Struct, frozen=True, tag_field="kind", tag="difference"):
-    """One row as JSON objects; null where a model does not have it."""
-
-    table: str
-    live: msgspec.Raw
-    new: msgspec.Raw
 
 
 class SideModel:
@@ -143,7 +123,7 @@ class SideModel:
                     f"where {_same_key(table)} and ({differ})"
                 )
 
-    async def compare(self) -> AsyncIterator[Compared | Difference]:
+    async def compare(self) -> AsyncIterator[Compared | RowDifference]:
         """Each table, and the first rows that differ; within a transaction that sees both models at one position."""
         for table in self._tables:
             both = f"public.{table.name} as live full join {self.schema}.{table.name} as new on {_same_key(table)}"
@@ -157,7 +137,7 @@ class SideModel:
             if compared.differences:
                 rows = f"select to_json(live), to_json(new) from {both} where {differ} limit {SHOWN}"
                 for live, new in await self._connection.fetch(rows):
-                    yield Difference(str(table.name), _raw(live), _raw(new))
+                    yield RowDifference(str(table.name), _raw(live), _raw(new))
 
     async def lock_live(self) -> None:
         """Have nobody read or write the live rows, or vacuum either model, until the transaction ends; nobody waits

@@ -17,7 +17,7 @@ from rembuk.log.event_log import PAGE
 from rembuk.operations.against_heads import AgainstHeads
 from rembuk.operations.against_stream import AgainstStream
 from rembuk.operations.against_vault import AgainstVault
-from rembuk.operations.verdicts import Skipped, Verified, Verifying, Wrong
+from rembuk.operations.steps import Skipped, Verified, Verifying, Wrong
 from rembuk.postgres.database import connect
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.proof.merkle import leaf_hash

@@ -22,8 +22,8 @@ from rembuk.flow.projector import Projector
 from rembuk.log.event_log import EventLog
 from rembuk.log.relay import Relay
 from rembuk.log.sources import Ending, LogSource, StreamSource
-from rembuk.operations.rebuilding import CannotRebuild, LeftBeside, Progress, Rebuild, Step, Swapped
-from rembuk.operations.side_model import Compared, Difference
+from rembuk.operations.rebuilding import CannotRebuild, Rebuild
+from rembuk.operations.steps import Compared, LeftBeside, Rebuilding, RebuildStep, RowDifference, Swapped
 from rembuk.postgres.bulk import Change
 from rembuk.testing.tallies import (
     CODEC,
@@ -97,16 +97,16 @@ async def rebuilding(
         await reader.close()
 
 
-async def steps_of(steps: AsyncIterator[Step]) -> list[Step]:
+async def steps_of(steps: AsyncIterator[RebuildStep]) -> list[RebuildStep]:
     return [step async for step in steps]
 
 
-async def swapped(region: TallyRegion, **how: Any) -> list[Step]:
+async def swapped(region: TallyRegion, **how: Any) -> list[RebuildStep]:
     async with rebuilding(region, **how) as (rebuild, _):
         return await steps_of(rebuild.swap())
 
 
-def told(steps: Sequence[Step], kind: type[Any]) -> list[Any]:
+def told(steps: Sequence[RebuildStep], kind: type[Any]) -> list[Any]:
     return [step for step in steps if isinstance(step, kind)]
 
 
@@ -145,7 +145,7 @@ async def test_what_is_right_is_found_so_and_swapped_for_its_like(log: EventLog,
     before = await catalog(live)
     steps = await swapped(live)
     assert told(steps, Compared) == [Compared("tally", 8, 0, 0, 0)]
-    assert told(steps, Difference) == []
+    assert told(steps, RowDifference) == []
     assert steps[-1] == Swapped(0)
     assert await catalog(live) == before
     assert await schemas(live) == ["log", "public"]
@@ -168,7 +168,7 @@ async def test_each_row_that_differs_is_told_and_put_right(log: EventLog, live: 
     for told_by in (compared, steps):
         assert told(told_by, Compared) == [Compared("tally", 8, 1, 1, 1)]
         by_id = {}
-        for difference in told(told_by, Difference):
+        for difference in told(told_by, RowDifference):
             old, new = msgspec.json.decode(difference.live), msgspec.json.decode(difference.new)
             by_id[(old or new)["id"]] = (old, new)
         assert by_id[str(lost)][0] is None
@@ -195,7 +195,7 @@ async def test_it_comes_to_its_end_while_events_keep_coming_and_none_is_lost(log
 
     traffic = [asyncio.create_task(one()) for one in (report, report, look)]
     for _ in range(4):
-        assert told(await swapped(live), Difference) == []
+        assert told(await swapped(live), RowDifference) == []
     going_on = False
     await asyncio.gather(*traffic)
     await shown(live, log)
@@ -254,7 +254,7 @@ async def test_poison_stays_in_quarantine_and_comes_out_once_the_code_can_bear_i
         await _until(held, [(str(ill), 1003), (str(ill), 1004)])
         since = await owner.fetch("select quarantined_at from quarantine")
         steps = await swapped(live)
-        assert told(steps, Difference) == []
+        assert told(steps, RowDifference) == []
         assert steps[-1] == Swapped(2)
         assert await held() == [(str(ill), 1003), (str(ill), 1004)]
         assert await owner.fetch("select quarantined_at from quarantine") == since
@@ -304,7 +304,7 @@ async def test_what_was_skipped_is_left_out(log: EventLog, live: TallyRegion) ->
         assert await live_projector.retry(owner, str(ill)) == 0
     assert (await rows(live))[ill] == (4, 5, "")
     steps = await swapped(live)
-    assert told(steps, Difference) == []
+    assert told(steps, RowDifference) == []
     assert steps[-1] == Swapped(0)
     assert (await rows(live))[ill] == (4, 5, "")
 
@@ -363,7 +363,7 @@ async def test_a_model_whose_checkpoint_is_beyond_the_end_is_compared_there_and_
 async def test_two_at_once_are_refused(live: TallyRegion) -> None:
     async with rebuilding(live) as (first, _), rebuilding(live) as (second, _):
         steps = first.swap()
-        assert isinstance(await anext(steps), Progress)
+        assert isinstance(await anext(steps), Rebuilding)
         with pytest.raises(CannotRebuild, match="another rebuild"):
             await steps_of(second.swap())
         assert told(await steps_of(steps), Swapped)
@@ -384,7 +384,7 @@ async def test_a_full_disk_ends_it_without_a_change_and_it_is_gone_on_with(log: 
     assert await rows(live) == rows_of(await everything(log))
     async with owner_of(live) as owner:
         await owner.execute("drop trigger disk_full on rebuild.tally")
-    assert told(await swapped(live), Difference) == []
+    assert told(await swapped(live), RowDifference) == []
 
 
 async def _until(ask: Callable[[], Any], wanted: Any) -> None:

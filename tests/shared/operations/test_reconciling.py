@@ -15,7 +15,8 @@ from rembuk.log.event_log import EventLog
 from rembuk.log.relay import Relay
 from rembuk.log.sources import StreamSource
 from rembuk.operations import reconciling
-from rembuk.operations.reconciling import CannotReconcile, Difference, Reconciled, Reconciliation, Reconciling
+from rembuk.operations.reconciling import CannotReconcile, Reconciliation
+from rembuk.operations.steps import Reconciled, Reconciling, StreamDifference
 from rembuk.testing.servers import Broker
 from rembuk.testing.tallies import SERVICE, TallyRegion, background, count_up, forged, level, messages, renewed
 
@@ -30,11 +31,13 @@ async def reconciling_by(region: TallyRegion, broker: Client) -> AsyncIterator[R
     await stream.close()
 
 
-async def reconciled(region: TallyRegion, broker: Client, anew: bool = False) -> tuple[list[Difference], Reconciled]:
+async def reconciled(
+    region: TallyRegion, broker: Client, anew: bool = False
+) -> tuple[list[StreamDifference], Reconciled]:
     async with reconciling_by(region, broker) as reconciliation:
         steps = [step async for step in reconciliation.run(anew)]
     assert isinstance(steps[-1], Reconciled)
-    return [step for step in steps if isinstance(step, Difference)], steps[-1]
+    return [step for step in steps if isinstance(step, StreamDifference)], steps[-1]
 
 
 async def test_what_the_stream_lacks_at_its_end_is_published(
@@ -92,8 +95,8 @@ async def test_an_altered_stream_is_told_by_position_and_made_anew_from_the_log(
     await forged(region, broker, alter)
     found, told = await reconciled(region, broker)
     assert found == [
-        Difference(17, "has other data in the stream"),
-        Difference(42, f"has another ce-time in the stream: '2001-01-01T00:00:00+00:00', not '{at_42}'"),
+        StreamDifference(17, "has other data in the stream"),
+        StreamDifference(42, f"has another ce-time in the stream: '2001-01-01T00:00:00+00:00', not '{at_42}'"),
     ]
     assert not told.well
     assert (await reconciled(region, broker, anew=True))[1].well
@@ -178,6 +181,6 @@ async def test_a_hole_in_the_stream_is_told(log: EventLog, broker: Client, regio
     for position in (1, 700, 701):
         await jetstream.delete_msg(region.stream, position)
     found, told = await reconciled(region, broker)
-    assert found == [Difference(position, "is missing in the stream") for position in (1, 700, 701)]
+    assert found == [StreamDifference(position, "is missing in the stream") for position in (1, 700, 701)]
     assert told.differences == 3
     assert streams.sequence((await StreamSource(broker, region.stream).after(0, 1))[0]) == 2

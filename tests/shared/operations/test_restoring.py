@@ -23,7 +23,8 @@ from rembuk.log.handling import fingerprint, handle
 from rembuk.log.relay import Relay
 from rembuk.log.sources import LogSource, Source, StreamSource
 from rembuk.operations.exporting import Export, ExportSource, Selection
-from rembuk.operations.restoring import CannotRestore, Restored, end_of_stream, restore
+from rembuk.operations.restoring import CannotRestore, end_of_stream, restore
+from rembuk.operations.steps import Restored
 from rembuk.testing.tallies import (
     CODEC,
     SERVICE,

@@ -21,7 +21,7 @@ from rembuk.flow.checkpoints import Checkpoint
 from rembuk.log.event_log import EventLog
 from rembuk.log.relay import Relay
 from rembuk.operations import against_heads, against_stream, verifying
-from rembuk.operations.verdicts import Skipped, Verified, Verifying, Wrong
+from rembuk.operations.steps import Skipped, Verified, Verifying, Wrong
 from rembuk.operations.verifying import verify
 from rembuk.proof.cosignature import Cosigner
 from rembuk.proof.signed_note import Signer, parts

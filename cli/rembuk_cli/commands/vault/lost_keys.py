@@ -6,15 +6,15 @@ import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rembuk.postgres.provisioning import SERVICES
+from rembuk.sealing.missing_keys import Missing
 
 from rembuk_cli.home.key_files import COPIES
 from rembuk_cli.region.kept_keys import BACKUPS, Kept, Looked, look_for
-from rembuk_cli.region.services import ask_each, require_service, told_by
+from rembuk_cli.region.services import answers, ask_each, require_service
 from rembuk_cli.region.wrapping import Wrapped, region_and_key, wrapped
 from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, cannot_run, suggested
 from rembuk_cli.terminal.writing import err, escape, out, write_json
@@ -31,13 +31,6 @@ KeyCopies = Annotated[Path, typer.Option("--key-copies", help="Where copies of r
 
 _ADD = """insert into vault_key (person, wrapped, key_id) select * from unnest($1::uuid[], $2::bytea[], $3::text[])
           on conflict do nothing returning person"""
-
-
-class Missing(NamedTuple):
-    """An opaque person, and the position of the first event that is sealed under the key."""
-
-    person: UUID
-    position: int
 
 
 def missing(
@@ -146,8 +139,8 @@ def write_off(
         )
     done = 0
     with err.status(f"{service}: the log is told") as status:
-        for line in told_by(seen, service, "write-off", str(persons)):
-            done += int(line)
+        for some in answers(int, seen, service, "write-off", str(persons)):
+            done += some
             status.update(f"{service}: {done:,} of {len(found):,}")
     if as_json:
         write_json(json.dumps({"service": service, "persons": done}))
@@ -178,8 +171,7 @@ def _require_region_keys(region: Region, path: Path, copies: Path) -> None:
 
 def _missing(region: Region, service: str) -> list[Missing]:
     with err.status(f"{service}: the log is held against the vault"):
-        found = map(json.loads, told_by(region, service, "missing-keys"))
-        return [Missing(UUID(person), position) for person, _, position in found]
+        return list(answers(Missing, region, service, "missing-keys"))
 
 
 def _looked(found: Sequence[Missing], service: str, backups: Path, path: Path, copies: Path) -> Looked:

@@ -18,7 +18,7 @@ from rembuk.postgres.provisioning import SERVICES
 from rembuk.process import state_file
 
 from rembuk_cli.home.key_files import keys_of
-from rembuk_cli.region.services import ask_each, told_by
+from rembuk_cli.region.services import answers, ask_each
 from rembuk_cli.region.wrapping import PERSONS, PUT_BACK, key_ids, region_and_key, wrapped
 from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, cannot_run, home_of
 from rembuk_cli.terminal.writing import err, escape, out, write_json
@@ -149,7 +149,7 @@ def _rewrapped(region: Region, settle: int) -> Iterator[int]:
         for again in (False, True):
             for service in SERVICES:
                 told.update(f"{service}: keys of persons go over")
-                yield from map(int, told_by(region, service, "rewrap"))
+                yield from answers(int, region, service, "rewrap")
             if not again:
                 told.update("waiting for what processes have under way")
                 time.sleep(settle)

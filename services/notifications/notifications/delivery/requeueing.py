@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -14,6 +13,7 @@ from rembuk.events.decider import Refused
 from rembuk.events.event import Metadata
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle
+from rembuk.operations.steps import ListedDelivery, SentAgain
 from rembuk.postgres.database import UNREACHABLE, Unavailable, connect
 from rembuk.settings import CannotRun, Settings
 from uuid_utils import uuid7
@@ -45,21 +45,21 @@ _LISTED = f"""
 _INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable)
 
 
-async def listed(settings: Settings, states: Sequence[str], reason: str, limit: int) -> AsyncIterator[dict[str, Any]]:
+async def listed(settings: Settings, states: Sequence[str], reason: str, limit: int) -> AsyncIterator[ListedDelivery]:
     """The deliveries in these states whose last attempt failed for a reason that begins so, the last changed first;
     each says how many there are in all, and never to whom it goes. Raises CannotRun."""
     try:
         connection = await connect(settings.database_url, f"{settings.name} errand")
         try:
             for row in await connection.fetch(_LISTED, states, reason, limit):
-                yield dict(row)
+                yield ListedDelivery(**row)
         finally:
             connection.terminate()
     except _INTERRUPTED as error:
         raise CannotRun(str(error) or repr(error)) from error
 
 
-async def requeue(settings: Settings, delivery_id: UUID | None, reason: str = "") -> AsyncIterator[dict[str, Any]]:
+async def requeue(settings: Settings, delivery_id: UUID | None, reason: str = "") -> AsyncIterator[SentAgain]:
     """Have one delivery tried again, or without one all that were given up for reasons that begin so; each, as it is
     recorded, or by which rule it was refused. Raises CannotRun."""
     log = EventLog(settings.database_url, CODEC, f"{settings.name} errand")
@@ -100,7 +100,7 @@ def _require_given_up(delivery_id: UUID, rows: Sequence[asyncpg.Record]) -> None
         )
 
 
-async def _send_again(log: EventLog, row: asyncpg.Record) -> dict[str, Any]:
+async def _send_again(log: EventLog, row: asyncpg.Record) -> SentAgain:
     command = SendAgain(Parcel(row["area"], row["subscription_id"], row["alert_id"]), "operator")
     key = str(uuid7())
     metadata = Metadata(
@@ -109,5 +109,5 @@ async def _send_again(log: EventLog, row: asyncpg.Record) -> dict[str, Any]:
     try:
         outcome = await handle(log, DELIVERY, row["id"], command, key, metadata)
     except Refused as refusal:
-        return {"delivery": row["id"], "refused": refusal.rule}
-    return {"delivery": row["id"], "position": outcome.position}
+        return SentAgain(row["id"], refused=refusal.rule)
+    return SentAgain(row["id"], outcome.position)
