@@ -14,9 +14,10 @@ from rembuk.federation.hub_regions import DOMAIN
 from rich.table import Table
 
 from rembuk_cli.demo import simulating
+from rembuk_cli.demo.simulating import SURABAYA
 from rembuk_cli.home.directory import Home
 from rembuk_cli.home.running import Running
-from rembuk_cli.home.usual import DEFAULT_PORT_BASE, usual_place
+from rembuk_cli.home.usual import DEFAULT_PORT_BASE, USUAL, usual_place
 from rembuk_cli.running.hub import PORT_BASE, admit, hub_in, start_hub
 from rembuk_cli.running.joining import join
 from rembuk_cli.running.starting import CannotStart, plan, start
@@ -24,7 +25,7 @@ from rembuk_cli.terminal.options import cannot_run, program, suggested
 from rembuk_cli.terminal.writing import err, escape_lines, out
 
 CITIES = {
-    "jatim": "35.78", "jabar": "32.73", "bali": "51.71", "sulsel": "73.71", "sumut": "12.71", "papua": "91.71",
+    USUAL: SURABAYA, "jabar": "32.73", "bali": "51.71", "sulsel": "73.71", "sumut": "12.71", "papua": "91.71",
 }  # fmt: skip
 """Regions and the city in which something happens: Surabaya, Bandung, Denpasar, Makassar, Medan, Jayapura."""
 PORTS = 10
