@@ -20,8 +20,8 @@ import pytest
 from rembuk.testing.services import eventually
 from rembuk_cli.home.directory import Home
 from rembuk_cli.home.running import Running
+from rembuk_cli.region.looking import look
 from rembuk_cli.region.servers import CONNECT_S
-from rembuk_cli.region.standing import look
 
 if TYPE_CHECKING:
     from conftest import Command

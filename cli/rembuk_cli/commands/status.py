@@ -27,7 +27,7 @@ def status(region: RegionName = "", data: Data = None, as_json: Json = False) ->
     """
     home = home_of(region, data)
     running = require_running(home)
-    from rembuk_cli.region.standing import look  # its libraries are nothing to who is told that nothing runs
+    from rembuk_cli.region.looking import look  # its libraries are nothing to who is told that nothing runs
 
     with err.status("looking") if err.is_terminal else nullcontext():  # drawn for nobody, it costs 5 ms
         standing = asyncio.run(look(home, running))

@@ -12,7 +12,6 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from rembuk.federation.hub_regions import DOMAIN
-from rembuk.operations.steps import UnderWay
 from rembuk.postgres.provisioning import SERVICES
 
 from rembuk_cli.region.servers import database
@@ -115,6 +114,7 @@ def side_by_side(*sources: Iterator[T]) -> Iterator[T]:
 
 def watched(steps: Iterator[T], name: Callable[[Any], str]) -> Iterator[T]:
     """The steps that are answers; those that are progress move a bar for each `name` of theirs."""
+    from rembuk.operations.steps import UnderWay
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
