@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from rembuk.postgres import kernel_versions
-from rembuk.postgres.migrations import NewerKernel, migrate
+from rembuk.postgres.migrations import OfALaterRelease, migrate
 from rembuk.postgres.provisioning import ServiceDatabase, provision
 from rembuk.postgres.read_engine import owners_engine
 from sqlalchemy import MetaData
@@ -241,7 +241,11 @@ async def test_a_release_leaves_the_database_of_a_later_one_alone(
 ) -> None:
     later = kernel_versions.newest() + 1
     await run(owner, f"{kernel_versions.numbering()}; update kernel_version set version = {later}")
-    with pytest.raises(NewerKernel, match=f"has version {later} .* this release knows {later - 1}"):
+    with pytest.raises(OfALaterRelease, match=f"of hub has version {later} .* this release knows {later - 1}"):
+        await owner.run_sync(migrate, "hub", database.role)
+    await run(owner, "drop table kernel_version; create table alembic_version (version_num text)")
+    await run(owner, "insert into alembic_version values ('0999')")
+    with pytest.raises(OfALaterRelease, match="a revision that this release does not know"):
         await owner.run_sync(migrate, "hub", database.role)
 
 

@@ -7,11 +7,14 @@ import asyncio
 from alembic import command
 from alembic.config import Config
 from alembic.operations import MigrateOperation, Operations
+from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
 from rembuk.postgres import kernel_versions
 from rembuk.postgres.read_engine import owners_engine
+from rembuk.settings import CannotRun
 
 GRANTS = """
 grant usage on schema public, log to "{role}";
@@ -23,13 +26,12 @@ revoke all on table alembic_version, kernel_version from "{role}";
 """
 
 
-class NewerKernel(RuntimeError):
-    """A later release has been here."""
+class OfALaterRelease(CannotRun):
+    """The database was brought to a shape that this release does not know."""
 
-    def __init__(self, found: int) -> None:
+    def __init__(self, package: str, shape: str) -> None:
         super().__init__(
-            f"the database has version {found} of the kernel's tables, and this release knows "
-            f"{kernel_versions.newest()}: use the release that brought it there, or a later one"
+            f"the database of {package} has {shape}: use the release that brought it there, or a later one"
         )
 
 
@@ -48,7 +50,7 @@ def upgrade(package: str, owner_url: str, service_role: str, revision: str = "he
     grant the service what it may do: read the log, append by log.append() alone, and keep its own read models and
     ledgers. Up to a `revision` that is not the newest, the kernel's tables have the version which that one needs.
 
-    Raises NewerKernel."""
+    Raises OfALaterRelease."""
 
     async def run() -> None:
         owner = owners_engine(owner_url, f"{package} migrations")
@@ -63,11 +65,17 @@ def migrate(connection: Connection, package: str, service_role: str, revision: s
     """As `upgrade`, within the transaction of a connection."""
     _run(connection, kernel_versions.numbering())
     if (found := _kernel_version(connection)) > kernel_versions.newest():
-        raise NewerKernel(found)
+        newest = kernel_versions.newest()
+        raise OfALaterRelease(package, f"version {found} of the kernel's tables, and this release knows {newest}")
     config = Config()
     config.set_main_option("script_location", f"{package}:migrations")
     config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        if isinstance(error.__cause__, ResolutionError):
+            raise OfALaterRelease(package, "a revision that this release does not know") from error
+        raise
     if revision == "head":
         _bring_kernel_to(connection, kernel_versions.newest())
     _run(connection, GRANTS.format(role=service_role))

@@ -20,10 +20,7 @@ def upgrade() -> None:
     op.execute("update problem set event_id = event.id from log.event where event.position = problem.position")
     op.execute("update problem set reporter_of = split_part(reporter, ':', 3)::uuid where reporter <> ''")
     connection = op.get_bind()
-    whose = [
-        {"id": row.event_id, "whose": uuid5(NAMESPACE, f"texts\x1f{row.event_id}")}
-        for row in connection.execute(_EVENTS)
-    ]
+    whose = [{"row": id, "whose": uuid5(NAMESPACE, f"texts\x1f{event}")} for id, event in connection.execute(_EVENTS)]
     if whose:
         connection.execute(_TEXTS_OF, whose)
     op.alter_column("problem", "event_id", nullable=False)
@@ -34,7 +31,7 @@ def upgrade() -> None:
     op.create_index("problem_ended", "problem", ["changed_at"], postgresql_where=sa.text(ended))
 
 
-_EVENTS = sa.text("select event_id from problem").columns(sa.column("event_id", sa.Uuid))
-_TEXTS_OF = sa.text("update problem set texts_of = :whose where event_id = :id").bindparams(
-    sa.bindparam("whose", type_=sa.Uuid), sa.bindparam("id", type_=sa.Uuid)
+_EVENTS = sa.text("select id, event_id from problem").columns(sa.column("id", sa.Uuid), sa.column("event_id", sa.Uuid))
+_TEXTS_OF = sa.text("update problem set texts_of = :whose where id = :row").bindparams(
+    sa.bindparam("whose", type_=sa.Uuid), sa.bindparam("row", type_=sa.Uuid)
 )
