@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rembuk.areas.lookup import areas
 from rembuk.contracts.categories import CATEGORIES
 from rembuk_cli.demo.simulation import FIRST_DAY, REPORT, Course, phrases, simulate
-from reports.api import ACTIONS
+from reports.api.reporting import ACTIONS
 from reports.commands import ProblemReport, ReportProblem
 from reports.domain import PROBLEM
 

@@ -1,4 +1,4 @@
-"""The HTTP face of notifications: a request becomes a command, an outcome becomes an answer.
+"""Subscriptions: asked for, confirmed by a code, read, their contact shown.
 
 A subscription's id is made of 122 random bits and is all it takes to confirm (with the code), read and stop it: who
 was given it is its owner. No answer tells it to anybody else.
@@ -8,13 +8,13 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import MediaType, delete, get, post
+from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, QueryParameter, SkipValidation
+from litestar.params import JSONBody, SkipValidation
 from rembuk.contracts.notifications import DeliveryRequeued, SubscriptionRequested
 from rembuk.events.decider import Refused
 from rembuk.events.event import Recorded as RecordedEvent
@@ -26,9 +26,9 @@ from rembuk.partners.partners import new_secret
 from rembuk.sealing.vault import Erased, Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
-from rembuk.web.commands import Json, Recorded, known_area, known_category, recorded
+from rembuk.web.commands import Json, Recorded, known_area, recorded
 from rembuk.web.problem_details import TooSoon, documented
-from rembuk.web.reading import AreaFilter, AtLeast, CategoryFilter, Cursor, Limit, found
+from rembuk.web.reading import AtLeast, found
 from rembuk.web.requests import Id, Intent
 
 from notifications.commands import (
@@ -36,34 +36,20 @@ from notifications.commands import (
     Confirmation,
     ConfirmSubscription,
     Contact,
-    Notice,
     Parcel,
-    RaiseAlert,
     RequestSubscription,
     SendAgain,
-    StopSubscription,
     SubscriptionRequest,
 )
 from notifications.contacts import BadContact, deliverable
-from notifications.domain import ALERT, DELIVERY, SUBSCRIPTION, delivery_id
+from notifications.domain import DELIVERY, SUBSCRIPTION, delivery_id
 from notifications.domain.subscription import waits_for_code
 from notifications.queries import (
-    Alert,
-    AlertPage,
-    DeliveryPage,
-    DeliveryState,
     NotificationQueries,
     Subscription,
 )
 
 CODE_DIGITS = 8
-STOP_PAGE = """<!doctype html><html lang="id"><meta charset="utf-8"><title>Rembuk</title>
-<form method="post"><p>Berhenti menerima pemberitahuan? / Stop these alerts?</p>
-<button>Berhenti / Stop</button></form></html>"""
-STOPPED_PAGE = """<!doctype html><html lang="id"><meta charset="utf-8"><title>Rembuk</title>
-<p>Anda tidak akan menerima pemberitahuan lagi. / You will receive no more alerts.</p></html>"""
-
-
 Queries = NamedDependency[SkipValidation[NotificationQueries]]
 
 
@@ -82,16 +68,8 @@ class CodeAsked(msgspec.Struct, frozen=True):
     id: UUID
 
 
-class Raised(msgspec.Struct, frozen=True):
-    """The alert is recorded at this position, for so many subscriptions as it then was known to have."""
-
-    id: UUID
-    position: int
-
-
-def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause: Callable[[int], float]) -> list[Any]:
-    """Every route of the service but those that all services share. `code_pause` tells for how many seconds
-    a subscriber waits who has asked so often for his code."""
+def routes(log: EventLog, vault: Vault, code_pause: Callable[[int], float]) -> list[Any]:
+    """`code_pause` tells for how many seconds a subscriber waits who has asked so often for his code."""
 
     async def contact_of(requested: RecordedEvent[SubscriptionRequested]) -> Contact | None:
         """The opened contact of a subscription; None once it was erased."""
@@ -187,105 +165,15 @@ def routes(log: EventLog, vault: Vault, queries: NotificationQueries, code_pause
             break
         return Answer(CodeAsked(id))
 
-    async def stop(request: Json, id: UUID) -> None:
-        command = StopSubscription(id)
-        intent = Intent(request, command, id)
-        await handle(log, SUBSCRIPTION, id, command, intent.key, intent.metadata)
-        await vault.erase(id)  # as was recorded: nothing is left to send there, so nobody needs to know where it was
-
-    @delete(
-        "/v1/subscriptions/{id:uuid}",
-        summary="Stop, and have the contact forgotten",
-        responses=documented(404, 409, 422, 503),
-    )
-    async def stop_subscription(request: Json, id: Id) -> None:
-        await stop(request, id)
-
-    @get("/v1/subscriptions/{id:uuid}/stop", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
-    def ask_to_stop(id: Id) -> str:  # noqa: ARG001 - a page that looks the same for every id
-        """The page an e-mail links to: mail scanners follow links, so stopping takes a press of its button."""
-        return STOP_PAGE
-
-    @post(
-        "/v1/subscriptions/{id:uuid}/stop",
-        status_code=200,
-        include_in_schema=False,
-        media_type=MediaType.HTML,
-        opt={"any_body": True},
-    )
-    async def stop_by_mail(request: Json, id: Id) -> str:
-        """One click in a mail program (RFC 8058) or on the page: ends whatever would send the same there."""
-        for same in (*await queries.telling_the_same(id), id):
-            await stop(request, same)
-        return STOPPED_PAGE
-
     @get("/v1/subscriptions/{id:uuid}", summary="One subscription", responses=documented(400, 404, 422, 503))
     async def read_subscription(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Subscription]:
         return found(await queries.subscription(id, at_least), "unknown-subscription")
-
-    @post("/v1/alerts", summary="Raise an alert", responses=documented(400, 413, 415, 422, 503))
-    async def raise_alert(request: Json, data: JSONBody[Notice]) -> Answer[Raised]:
-        known_area(data.area)
-        intent = Intent(request, data)
-        alert_id = derive_id("alert", intent.key)
-        category = data.category or ""
-        command = RaiseAlert(
-            data.area,
-            data.headline,
-            data.text,
-            await queries.recipients(data.area, category),
-            data.severity,
-            data.urgency,
-            data.certainty,
-            category,
-            data.about,
-        )
-        outcome = await handle(log, ALERT, alert_id, command, intent.key, intent.metadata, new=True)
-        return Answer(Raised(alert_id, outcome.position), outcome.version, f"/v1/alerts/{alert_id}")
-
-    @get("/v1/alerts", summary="Alerts, newest first", responses=documented(400, 422, 503))
-    async def list_alerts(
-        queries: Queries,
-        area: AreaFilter = None,
-        category: CategoryFilter = None,
-        cursor: Cursor = None,
-        limit: Limit = 50,
-        at_least: AtLeast = None,
-    ) -> Answer[AlertPage]:
-        known_area(area)
-        known_category(category)
-        return Answer(await queries.alerts(area=area, category=category, cursor=cursor, limit=limit, at_least=at_least))
-
-    @get("/v1/alerts/{id:uuid}", summary="One alert", responses=documented(400, 404, 422, 503))
-    async def read_alert(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Alert]:
-        return found(await queries.alert(id, at_least), "unknown-alert")
-
-    @get("/v1/alerts/{id:uuid}/deliveries", summary="What became of it", responses=documented(400, 404, 422, 503))
-    async def list_deliveries(
-        queries: Queries,
-        id: Id,
-        in_state: Annotated[DeliveryState | None, QueryParameter(name="state")] = None,
-        cursor: Cursor = None,
-        limit: Limit = 50,
-        at_least: AtLeast = None,
-    ) -> Answer[DeliveryPage]:
-        page = await queries.deliveries(id, state=in_state, cursor=cursor, limit=limit, at_least=at_least)
-        if page is None:
-            raise Refused("unknown-alert")
-        return Answer(page)
 
     return [
         subscribe,
         confirm,
         send_code_again,
-        stop_subscription,
-        ask_to_stop,
-        stop_by_mail,
         read_subscription,
-        raise_alert,
-        list_alerts,
-        read_alert,
-        list_deliveries,
         sealed.opening(
             log,
             vault,

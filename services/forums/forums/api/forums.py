@@ -1,53 +1,41 @@
-"""The HTTP face of forums: a request becomes a command, an outcome becomes an answer."""
+"""Forums, their members, and what they could put on their agenda."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, JSONBody, QueryParameter, SkipValidation
-from rembuk.contracts.forums import CommitmentEvent, MeetingEvent, MemberJoined
+from litestar.params import JSONBody, QueryParameter, SkipValidation
+from rembuk.contracts.forums import MemberJoined
 from rembuk.events.decider import Refused
 from rembuk.events.event import Recorded as RecordedEvent
 from rembuk.events.ids import derive_id, event_id
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle, state_of
-from rembuk.partners.partners import Partners
 from rembuk.sealing.vault import Vault
 from rembuk.web import sealed
 from rembuk.web.answers import Answer
-from rembuk.web.commands import Json, Recorded, action, known_area, recorded
-from rembuk.web.partner_access import WELCOME, WHOLE, read_by_token
+from rembuk.web.commands import Json, Recorded, known_area, recorded
+from rembuk.web.partner_access import WELCOME, WHOLE, Within
 from rembuk.web.problem_details import documented
-from rembuk.web.reading import AreaFilter, AtLeast, Cursor, Limit, found, in_utc
+from rembuk.web.reading import AreaFilter, AtLeast, Cursor, Limit, found
 from rembuk.web.requests import Id, Intent
 from rembuk.web.sealed import ErasedPersons, Erasing, Opening, ShownFields
 
 from forums.commands import (
     FoundForum,
-    HoldForum,
     JoinForum,
-    KeepCommitment,
-    MeetingPlan,
-    MissCommitment,
     NewMember,
-    RecordAttendance,
-    ScheduleMeeting,
 )
-from forums.domain import COMMITMENT, FORUM, MEETING
+from forums.domain import FORUM
 from forums.domain.forum import Founded
 from forums.queries import (
     CandidatePage,
-    Commitment,
-    CommitmentPage,
-    CommitmentStatus,
     Forum,
     ForumPage,
     ForumQueries,
-    Meeting,
-    MeetingPage,
-    MeetingStatus,
     Member,
 )
 
@@ -73,12 +61,12 @@ class Joined(msgspec.Struct, frozen=True):
     position: int
 
 
-def routes(log: EventLog, vault: Vault, queries: ForumQueries, partners: Partners | None) -> list[Any]:
-    """Every route of the service but those that all services share."""
-    return [*_commands(log, vault, queries), *_sealed(log, vault), *_reads(log, partners)]
+def routes(log: EventLog, vault: Vault, problems: Callable[[Json], Within]) -> list[Any]:
+    """`problems` says of which areas whoever asks may read problems that are not public."""
+    return [*_commands(log, vault), *_sealed(log, vault), *_reads(log, problems)]
 
 
-def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
+def _commands(log: EventLog, vault: Vault) -> list[Any]:
     @post("/v1/forums", summary="Found a forum", responses=documented(400, 409, 413, 415, 422, 503))
     async def found_forum(request: Json, data: JSONBody[FoundForum]) -> Answer[Recorded]:
         known_area(data.area)
@@ -105,26 +93,7 @@ def _commands(log: EventLog, vault: Vault, queries: ForumQueries) -> list[Any]:
         body = Joined(id, member_id, outcome.version, outcome.position)
         return Answer(body, outcome.version, f"/v1/forums/{id}/members")
 
-    @post("/v1/meetings", summary="Schedule a meeting", responses=documented(400, 409, 413, 415, 422, 503))
-    async def schedule_meeting(request: Json, data: JSONBody[MeetingPlan]) -> Answer[Recorded]:
-        in_utc(data.at, "at")
-        forum = await _founded(log, data.forum_id, "forum_id")
-        intent = Intent(request, data)
-        meeting_id = derive_id("meeting", intent.key)
-        candidates = await queries.candidates_among(data.agenda, forum.area)
-        command = ScheduleMeeting(data.forum_id, forum.area, data.at, data.place, data.agenda, candidates)
-        outcome = await handle(log, MEETING, meeting_id, command, intent.key, intent.metadata, new=True)
-        return recorded(outcome, f"/v1/meetings/{meeting_id}")
-
-    return [
-        found_forum,
-        join_forum,
-        schedule_meeting,
-        action(log, vault, MEETING, "/v1/meetings/{id:uuid}/attendance", RecordAttendance),
-        action(log, vault, MEETING, "/v1/meetings/{id:uuid}/hold", HoldForum),
-        action(log, vault, COMMITMENT, "/v1/commitments/{id:uuid}/keep", KeepCommitment),
-        action(log, vault, COMMITMENT, "/v1/commitments/{id:uuid}/miss", MissCommitment),
-    ]
+    return [found_forum, join_forum]
 
 
 def _sealed(log: EventLog, vault: Vault) -> list[Any]:
@@ -146,21 +115,10 @@ def _sealed(log: EventLog, vault: Vault) -> list[Any]:
     async def erase_member(request: Json, id: Id, member_id: Id, data: JSONBody[Erasing]) -> ErasedPersons:
         return await sealed.forget(log, vault, request, await joined(id, member_id), data)
 
-    return [
-        open_member,
-        erase_member,
-        *(
-            route(log, vault, f"/v1/{things}/{{id:uuid}}", events.__args__)
-            for route in (sealed.opening, sealed.erasing)
-            for things, events in (("meetings", MeetingEvent), ("commitments", CommitmentEvent))
-        ),
-    ]
+    return [open_member, erase_member]
 
 
-def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
-    problems = read_by_token(partners, "reports")
-    meetings = read_by_token(partners, "forums")
-
+def _reads(log: EventLog, problems: Callable[[Json], Within]) -> list[Any]:
     @get("/v1/forums", summary="Forums, newest first", responses=documented(400, 422, 503))
     async def list_forums(
         queries: Queries, area: AreaFilter = None, cursor: Cursor = None, limit: Limit = 50, at_least: AtLeast = None
@@ -174,7 +132,7 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
 
     @get("/v1/forums/{id:uuid}/members", summary="Its members", responses=documented(400, 404, 422, 503))
     async def list_members(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[list[Member]]:
-        await _founded(log, id)
+        await founded(log, id)
         return Answer(await queries.members(id, at_least))
 
     @get(
@@ -189,60 +147,13 @@ def _reads(log: EventLog, partners: Partners | None) -> list[Any]:
         at_least: AtLeastReported = None,
     ) -> Answer[CandidatePage]:  # fmt: skip
         within = problems(request)
-        forum = await _founded(log, id)
+        forum = await founded(log, id)
         return Answer(await queries.candidates(forum.area, within, cursor, limit, at_least))
 
-    @get("/v1/meetings", summary="Meetings, the last scheduled first", description=WHOLE,
-         security=WELCOME, responses=documented(400, 401, 422, 503))  # fmt: skip
-    async def list_meetings(
-        request: Json,
-        queries: Queries,
-        area: AreaFilter = None,
-        forum_id: FromQuery[UUID | None] = None,
-        status: FromQuery[MeetingStatus | None] = None,
-        cursor: Cursor = None,
-        limit: Limit = 50,
-        at_least: AtLeast = None,
-    ) -> Answer[MeetingPage]:
-        known_area(area)
-        return Answer(await queries.meetings(area, meetings(request), status, forum_id, cursor, limit, at_least))
-
-    @get("/v1/meetings/{id:uuid}", summary="One meeting", description=WHOLE, security=WELCOME,
-         responses=documented(400, 401, 404, 422, 503))  # fmt: skip
-    async def read_meeting(request: Json, queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Meeting]:
-        return found(await queries.meeting(id, meetings(request), at_least), "unknown-meeting")
-
-    @get("/v1/commitments", summary="Commitments, newest first", responses=documented(400, 422, 503))
-    async def list_commitments(
-        queries: Queries,
-        area: AreaFilter = None,
-        forum_id: FromQuery[UUID | None] = None,
-        meeting_id: FromQuery[UUID | None] = None,
-        status: FromQuery[CommitmentStatus | None] = None,
-        cursor: Cursor = None,
-        limit: Limit = 50,
-        at_least: AtLeast = None,
-    ) -> Answer[CommitmentPage]:
-        known_area(area)
-        return Answer(await queries.commitments(area, status, forum_id, meeting_id, cursor, limit, at_least))
-
-    @get("/v1/commitments/{id:uuid}", summary="One commitment", responses=documented(400, 404, 422, 503))
-    async def read_commitment(queries: Queries, id: Id, at_least: AtLeast = None) -> Answer[Commitment]:
-        return found(await queries.commitment(id, at_least), "unknown-commitment")
-
-    return [
-        list_forums,
-        read_forum,
-        list_members,
-        list_candidates,
-        list_meetings,
-        read_meeting,
-        list_commitments,
-        read_commitment,
-    ]
+    return [list_forums, read_forum, list_members, list_candidates]
 
 
-async def _founded(log: EventLog, forum_id: UUID, field: str = "") -> Founded:
+async def founded(log: EventLog, forum_id: UUID, field: str = "") -> Founded:
     """The forum as its stream has it; refused, for the input `field` if one names it, where there is none."""
     forum = await state_of(log, FORUM, forum_id)
     if not isinstance(forum, Founded):
