@@ -10,7 +10,7 @@ import typer
 from rembuk.embedded.nats_server import EmbeddedNats
 from rembuk.embedded.postgres_server import EmbeddedPostgres
 
-from rembuk_cli.home.directory import Occupied
+from rembuk_cli.home.lock import Occupied
 from rembuk_cli.terminal.options import Data, RegionName, cannot_run, home_of, suggested
 from rembuk_cli.terminal.writing import escape, out
 
@@ -38,7 +38,7 @@ def aside(
         cannot_run(f"it runs in {escape(str(home.data))}; stop it first: {suggested('down')}")
     home.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        home.lock()
+        home.lock.hold()
     except Occupied as error:
         cannot_run(escape(str(error)))
     for one in dict.fromkeys(what):

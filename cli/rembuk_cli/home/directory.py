@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
 from rembuk.embedded.nats_server import EmbeddedNats
 from rembuk.embedded.postgres_server import ClusterLost, EmbeddedPostgres
 from rembuk.embedded.region import Region
@@ -25,8 +23,8 @@ from rembuk.process import state_file
 from rembuk.process.state_file import Damaged
 from rembuk.settings import PARTNERS, WITNESSED, CannotRun
 
+from rembuk_cli.home.lock import Lock
 from rembuk_cli.home.membership import Membership
-from rembuk_cli.home.noted_process import Process
 from rembuk_cli.home.plan import Plan
 from rembuk_cli.home.running import Running, with_credentials
 from rembuk_cli.home.usual import USUAL, usual_place
@@ -35,10 +33,6 @@ _LOG_BYTES = 8 << 20
 _SERVER_NAME = re.compile(r'"server_name": "([a-z0-9]+)"')
 _OWNER = '{"region": "<its name>"}'
 _MADE_ANEW = "move it away, and the next `rembuk up` makes another"
-
-
-class Occupied(Exception):
-    """Another supervisor holds the directory."""
 
 
 class AnothersDirectory(CannotRun):
@@ -58,6 +52,7 @@ class Home:
         self.data = data.expanduser().resolve()
         self.logs = self.data / "logs"
         self._region_json = self.data / "region.json"
+        self.lock = Lock(self.data)
         self.membership = Membership(self.data, self.owner)
         self._begun: dict[str, int] = {}  # how large each log was when this process first opened it
 
@@ -117,29 +112,6 @@ class Home:
     def partners(self) -> Path:
         """The file of who may read what the region publishes (see `rembuk.partners.partners`)."""
         return self.data / "partners.json"
-
-    def lock(self) -> int:
-        """Hold the directory until this process ends, or the descriptor is closed; the lock says who we are. Raises
-        Occupied."""
-        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            raise Occupied(f"another process runs a region in {self.data}") from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, msgspec.json.encode(Process.of(os.getpid())), 0)
-        return fd
-
-    def supervisor(self) -> psutil.Process | None:
-        """Who holds the directory now, as the lock says: it knows whatever became of region.json. Raises Damaged where
-        we may not read it: that is not nobody."""
-        try:
-            return msgspec.json.decode(state_file.read(self._lock), type=Process).find()
-        except PermissionError as error:
-            raise Damaged(self._lock, error) from error
-        except (OSError, msgspec.MsgspecError):
-            return None
 
     def postgres(self, port: int, anew: bool = False) -> EmbeddedPostgres:
         """The region's PostgreSQL; with `anew` an empty one may take the place of one that is lost."""
@@ -234,7 +206,7 @@ class Home:
         might, and region.json does not say what."""
         supervisor, unknown = None, None
         try:
-            supervisor = self.supervisor()
+            supervisor = self.lock.holder()
         except Damaged as error:
             unknown = error
         then = f"pid {supervisor.pid if supervisor else 0} runs here: end it with `down`, and start it again"
@@ -316,10 +288,6 @@ class Home:
     @property
     def _owner(self) -> Path:
         return self.data / "owner.json"
-
-    @property
-    def _lock(self) -> Path:
-        return self.data / "lock"
 
     def _password(self) -> str:
         return state_file.read_password(self._role_password, _MADE_ANEW)

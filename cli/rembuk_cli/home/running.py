@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
+from rembuk.embedded.server import HOST
 
 from rembuk_cli.home.noted_process import Process
+from rembuk_cli.home.plan import Plan
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -25,6 +28,25 @@ class Running(msgspec.Struct, frozen=True):
     smtp_url: str = ""
     public_url: str = ""
     servers_only: bool = False
+
+    @classmethod
+    def of(cls, plan: Plan, ready: bool, processes: dict[str, Process]) -> Running:
+        """What is planned, as it runs now under this process."""
+        nats_url = plan.nats_url or f"nats://{HOST}:{plan.ports['nats']}"
+        postgres_url = plan.postgres_url or f"postgresql://{HOST}:{plan.ports['postgres']}/postgres"
+        return cls(
+            region=plan.region,
+            supervisor=Process.of(os.getpid()),
+            ready=ready,
+            urls={service: f"http://{HOST}:{plan.ports[service]}" for service in plan.services},
+            postgres_url=without_credentials(postgres_url),
+            nats_url=without_credentials(nats_url),
+            ports=plan.ports,
+            smtp_url=without_credentials(plan.extra.get("REMBUK_SMTP_URL", "")),
+            public_url=without_credentials(plan.extra.get("REMBUK_NOTIFICATIONS_PUBLIC_URL", "")),
+            servers_only=plan.servers_only,
+            processes=processes,
+        )
 
 
 def without_credentials(url: str) -> str:

@@ -24,7 +24,7 @@ def stop(home: Home) -> None:
         name, supervisor = (running.region, running.supervisor.find()) if running else ("", None)
     except Damaged as error:
         err.print(escape(str(error)))
-        name, supervisor = "what ran", home.supervisor()
+        name, supervisor = "what ran", home.lock.holder()
     with err.status("stopping"):
         if not name:
             left = end_leftovers(home)

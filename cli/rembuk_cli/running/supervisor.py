@@ -22,17 +22,17 @@ from typing import Any
 from rembuk.embedded.nats_server import EmbeddedNats
 from rembuk.embedded.postgres_server import EmbeddedPostgres
 from rembuk.embedded.region import PROCESSES
-from rembuk.embedded.server import HOST, EmbeddedError, require_free_port
+from rembuk.embedded.server import EmbeddedError, require_free_port
 from rembuk.process.forking import Forking, can_fork
 from rembuk.process.lines import Lines
 from rembuk.process.open_files import open_files
 from rembuk.settings import CannotRun
 
-from rembuk_cli.home.directory import Occupied
+from rembuk_cli.home.lock import Occupied
 from rembuk_cli.home.noted_process import Process
 from rembuk_cli.home.plan import Plan
 from rembuk_cli.home.planned import planned_home
-from rembuk_cli.home.running import Running, without_credentials
+from rembuk_cli.home.running import Running
 from rembuk_cli.region.ready import answers_ready
 from rembuk_cli.running.children import LOOK_S, Child, ServerChild, ServiceChild
 from rembuk_cli.running.leftovers import end_leftovers
@@ -72,7 +72,7 @@ class Supervisor:
         lock = None
         try:
             self._home.prepare()
-            lock = self._home.lock()
+            lock = self._home.lock.hold()
             self._home.own(self._plan.region)
             os.dup2(self._home.open_log("supervisor"), 2)
             self._start()
@@ -285,25 +285,9 @@ class Supervisor:
         tell({"step": what})
 
     def _note(self) -> None:
-        plan, home = self._plan, self._home
         children: list[Child] = [*self._servers, *self._services]
-        nats_url = plan.nats_url or f"nats://{HOST}:{plan.ports['nats']}"
-        postgres_url = plan.postgres_url or f"postgresql://{HOST}:{plan.ports['postgres']}/postgres"
-        home.note(
-            Running(
-                region=plan.region,
-                supervisor=Process.of(os.getpid()),
-                ready=self._ready,
-                urls={service: f"http://{HOST}:{plan.ports[service]}" for service in plan.services},
-                postgres_url=without_credentials(postgres_url),
-                nats_url=without_credentials(nats_url),
-                ports=plan.ports,
-                smtp_url=without_credentials(plan.extra.get("REMBUK_SMTP_URL", "")),
-                public_url=without_credentials(plan.extra.get("REMBUK_NOTIFICATIONS_PUBLIC_URL", "")),
-                servers_only=plan.servers_only,
-                processes={child.name: Process.of(child.pid, child.restarts) for child in children},
-            )
-        )
+        processes = {child.name: Process.of(child.pid, child.restarts) for child in children}
+        self._home.note(Running.of(self._plan, self._ready, processes))
 
     def _tail(self, name: str) -> str:
         log, lines = self._home.logged(name)
