@@ -1,15 +1,15 @@
-"""What was released stays as it is, and every database that it made becomes the one that a new region gets."""
+"""Every database that a release made becomes the one that a new region gets, and tables.py describes it."""
 
-import ast
-import hashlib
+import asyncio
 import importlib
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
+from rembuk.embedded.region import Region
 from rembuk.postgres import kernel_versions
 from rembuk.postgres.migrations import OfALaterRelease, migrate
 from rembuk.postgres.provisioning import ServiceDatabase, provision
@@ -18,8 +18,6 @@ from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 ROOT = Path(__file__).parents[1]
-RELEASED = Path(__file__).with_name("released_migrations.sha256")
-KERNEL = "shared/rembuk/postgres/kernel"
 VERSIONS = "services/{0}/{0}/migrations/versions"
 WITHOUT_VERSIONS = {"reports": "0014", "forums": "0011", "notifications": "0012", "hub": "0009"}
 """The services, each with its last revision from before databases said which version the kernel's tables have."""
@@ -249,51 +247,27 @@ async def test_a_release_leaves_the_database_of_a_later_one_alone(
         await owner.run_sync(migrate, "hub", database.role)
 
 
+def test_a_region_knows_a_database_whose_kernels_tables_alone_are_behind(postgres_url: str) -> None:
+    region = Region(f"m{uuid4().hex[:8]}", postgres_url, "", "test", "", "", {}, services=("hub",))
+    asyncio.run(region.provision())
+    assert asyncio.run(region.behind()) == ["hub"]
+    region.migrate()
+    assert asyncio.run(region.behind()) == []
+
+    async def alter(by: int) -> None:
+        owner = await asyncpg.connect(region.database("hub").owner_url)
+        await owner.execute(f"update kernel_version set version = version + {by}")
+        await owner.close()
+
+    asyncio.run(alter(-1))
+    assert asyncio.run(region.behind()) == ["hub"]
+    asyncio.run(alter(1))
+    assert asyncio.run(region.behind()) == []
+
+
 def test_no_service_can_alter_which_version_its_database_has(
     database: ServiceDatabase, from_nothing: dict[str, set[Fact]]
 ) -> None:
     for made in from_nothing.values():
         [privileges] = [fact for name, _, fact in of_kinds(made, "privileges") if name == "public.kernel_version"]
         assert f"{database.role}=" not in privileges
-
-
-def released_files() -> Iterator[Path]:
-    for service in WITHOUT_VERSIONS:
-        yield from sorted((ROOT / VERSIONS.format(service)).glob("*.py"))
-    yield from sorted((ROOT / KERNEL).glob("*.sql"))
-
-
-def test_no_released_migration_is_altered() -> None:
-    """A new one, once it is finished, is added by what the assertion says."""
-    noted = dict(reversed(line.split()) for line in RELEASED.read_text().splitlines())
-    found = {str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in released_files()}
-    altered = [path for path in noted if found.get(path) != noted[path]]
-    assert altered == [], "released: take the change back, and make it in a new migration"
-    new = sorted(found.keys() - noted.keys())
-    assert new == [], f"to be released: sha256sum {' '.join(new)} >> {RELEASED.relative_to(ROOT)}"
-
-
-def test_a_migration_depends_on_nothing_of_ours() -> None:
-    """What it imported of ours would be today's, whenever the migration was released."""
-    allowed = {"alembic", "sqlalchemy", *sys.stdlib_module_names}
-    imported = {
-        (str(path.relative_to(ROOT)), module.partition(".")[0])
-        for path in (ROOT / "services").glob("*/*/migrations/**/*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        for module in modules(node)
-    }
-    assert {(path, module) for path, module in imported if module not in allowed} == set()
-
-
-def modules(node: ast.AST) -> list[str]:
-    match node:
-        case ast.Import(names=names):
-            return [name.name for name in names]
-        case ast.ImportFrom(module=module):
-            return [module or "."]
-    return []
-
-
-def test_the_files_of_the_kernel_are_numbered_without_a_gap() -> None:
-    numbers = [int(path.name.partition("_")[0]) for path in sorted((ROOT / KERNEL).glob("*.sql"))]
-    assert numbers == list(range(kernel_versions.newest() + 1))

@@ -68,7 +68,9 @@ def migrate(connection: Connection, package: str, service_role: str, revision: s
         newest = kernel_versions.newest()
         raise OfALaterRelease(package, f"version {found} of the kernel's tables, and this release knows {newest}")
     config = Config()
-    config.set_main_option("script_location", f"{package}:migrations")
+    config.set_main_option("script_location", "rembuk.postgres:alembic_environment")
+    config.set_main_option("version_locations", f"{package}:migrations/versions")
+    config.set_main_option("path_separator", "newline")  # of locations, of which there is one
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, revision)

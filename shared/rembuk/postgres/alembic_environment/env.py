@@ -1,4 +1,4 @@
-"""How Alembic runs here: on the connection that `rembuk.postgres.migrations` hands over."""
+"""How Alembic runs the migrations of every service: on the connection that `rembuk.postgres.migrations` hands over."""
 
 from alembic import context
 
