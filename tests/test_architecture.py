@@ -26,13 +26,12 @@ ROOMS = {
     "tables", "worker",
 }  # fmt: skip
 OWN_ROOMS = {
-    "notifications": {"channels", "contacts", "delivery", "errands", "phrases"},
+    "notifications": {"channels", "contacts", "delivery", "phrases"},
     "reports": {"briefs", "directory", "listing", "retention"},
     "hub": {
         "answering",
         "counting",
         "deliberating",
-        "errands",
         "forwarding",
         "keeping",
         "listing",

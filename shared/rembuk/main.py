@@ -1,8 +1,7 @@
 """The command line of a service: `python -m reports api | worker | migrate`, and the errands of
 `rembuk.operations.errands`.
 
-The API is what `<service>.app.build` returns, the worker what `<service>.worker.build` does; each process imports
-its own half only.
+What a service consists of, its `__main__` says; each process imports its own half only.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
-from importlib import import_module
-from typing import Any
 
 import msgspec
 import uvloop
@@ -24,6 +21,7 @@ from rembuk import tracing
 from rembuk.process import logs
 from rembuk.process.cancelling import cancel
 from rembuk.process.open_files import open_files
+from rembuk.service import Running, Service
 from rembuk.settings import CannotRun, Settings
 
 GRACE_S = 15
@@ -36,26 +34,26 @@ MOST_CONNECTIONS = 10_000
 """That an API holds at a time, where it may have as many files open and a quarter more."""
 
 
-def main(service: str) -> None:
+def run(service: Service) -> None:
     """Run one process of a service; exits 2 when it cannot do its work, 1 when a part of it failed."""
     process, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     gc.disable()  # until _started
     try:
-        settings = Settings.load(service)
-        logs.configure(service, process)
+        settings = Settings.load(service.name)
+        logs.configure(service.name, process)
         tracing.start(settings, process)
         match process, arguments:
             case "api", []:
-                _serve(settings)
+                _serve(service, settings)
             case "worker", []:
-                worker = import_module(f"{service}.worker").build(settings)
+                worker = service.worker(settings)
                 _started()
                 if not uvloop.run(_work(worker)):
                     sys.exit(1)
             case "migrate", []:
                 _migrate(settings)
             case _:
-                uvloop.run(_tell(settings, process, arguments))
+                uvloop.run(_tell(service, settings, process, arguments))
     except CannotRun as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -63,9 +61,9 @@ def main(service: str) -> None:
         tracing.stop()
 
 
-async def _work(worker: Any) -> bool:
+async def _work(worker: Running) -> bool:
     """Run until it ends, and have whatever it left behind end, too: asyncio itself asks once, and would then wait."""
-    ended_well: bool = await worker.run()
+    ended_well = await worker.run()
     await cancel(asyncio.all_tasks() - {asyncio.current_task()})
     return ended_well
 
@@ -78,7 +76,7 @@ def _started() -> None:
     gc.enable()
 
 
-def _serve(settings: Settings) -> None:
+def _serve(service: Service, settings: Settings) -> None:
     """Serve until SIGTERM, then finish what was accepted."""
     import uvicorn
 
@@ -87,7 +85,7 @@ def _serve(settings: Settings) -> None:
 
     # uvicorn raises the signal again once it has finished: then, as before it begins, to end is all there is to do
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    app = import_module(f"{settings.service}.app").build(settings)
+    app = service.api(settings)
     _started()
     spare = open_files() // 4  # for all that is no connection, and for those that are about to be refused
     uvicorn.run(
@@ -105,12 +103,12 @@ def _migrate(settings: Settings) -> None:
     upgrade(settings.service, settings.owner_url, settings.name)
 
 
-async def _tell(settings: Settings, name: str, arguments: Sequence[str]) -> None:
+async def _tell(service: Service, settings: Settings, name: str, arguments: Sequence[str]) -> None:
     """Write what an errand answers, each a line of JSON; raises CannotRun. It leaves the processor to whoever serves
     people meanwhile."""
     from rembuk.operations.errands import USAGE, errand
 
-    answers = errand(settings, name, arguments)
+    answers = errand(service, settings, name, arguments)
     if answers is None:
         usages = [f"{errand} {USAGE[errand]}" for errand in ([name] if name in USAGE else USAGE)]
         raise CannotRun(f"usage: python -m {settings.service} {' | '.join(['api | worker | migrate', *usages])}")

@@ -6,9 +6,8 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
-import asyncpg
 import nats.errors
 import structlog
 from faststream.nats import NatsBroker
@@ -16,8 +15,8 @@ from nats.aio.msg import Msg
 
 from rembuk.broker import nats_wire
 from rembuk.broker.connecting import broker, connect
-from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.following import Follower
+from rembuk.flow.handler import Handler
 from rembuk.log.relay import Relay
 from rembuk.partners.partner_consumers import Consumers
 from rembuk.partners.partners import Partners
@@ -33,16 +32,6 @@ _log = structlog.get_logger(__name__)
 
 Task = Callable[[], Coroutine[Any, Any, None]]
 """Runs until cancelled; heals what can heal by itself."""
-
-
-class Handler(Protocol):
-    """What is made of one stream: a Projector, a Reactor, or one of the hub's own."""
-
-    checkpoint: Checkpoint
-
-    async def process(self, messages: list[Msg]) -> None: ...
-
-    async def retry(self, connection: asyncpg.Connection[Any], aggregate: str) -> int: ...
 
 
 def follower_of(broker: NatsBroker, settings: Settings, handler: Handler, *beside: Handler) -> Follower:

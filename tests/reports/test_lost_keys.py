@@ -21,6 +21,7 @@ from rembuk.sealing.vault import stream_of
 from rembuk.settings import CannotRun, Settings
 from rembuk.testing.asking import asked
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
+from reports.__main__ import Reports
 
 pytestmark = pytest.mark.timeout(120)
 AREA = "35.78.08.1004"
@@ -64,7 +65,7 @@ def told(settings: Settings, name: str, *arguments: str, steps: int = -1) -> lis
     """What an errand answers, until its end or for so many steps, after which it is killed."""
 
     async def tell() -> list[Any]:
-        answers = errand(settings, name, arguments)
+        answers = errand(Reports(), settings, name, arguments)
         assert answers is not None
         said: list[Any] = []
         async for answer in answers:

@@ -109,6 +109,6 @@ print(tracing.on, len(tracing.middlewares()), "opentelemetry.sdk" in sys.modules
 
 def test_a_protocol_that_is_not_spoken_is_refused_by_name() -> None:
     somewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-    refused = python("from rembuk.main import main; main('reports')", **somewhere)
+    refused = python("from reports.__main__ import main; main()", **somewhere)
     assert refused.returncode == 2
     assert "OTEL_EXPORTER_OTLP_PROTOCOL is grpc" in refused.stderr

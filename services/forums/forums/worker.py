@@ -3,11 +3,12 @@
 from rembuk.contracts import reports
 from rembuk.contracts.forums import CODEC
 from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.handler import Handler
 from rembuk.flow.projector import Projector
 from rembuk.flow.reactions import Reactor
 from rembuk.log.event_log import EventLog
 from rembuk.settings import Settings
-from rembuk.worker import Handler, Worker
+from rembuk.worker import Worker
 
 from forums import projection, reactions
 

@@ -3,7 +3,7 @@ heads that the hub has cosigned."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
@@ -26,7 +26,7 @@ _HEADS = "select origin, size, root from witnessed where size > 0"
 
 
 @asynccontextmanager
-async def sources(settings: Settings, _wanted: Sequence[str] = ()) -> AsyncIterator[dict[str, Ending]]:
+async def sources(settings: Settings) -> AsyncIterator[dict[str, Ending]]:
     """Each mirror by its name, read in the account of its region. Raises nats.errors.Error, OSError, BadKey."""
     key, *_ = read_keys(settings.environment.get(KEY_SETTING, ""), "the hub's key")
     async with AsyncExitStack() as stack:

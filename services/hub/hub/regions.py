@@ -16,13 +16,14 @@ from rembuk.broker.streams import stream_name
 from rembuk.federation.hub_regions import INBOX, KEY_SETTING, SETTING, Admitted, operator_seed, reader_seed
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.following import Follower
+from rembuk.flow.handler import Handler
 from rembuk.flow.projector import Projector
 from rembuk.keys.key_setting import read_keys
 from rembuk.partners.roster import BadRoster, Roster
 from rembuk.postgres.database import UNREACHABLE, Pool, borrowed, open_pool
 from rembuk.process.vital import vital
 from rembuk.settings import MissingSetting, Settings
-from rembuk.worker import Handler, SideBySide, follower_of
+from rembuk.worker import SideBySide, follower_of
 
 from hub import projection
 from hub.answering import answer

@@ -1,9 +1,10 @@
 """The worker process of the hub, put together by hand. Its own log is empty so far: nothing is relayed or signed."""
 
 import structlog
+from rembuk.flow.handler import Handler
 from rembuk.log.event_log import EventLog
 from rembuk.settings import Settings
-from rembuk.worker import Handler, SideBySide
+from rembuk.worker import SideBySide
 
 from hub import regions
 from hub.regions import Regions, roster_of

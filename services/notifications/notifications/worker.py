@@ -5,13 +5,14 @@ from rembuk.contracts import forums, reports
 from rembuk.contracts.notifications import CODEC
 from rembuk.events.codec import Codec
 from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.handler import Handler
 from rembuk.flow.projector import Projector
 from rembuk.flow.reactions import Reactor
 from rembuk.keys.region_key import RegionKeys
 from rembuk.log.event_log import EventLog
 from rembuk.sealing.vault import Vault
 from rembuk.settings import Settings
-from rembuk.worker import Handler, Worker
+from rembuk.worker import Worker
 
 from notifications import projection, reactions
 from notifications.channels.email import EmailChannel

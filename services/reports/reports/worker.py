@@ -7,13 +7,14 @@ from rembuk.contracts.reports import CODEC
 from rembuk.federation.hub_regions import JOINED
 from rembuk.federation.inbox import Inbox, InboxCheckpoint
 from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.handler import Handler
 from rembuk.flow.projector import Projector
 from rembuk.flow.reactions import Reactor
 from rembuk.keys.region_key import RegionKeys
 from rembuk.log.event_log import EventLog
 from rembuk.sealing.vault import Vault
 from rembuk.settings import Settings
-from rembuk.worker import Handler, Worker
+from rembuk.worker import Worker
 
 from reports import projection, reactions
 from reports.directory import Directory

@@ -6,13 +6,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any
 from uuid import UUID
 
 from rembuk.contracts.privacy import Ground
 from rembuk.contracts.reports import confided_to
-from rembuk.events.codec import Codec
 from rembuk.events.event import Metadata
 from rembuk.keys.region_key import RegionKeys, Tampered, WrongRegionKey
 from rembuk.log.event_log import EventLog
@@ -23,6 +21,7 @@ from rembuk.sealing.missing_keys import Missing, find, still
 from rembuk.sealing.persons import PERSON, ErasePerson, erase
 from rembuk.sealing.sealing import sealed_in
 from rembuk.sealing.vault import Vault, stream_of
+from rembuk.service import Service
 from rembuk.settings import CannotRun, Settings
 
 AT_ONCE = 256
@@ -30,17 +29,17 @@ AT_ONCE = 256
 _AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable)
 
 
-def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
+def errand(service: Service, settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
     """As `rembuk.operations.errands.errand`."""
     match name, arguments:
         case "rewrap", []:
             return _rewrap(settings)
         case "erase", [aggregate_or_person, "request" | "retention" | "other" as ground]:
-            return _erase(settings, UUID(aggregate_or_person), ground)
+            return _erase(service, settings, UUID(aggregate_or_person), ground)
         case "missing-keys", []:
-            return _missing(settings)
+            return _missing(service, settings)
         case "write-off", [persons]:
-            return _write_off(settings, int(persons))
+            return _write_off(service, settings, int(persons))
     return None
 
 
@@ -54,11 +53,11 @@ async def _rewrap(settings: Settings) -> AsyncIterator[int]:
             raise CannotRun(f"{error}; what was taken over so far stays so, and this can be run again") from error
 
 
-async def _erase(settings: Settings, id: UUID, ground: Ground) -> AsyncIterator[Erased]:
+async def _erase(service: Service, settings: Settings, id: UUID, ground: Ground) -> AsyncIterator[Erased]:
     """Erase everybody whose data are sealed in an aggregate, or one opaque person; each, where it is recorded, and
     which other regions have been told of the aggregate in confidence: what they made of that is theirs to erase."""
     try:
-        async with _log(settings) as log, _vault(settings, RegionKeys(())) as vault:
+        async with _log(service, settings) as log, _vault(settings, RegionKeys(())) as vault:
             history = await log.read_stream(id, leniently=True)
             persons = list(dict.fromkeys(field.person for field in sealed_in(history)))
             if not persons and not history and await vault.knows(id):
@@ -75,32 +74,32 @@ async def _erase(settings: Settings, id: UUID, ground: Ground) -> AsyncIterator[
         raise CannotRun(f"{error}; run this again: who is erased already stays so") from error
 
 
-async def _missing(settings: Settings) -> AsyncIterator[Missing]:
+async def _missing(service: Service, settings: Settings) -> AsyncIterator[Missing]:
     """Everybody whose key is missing, by the first event that is sealed under it."""
     try:
-        for one in await _found(settings):
+        for one in await _found(service, settings):
             yield one
     except UNREACHABLE as error:
         raise CannotRun(f"the vault cannot be reached: {error}") from error
 
 
-async def _found(settings: Settings) -> list[Missing]:
+async def _found(service: Service, settings: Settings) -> list[Missing]:
     connection = await connect(settings.database_url, "missing keys")
     try:
-        return await find(connection, _codec(settings))
+        return await find(connection, service.codec())
     finally:
         connection.terminate()
 
 
-async def _write_off(settings: Settings, persons: int) -> AsyncIterator[int]:
+async def _write_off(service: Service, settings: Settings, persons: int) -> AsyncIterator[int]:
     """Record that the keys of so many persons are lost; how many of them, step by step. Refused where other than so
     many are missing by now. Whose key comes back meanwhile is left out; one that comes back later is destroyed by the
     eraser, as that of anybody who is erased. Killed half way, it goes on with the rest when it is run again."""
     try:
-        found = await _found(settings)
+        found = await _found(service, settings)
         if len(found) != persons:
             raise CannotRun(f"the keys of {len(found):,} persons are missing, not of {persons:,}; nothing was recorded")
-        async with _log(settings) as log:
+        async with _log(service, settings) as log:
             for first in range(0, len(found), AT_ONCE):
                 some = found[first : first + AT_ONCE]
                 async with log.reader() as connection:
@@ -119,18 +118,13 @@ async def _is_lost(log: EventLog, one: Missing) -> None:
 
 
 @asynccontextmanager
-async def _log(settings: Settings) -> AsyncIterator[EventLog]:
-    log = EventLog(settings.database_url, _codec(settings), f"{settings.name} errand")
+async def _log(service: Service, settings: Settings) -> AsyncIterator[EventLog]:
+    log = EventLog(settings.database_url, service.codec(), f"{settings.name} errand")
     await log.start()
     try:
         yield log
     finally:
         await log.stop()
-
-
-def _codec(settings: Settings) -> Codec:
-    codec: Codec = import_module(f"rembuk.contracts.{settings.service}").CODEC
-    return codec
 
 
 @asynccontextmanager

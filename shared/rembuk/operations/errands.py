@@ -9,9 +9,7 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from importlib import import_module
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,12 +19,12 @@ import nats.errors
 
 from rembuk.broker.cloud_events import cloud_event
 from rembuk.broker.streams import stream_name
-from rembuk.events.codec import Codec
 from rembuk.log.event_log import EventLog
 from rembuk.log.sources import Ending, Exhausted, LogSource, StreamSource
 from rembuk.operations.steps import Replayed
 from rembuk.postgres.database import UNREACHABLE, Unavailable, connect
 from rembuk.proof.signed_note import BadVerifierKey, Verifier
+from rembuk.service import Service
 from rembuk.settings import CannotRun, Settings
 from rembuk.transparency.log_key import signers
 
@@ -49,35 +47,35 @@ USAGE = {
 _INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable, nats.errors.Error, Exhausted)
 
 
-def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
+def errand(service: Service, settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
     """The answers of an errand, for JSON, whose iteration raises CannotRun; None for arguments that `USAGE` has not."""
     match name, arguments:
         case "replay", [stream_id]:
-            return _replay(settings, UUID(stream_id), None)
+            return _replay(service, settings, UUID(stream_id), None)
         case "replay", [stream_id, as_of]:
-            return _replay(settings, UUID(stream_id), _position_or_moment(as_of))
+            return _replay(service, settings, UUID(stream_id), _position_or_moment(as_of))
         case "retry", [follower, stream, aggregate]:
-            return _retry(settings, follower, stream, aggregate)
+            return _retry(service, settings, follower, stream, aggregate)
         case "deliveries", [reason, limit, *states]:
-            return _of_deliveries(settings, name, states, reason, int(limit))
+            return service.deliveries(settings, states, reason, int(limit))
         case "requeue", ["given-up", reason]:
-            return _of_deliveries(settings, name, None, reason)
+            return service.requeue(settings, None, reason)
         case "requeue", [delivery_id]:
-            return _of_deliveries(settings, name, UUID(delivery_id))
+            return service.requeue(settings, UUID(delivery_id))
         case "rebuild", ["swap" | "compare" | "discard" as what]:
-            return _rebuild(settings, what)
+            return _rebuild(service, settings, what)
         case "rebuild", ["as-of" as what, when]:
-            return _rebuild(settings, what, _position_or_moment(when))
+            return _rebuild(service, settings, what, _position_or_moment(when))
         case "verify", keys:
-            return _verify(settings, keys)
+            return _verify(service, settings, keys)
         case "rewrap" | "erase" | "missing-keys" | "write-off", _:
             from rembuk.operations import custody
 
-            return custody.errand(settings, name, arguments)
+            return custody.errand(service, settings, name, arguments)
         case "export" | "restore" | "reconcile", _:
             from rembuk.operations import recovery
 
-            return recovery.errand(settings, name, arguments)
+            return recovery.errand(service, settings, name, arguments)
     return None
 
 
@@ -86,25 +84,26 @@ def _position_or_moment(text: str) -> int | datetime:
     return int(text) if text.isdecimal() else datetime.fromisoformat(text)
 
 
-async def _replay(settings: Settings, stream_id: UUID, as_of: int | datetime | None) -> AsyncIterator[Replayed]:
+async def _replay(
+    service: Service, settings: Settings, stream_id: UUID, as_of: int | datetime | None
+) -> AsyncIterator[Replayed]:
     """Each step: the event as a CloudEvent, and the rows after it."""
     from rembuk.operations.replaying import replay
 
-    service = settings.service
-    codec = import_module(f"rembuk.contracts.{service}").CODEC
-    project = import_module(f"{service}.projection").project
-    tables = import_module(f"{service}.tables").metadata.sorted_tables
-    stream = stream_name(settings.region, service)
-    async for step in replay(settings.owner_url, codec, project, tables, stream, stream_id, as_of):
-        yield Replayed(cloud_event(settings.region, service, step.event), dict(step.state))
+    stream = stream_name(settings.region, service.name)
+    tables = service.tables()
+    async for step in replay(settings.owner_url, service.codec(), service.project, tables, stream, stream_id, as_of):
+        yield Replayed(cloud_event(settings.region, service.name, step.event), dict(step.state))
 
 
-async def _retry(settings: Settings, follower: str, stream: str, aggregate: str) -> AsyncIterator[int]:
+async def _retry(
+    service: Service, settings: Settings, follower: str, stream: str, aggregate: str
+) -> AsyncIterator[int]:
     """Have a follower take what it has in quarantine of an aggregate; how many events are left."""
-    log = _log(settings)
-    by_name = {handler.checkpoint.key: handler for handler in _handlers(settings, log)}
+    log = _log(service, settings)
+    by_name = {handler.checkpoint.key: handler for handler in service.handlers(settings, log)}
     if (follower, stream) not in by_name:
-        raise CannotRun(f"{settings.service} has no follower {follower} of {stream}")
+        raise CannotRun(f"{service.name} has no follower {follower} of {stream}")
     await log.start()
     connection = await connect(settings.database_url, f"{follower} retry")
     try:
@@ -114,27 +113,21 @@ async def _retry(settings: Settings, follower: str, stream: str, aggregate: str)
         await log.stop()
 
 
-async def _of_deliveries(settings: Settings, name: str, *arguments: Any) -> AsyncIterator[Any]:
-    """Each delivery that is listed, or tried again, as its service tells it."""
-    if (told := _of_its_own(settings, name)) is None:
-        raise CannotRun(f"{settings.service} delivers nothing")
-    async for answer in told(settings, *arguments):
-        yield answer
-
-
-async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> AsyncIterator[Any]:
+async def _rebuild(service: Service, settings: Settings, what: str, when: int | datetime = 0) -> AsyncIterator[Any]:
     """Each step of a rebuild, or the schemas that were discarded."""
     from rembuk.flow.projector import Projector
     from rembuk.operations.rebuilding import CannotRebuild, Rebuild
 
-    projectors = [handler for handler in _handlers(settings, _log(settings)) if isinstance(handler, Projector)]
+    projectors = [
+        handler for handler in service.handlers(settings, _log(service, settings)) if isinstance(handler, Projector)
+    ]
     if not projectors:
-        raise CannotRun(f"{settings.service} shows nothing yet")
-    tables = import_module(f"{settings.service}.tables").metadata.sorted_tables
+        raise CannotRun(f"{service.name} shows nothing yet")
+    tables = service.tables()
     streams = [projector.checkpoint.stream for projector in projectors]
     try:
-        async with (_of_its_own(settings, "sources") or _sources)(settings, streams) as sources:
-            rebuild = Rebuild(settings.owner_url, settings.name, tables, projectors, sources, _code(settings.service))
+        async with service.sources(settings, streams) or _sources(settings, streams) as sources:
+            rebuild = Rebuild(settings.owner_url, settings.name, tables, projectors, sources, _code(service.name))
             match what:
                 case "discard":
                     yield await rebuild.discard()
@@ -153,15 +146,15 @@ async def _rebuild(settings: Settings, what: str, when: int | datetime = 0) -> A
         ) from error
 
 
-async def _verify(settings: Settings, keys: Sequence[str]) -> AsyncIterator[Any]:
+async def _verify(service: Service, settings: Settings, keys: Sequence[str]) -> AsyncIterator[Any]:
     """Each step of a verification of the log, by our own keys unless others are given; read models are verified by a
     rebuild that compares."""
     try:
-        if own := _of_its_own(settings, "verify"):
-            steps = own(settings)
+        if own := service.verify(settings):
+            steps = own
         else:
             verifiers = [Verifier.of(key) for key in keys] or [signer.verifier for signer in signers(settings)]
-            steps = _verified(settings, verifiers)
+            steps = _verified(service, settings, verifiers)
         async for step in steps:
             yield step
     except BadVerifierKey as error:
@@ -170,7 +163,7 @@ async def _verify(settings: Settings, keys: Sequence[str]) -> AsyncIterator[Any]
         raise CannotRun(f"{str(error) or repr(error)}; mend that and run this again") from error
 
 
-async def _verified(settings: Settings, verifiers: Sequence[Verifier]) -> AsyncIterator[Any]:
+async def _verified(service: Service, settings: Settings, verifiers: Sequence[Verifier]) -> AsyncIterator[Any]:
     """Without a region's key it is only seen whether there is a key of each person."""
     from rembuk.keys.key_setting import BadKey
     from rembuk.keys.region_key import RegionKeys
@@ -185,7 +178,7 @@ async def _verified(settings: Settings, verifiers: Sequence[Verifier]) -> AsyncI
     vault = Vault(settings.database_url, keys, f"{settings.name} verify")
     await vault.start()
     try:
-        against_vault = AgainstVault(vault, _codec(settings), opens=bool(keys.ids))
+        against_vault = AgainstVault(vault, service.codec(), opens=bool(keys.ids))
         async for step in verify(
             settings.database_url, settings.nats_url, settings.region, settings.service, verifiers, against_vault
         ):
@@ -215,24 +208,8 @@ async def _sources(settings: Settings, streams: Sequence[str]) -> AsyncIterator[
             await broker.close()
 
 
-def _of_its_own(settings: Settings, name: str) -> Any:
-    """What a service does in the place of what all do, or beside it, in its room `errands`; None for the others."""
-    room = f"{settings.service}.errands"
-    return getattr(import_module(room), name, None) if find_spec(room) else None
-
-
-def _log(settings: Settings) -> EventLog:
-    return EventLog(settings.database_url, _codec(settings), f"{settings.name} errand")
-
-
-def _codec(settings: Settings) -> Codec:
-    codec: Codec = import_module(f"rembuk.contracts.{settings.service}").CODEC
-    return codec
-
-
-def _handlers(settings: Settings, log: EventLog) -> list[Any]:
-    handlers: list[Any] = import_module(f"{settings.service}.worker").handlers(settings, log)
-    return handlers
+def _log(service: Service, settings: Settings) -> EventLog:
+    return EventLog(settings.database_url, service.codec(), f"{settings.name} errand")
 
 
 def _code(service: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from rembuk.operations.reconciling import CannotReconcile, Reconciliation
 from rembuk.operations.restoring import CannotRestore, end_of_stream, restore
 from rembuk.operations.steps import Exported
 from rembuk.postgres.database import UNREACHABLE, connect
+from rembuk.service import Service
 from rembuk.settings import CannotRun, Settings
 
 _WRONG = (BadExport, FormatMissing, CannotRestore, CannotReconcile, HubSilent)
@@ -37,16 +37,16 @@ _RANGE = """select coalesce(min(position), 1) - 1 as after, coalesce(max(positio
             where ($1::timestamptz is null or recorded_at >= $1) and ($2::timestamptz is null or recorded_at < $2)"""
 
 
-def errand(settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
+def errand(service: Service, settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
     """As `rembuk.operations.errands.errand`."""
     match name, arguments:
         case "export", [format_name, directory, area, since, until]:
             selection = Selection(area, _moment(since), _moment(until))
             return _refusing(_export(settings, format_name, Path(directory), selection))
         case "restore", [origin, seen]:
-            return _refusing(_restore(settings, origin, int(seen), False))
+            return _refusing(_restore(service, settings, origin, int(seen), False))
         case "restore", [origin, seen, "interrupted-too"]:
-            return _refusing(_restore(settings, origin, int(seen), True))
+            return _refusing(_restore(service, settings, origin, int(seen), True))
         case "reconcile", []:
             return _refusing(_reconcile(settings, False))
         case "reconcile", ["sound"]:
@@ -92,7 +92,9 @@ async def _export(settings: Settings, format_name: str, directory: Path, selecti
     yield Exported(done.events, len(done.parts), done.read)
 
 
-async def _restore(settings: Settings, origin: str, seen: int, interrupted_too: bool) -> AsyncIterator[Any]:
+async def _restore(
+    service: Service, settings: Settings, origin: str, seen: int, interrupted_too: bool
+) -> AsyncIterator[Any]:
     """`seen` is the position up to which other services have followed our stream."""
     from rembuk.flow.reactions import Reactor
 
@@ -116,9 +118,8 @@ async def _restore(settings: Settings, origin: str, seen: int, interrupted_too: 
                 f"it ends at position {last}, but other services have followed {stream} to {seen}: take a newer export "
                 "or backup; where there is none, accept the loss by --accept-loss"
             )
-        codec = import_module(f"rembuk.contracts.{settings.service}").CODEC
-        log = EventLog(settings.database_url, codec)
-        handlers = import_module(f"{settings.service}.worker").handlers(settings, log)
+        codec = service.codec()
+        handlers = service.handlers(settings, EventLog(settings.database_url, codec))
         reactors: list[Checkpoint] = [one.checkpoint for one in handlers if isinstance(one, Reactor)]
         async for step in restore(settings.owner_url, settings.region, settings.service, source, last, reactors, codec):
             yield step

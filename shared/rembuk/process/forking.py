@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -126,7 +125,7 @@ def _adopt(ours: bool) -> None:
 
 def read_first(services: Sequence[str]) -> list[str]:
     """The modules that processes of these services share."""
-    return [*READ_FIRST, *(f"{service}.{room}" for service in services for room in ("app", "worker"))]
+    return [*READ_FIRST, *(f"{service}.{room}" for service in services for room in ("__main__", "app", "worker"))]
 
 
 def become(program: str, arguments: Sequence[str], environment: Mapping[str, str], main: Callable[[], None]) -> None:
@@ -177,7 +176,7 @@ def _run(output: int, service: str, process: str, environment: dict[str, str]) -
     for file in (nothing, output):
         os.close(file)
     be_named(sys.executable, "-m", service, process)
-    become(service, [process], environment, partial(import_module("rembuk.main").main, service))
+    become(service, [process], environment, import_module(f"{service}.__main__").main)
     sys.exit(0)
 
 

@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing.context import ForkServerProcess
@@ -117,9 +116,6 @@ def _become(
             opened = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             os.dup2(opened, number)
             os.close(opened)
-    if program == "rembuk_cli":
-        if can_fork():
-            subprocess.Popen = ForkedPopen  # type: ignore[misc]
-        become(program, arguments, environment, import_module("rembuk_cli.__main__").main)
-    else:
-        become(program, arguments, environment, partial(import_module("rembuk.main").main, program))
+    if program == "rembuk_cli" and can_fork():
+        subprocess.Popen = ForkedPopen  # type: ignore[misc]
+    become(program, arguments, environment, import_module(f"{program}.__main__").main)
