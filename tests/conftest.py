@@ -22,7 +22,7 @@ LONGEST_FIRST = (
     *("test_readme.py", "test_integrate.py"),
     *("system", "cli", "notifications", "hub"),
     *(f"shared/{where}" for where in ("operations", "flow", "embedded", "log")),
-    *("test_architecture.py", "shared/areas", "reports", "forums", "test_deploy.py", "contracts"),
+    *("test_architecture.py", "test_migrations.py", "shared/areas", "reports", "forums", "test_deploy.py", "contracts"),
 )
 """Files that start whole regions or otherwise take long. They begin first (and make has xdist leave it so): at the end,
 no worker has a long file before it while the others have nothing to do."""
