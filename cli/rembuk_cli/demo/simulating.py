@@ -1,4 +1,4 @@
-"""Simulated problems are sent, and it is shown how far that is."""
+"""Sends simulated problems to a region and shows the progress."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ class Home:
             ports={service: plan.ports[service] for service in SERVICES},
             extra=plan.extra
             | {PARTNERS: str(self.partners)}
-            | self.membership.told()
+            | self.membership.environment()
             | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
         )
 
@@ -190,7 +190,7 @@ class Home:
             log_key="",
             ports={service: running.ports[service] for service in running.urls},
             services=tuple(running.urls),
-            extra=self.membership.told(),
+            extra=self.membership.environment(),
         )
 
     def note(self, running: Running) -> None:

@@ -19,7 +19,7 @@ class Occupied(Exception):
 
 
 class Lock:
-    """Of a data directory."""
+    """The lock file of a data directory; it names the process that holds it."""
 
     def __init__(self, data: Path) -> None:
         self._data, self._file = data, data / "lock"

@@ -1,4 +1,4 @@
-"""The hub that a region has joined: by which invitation, and whether its nats-server goes there."""
+"""The hub that a region has joined: the invitation, and whether the region's nats-server connects to that hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _JOIN_ANEW = "join the hub anew by `rembuk down` and `rembuk up --hub FILE`, or 
 
 
 class Membership:
-    """Of the region whose data directory this is, and which `owner` names once it is known."""
+    """The hub of the region in a data directory; `owner` returns the region's name, None before it is known."""
 
     def __init__(self, data: Path, owner: Callable[[], str | None]) -> None:
         self.file, self.authority = data / "hub.json", data / "hub-ca.pem"
@@ -43,8 +43,8 @@ class Membership:
         self.authority.unlink(missing_ok=True)  # first: it tells that there was an invitation
         self.file.unlink(missing_ok=True)
 
-    def told(self) -> dict[str, str]:
-        """How its services know that there is a hub, whether or not its invitation can be read."""
+    def environment(self) -> dict[str, str]:
+        """The variable that tells its services that there is a hub, whether or not its invitation can be read."""
         return {JOINED: "1"} if self.file.exists() or self._had_joined() else {}
 
     def settings(self, linked: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How far relays, followers and the hub are behind, and what is wrong of that."""
+"""How far relays, followers and the hub are behind, and which of that is wrong."""
 
 from __future__ import annotations
 

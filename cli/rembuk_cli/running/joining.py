@@ -1,4 +1,4 @@
-"""How a region accepts the invitation of a hub, or declines it."""
+"""A region accepts the invitation of a hub, or declines it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a region, or the hub, is started, and what is said of it then."""
+"""Starting a region or the hub: what to run, the supervisor's progress, and where everything is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a region, or the hub, is stopped."""
+"""Stopping a region or the hub."""
 
 from __future__ import annotations
 
