@@ -101,7 +101,7 @@ class Forwarder:
 
         The first that fails again keeps its place, with today's error, and those behind it wait on."""
         async with connection.transaction():
-            await connection.execute("lock table quarantine in access exclusive mode")  # no batch adds to it meanwhile
+            await quarantine.hold_still(connection)
             messages = await quarantine.waiting(connection, self.checkpoint, aggregate)
             shared, done = await self._origins(connection, messages), 0
             with tracing.batch("retry", self.checkpoint.stream, map(streams.about, messages), follower=NAME):

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import asyncpg
 import nats
 from rembuk.broker import streams
 from rembuk.federation.hub_regions import INBOX, KEY_SETTING, reader_seed
@@ -18,11 +17,10 @@ from rembuk.proof.merkle import Frontier, leaf_hash
 from rembuk.settings import Settings
 from rembuk.transparency.leaves import published_leaf
 from rembuk.transparency.tree import origin
+from rembuk.witness.standing import CosignedRoot, cosigned_roots
 
 from hub.projection import CODECS
 from hub.regions import roster_of
-
-_HEADS = "select origin, size, root from witnessed where size > 0"
 
 
 @asynccontextmanager
@@ -47,7 +45,7 @@ async def verify(settings: Settings) -> AsyncIterator[VerificationStep]:
     `rembuk.postgres.database.UNREACHABLE` lists."""
     connection = await connect(settings.database_url, "verify")
     try:
-        heads = {row["origin"]: row for row in await connection.fetch(_HEADS)}
+        heads = await cosigned_roots(connection)
     finally:
         connection.terminate()
     async with sources(settings) as mirrors:
@@ -58,7 +56,7 @@ async def verify(settings: Settings) -> AsyncIterator[VerificationStep]:
                     yield step
 
 
-async def _against(mirror: Ending, stream: str, head: asyncpg.Record | None) -> AsyncIterator[VerificationStep]:
+async def _against(mirror: Ending, stream: str, head: CosignedRoot | None) -> AsyncIterator[VerificationStep]:
     """A mirror against the head that was cosigned of its log."""
     end, tree = await mirror.end(), Frontier()
     root = None
@@ -69,14 +67,14 @@ async def _against(mirror: Ending, stream: str, head: asyncpg.Record | None) -> 
                     yield Wrong("stream", f"{stream} goes on at {position} there: something is missing", tree.size + 1)
                     return
                 tree.append(leaf_hash(published_leaf(message)))
-                if head is not None and tree.size == head["size"]:
+                if head is not None and tree.size == head.size:
                     root = tree.root
             yield Verifying(tree.size, end)
-    if head is not None and end < head["size"]:
-        yield Wrong("stream", f"{stream} ends there, and a head of {head['size']} events was cosigned", end + 1)
-    elif head is not None and root != head["root"]:
-        yield Wrong("stream", f"{stream} up to there is not what was signed and cosigned", head["size"])
-    yield MirrorVerified(stream, end, head["size"] if head is not None else None)
+    if head is not None and end < head.size:
+        yield Wrong("stream", f"{stream} ends there, and a head of {head.size} events was cosigned", end + 1)
+    elif head is not None and root != head.root:
+        yield Wrong("stream", f"{stream} up to there is not what was signed and cosigned", head.size)
+    yield MirrorVerified(stream, end, head.size if head is not None else None)
 
 
 def _regions(settings: Settings) -> list[str]:

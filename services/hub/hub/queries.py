@@ -12,11 +12,13 @@ from asyncpg import Record
 from rembuk.areas.lookup import areas
 from rembuk.broker.streams import stream_name
 from rembuk.contracts.status import Status
+from rembuk.flow.standing import SET_ASIDE_BY_STREAM
 from rembuk.postgres.database import PlainSql
 from rembuk.postgres.read_engine import connected
 from rembuk.transparency.tree import origin
 from rembuk.web.metrics import Gauge
 from rembuk.web.reading import Timestamp, decode_cursor, encode_cursor
+from rembuk.witness.standing import COSIGNED
 from sqlalchemy import (
     Row,
     Select,
@@ -32,7 +34,7 @@ from hub import counting, deliberating, keeping, listing
 from hub.counting import ProblemsBy
 from hub.deliberating import MeetingsBy
 from hub.domain import State
-from hub.tables import WITHHELD, activity, quarantine, region_stream, witnessed
+from hub.tables import WITHHELD, activity, region_stream
 
 Shown = Literal[State, "unwatched"]
 EventsBy = Literal["region", "service", "type", "month"]
@@ -181,11 +183,8 @@ class HubQueries:
             row.name: Region(row.name, row.admitted_at, row.revoked_at, row.letters, row.letters_fetched, [])
             for row in await self._all(text(f"{_LETTERS} order by name"))
         }
-        heads = {row.origin: Cosigned(row.size, row.cosigned_at) for row in await self._all(select(witnessed))}
-        set_aside = select(quarantine.c.stream, func.count(quarantine.c.position.distinct()).label("events")).group_by(
-            quarantine.c.stream
-        )
-        aside = {row.stream: row.events for row in await self._all(set_aside)}
+        heads = {row.origin: Cosigned(row.size, row.cosigned_at) for row in await self._all(text(COSIGNED))}
+        aside = {row.stream: row.events for row in await self._all(text(SET_ASIDE_BY_STREAM))}
         [[now]] = await self._all(select(func.now()))  # the clock by which the worker has looked
         for row in await self._all(select(region_stream).order_by(region_stream.c.service)):
             if row.region in found:

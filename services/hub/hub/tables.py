@@ -179,14 +179,3 @@ introduced = Table(  # by which key others seal for a region: the first that it 
     Column("public_key", Text, nullable=False),
     Column("introduced_at", DateTime(timezone=True), nullable=False),
 )
-
-witnessed = Table(  # the kernel's: see rembuk/postgres/kernel/0008_witness.sql
-    "witnessed",
-    beside,
-    Column("origin", Text, primary_key=True),
-    Column("size", BigInteger, nullable=False),
-    Column("cosigned_at", DateTime(timezone=True), nullable=False),
-)
-quarantine = Table(
-    "quarantine", beside, Column("stream", Text), Column("position", BigInteger)
-)  # the kernel's, too: see rembuk/postgres/kernel/0002_flow.sql

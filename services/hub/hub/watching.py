@@ -18,6 +18,7 @@ from nats.js.errors import NotFoundError
 from rembuk.broker.streams import moment_of
 from rembuk.federation.hub_regions import mirror_config
 from rembuk.flow.checkpoints import Checkpoint
+from rembuk.flow.standing import position_and_time
 from rembuk.postgres.database import UNREACHABLE, Pool, borrowed
 
 from hub.domain import STALLED_AFTER, Look, Standing, standing
@@ -34,7 +35,6 @@ HEARD_S = 3.0
 """A mirror hears its region each second, events or not; one that has not for so long, or never, is deaf."""
 LAST_LOOK = "select * from region_stream where region = $1 and service = $2"
 
-_SHOWN = "select coalesce(max(position), 0), now() from checkpoint where follower = $1 and stream = $2"
 _COLUMNS = tuple(region_stream.columns.keys())
 _KEEP = f"""insert into region_stream ({", ".join(_COLUMNS)})
             values ({", ".join(f"${number}" for number in range(1, len(_COLUMNS) + 1))})
@@ -108,7 +108,7 @@ class Watch:
         it was.
         Raises AnotherMirror, nats.errors.Error, and what `UNREACHABLE` lists."""
         async with borrowed(self._pool) as connection:
-            [[shown, now]] = await connection.fetch(_SHOWN, *self._checkpoint.key)
+            shown, now = await position_and_time(connection, *self._checkpoint.key)
         mirror = await self._mirror()
         position, deaf = (mirror.state.last_seq, _deaf(mirror)) if mirror is not None else (0, False)
         unanswered = await self._server.unanswered(self._key[0]) if deaf else frozenset()

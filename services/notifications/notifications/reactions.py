@@ -27,6 +27,8 @@ from rembuk.contracts.reports import (
 from rembuk.events.event import Recorded
 from rembuk.events.ids import derive_id
 from rembuk.flow.reactions import React, Wish
+from rembuk.flow.standing import position_and_time
+from rembuk.log.standing import last_position
 from rembuk.postgres.database import Unavailable
 
 from notifications import phrases, projection
@@ -36,8 +38,6 @@ from notifications.domain import ALERT, area_and_above, one_of_each_contact, rea
 NAME = "alerts"
 
 _PATIENCE_S = 5.0
-_BEHIND = """select (select position from log.head) as head,
-             (select position from checkpoint where follower = $1 and stream = $2) as projected"""
 _SUBSCRIBERS = """select id, area, categories, contact,
                          case when confirmed_at > now() then now() - interval '10 minutes' else confirmed_at end
                              as confirmed_at from subscription
@@ -224,10 +224,9 @@ async def _caught_up(connection: asyncpg.Connection[Any], ours: str) -> None:
     head = None
     deadline = time.monotonic() + _PATIENCE_S
     while True:
-        row = await connection.fetchrow(_BEHIND, projection.NAME, ours)
-        assert row is not None
-        head = row["head"] if head is None else head
-        if (row["projected"] or 0) >= head:
+        head = await last_position(connection) if head is None else head
+        projected, _ = await position_and_time(connection, projection.NAME, ours)
+        if projected >= head:
             return
         if time.monotonic() > deadline:
             raise Unavailable("subscriptions are not projected yet")

@@ -17,6 +17,7 @@ from rembuk.contracts.reports import Level
 from rembuk.contracts.status import Status
 from rembuk.events.reference import position_of, reference_of
 from rembuk.keys.region_key import Unopened
+from rembuk.log.standing import HISTORY
 from rembuk.sealing.opened_texts import OpenedTexts
 from rembuk.sealing.vault import Erased, Vault
 from rembuk.web.partner_access import Within
@@ -154,15 +155,15 @@ _REGIONS = "select name, heard_at from {}other_region where heard_at > '-infinit
 _KEY = "select public_key from {}other_region where name = $1 and heard_at > '-infinity'"
 
 
-_HISTORY = """
+_HISTORY = f"""
     select true as ours, null as region, false as heard, position, id, stream_id, version, type, schema_version, area,
            data::text, metadata::text, recorded_at
-    from log.event where stream_id = $1
+    from ({HISTORY}) as recorded
     union all
     select false, region, heard, position, event_id, stream_id, version, type, schema_version, area,
            data, metadata, recorded_at
     from elsewhere where stream_id = $1
-    order by recorded_at, ours desc, position, heard"""
+    order by recorded_at, ours desc, position, heard"""  # noqa: S608 - the kernel's words
 
 
 class ReferralQueries:

@@ -65,7 +65,7 @@ class Projector:
 
         The first that fails again keeps its place, with today's error, and those behind it wait on."""
         async with connection.transaction():
-            await connection.execute("lock table quarantine in access exclusive mode")  # no batch adds to it meanwhile
+            await quarantine.hold_still(connection)
             messages = await quarantine.waiting(connection, self.checkpoint, aggregate)
             follower, stream = self.checkpoint.key
             with tracing.batch("retry", stream, map(streams.about, messages), follower=follower):

@@ -72,6 +72,11 @@ async def set_aside(
         )  # fmt: skip
 
 
+async def hold_still(connection: asyncpg.Connection[Any]) -> None:
+    """Have no batch add anything until the transaction ends."""
+    await connection.execute("lock table quarantine in access exclusive mode")
+
+
 async def waiting(connection: asyncpg.Connection[Any], checkpoint: Checkpoint, aggregate: str) -> list[Msg]:
     """What is set aside of an aggregate, as the messages that it came in, in order."""
     rows = await connection.fetch(_WAITING, checkpoint.follower, checkpoint.stream, aggregate)

@@ -23,6 +23,7 @@ from rembuk.events.codec import Codec
 from rembuk.events.event import Event, Metadata, Recorded
 from rembuk.events.rows import COLUMNS, recorded
 from rembuk.keys.region_key import WrappedKey
+from rembuk.log.standing import last_position
 from rembuk.postgres.database import (
     ANSWER_S,
     UNREACHABLE,
@@ -52,8 +53,6 @@ PAGE = f"""
           from (select * from log.event where position > $1 order by position limit $2) as page) as sized
     where bytes <= {PAGE_BYTES} or position = $1 + 1 order by position"""
 """The events after position $1, in order: at most $2, and as many of them as `PAGE_BYTES` hold, one at least."""
-
-OLDER_THAN = "select recorded_at < now() - make_interval(secs => $2) from log.event where position = $1"
 
 # What headers and subjects of the broker can carry: the relay must never stumble over what the log has taken.
 _AREA = re.compile(r"(?:[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+){0,7})?")
@@ -322,7 +321,7 @@ class EventLog:
     async def head(self) -> int:
         """The last position, 0 for an empty log. Raises Unavailable."""
         async with self.reader() as connection:
-            return int(await connection.fetchval("select position from log.head"))
+            return await last_position(connection)
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[asyncpg.Connection[Any]]:

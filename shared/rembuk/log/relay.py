@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from rembuk import tracing
 from rembuk.broker import nats_wire, streams
 from rembuk.log.event_log import PAGE
+from rembuk.log.standing import event_id, last_position
 from rembuk.postgres.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
 
 BATCH = 500
@@ -99,7 +100,7 @@ class Relay:
         """Publish everything beyond the stream's tail, then whatever the log announces; raises when it cannot."""
         connection = await self.connection.get()
         tail = await self.checked_tail(connection)
-        self._live_after = await connection.fetchval("select position from log.head")
+        self._live_after = await last_position(connection)
         while True:
             self._news.clear()
             rows = await connection.fetch(PAGE, tail, BATCH)
@@ -127,9 +128,9 @@ class Relay:
         tail = state.last_seq
         if tail == 0:
             return 0
-        ours = await connection.fetchval("select id from log.event where position = $1", tail)
+        ours = await event_id(connection, tail)
         if ours is None:
-            head = await connection.fetchval("select position from log.head")
+            head = await last_position(connection)
             raise StreamAhead(f"{self.stream} is at {tail}, its log at {head}: restore the log before going on")
         if state.messages:
             last = await self._jetstream.get_msg(self.stream, seq=tail)

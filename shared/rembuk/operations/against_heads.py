@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from rembuk.log.event_log import OLDER_THAN
+from rembuk.log.standing import is_older, last_position
 from rembuk.operations.steps import Wrong
 from rembuk.proof.merkle import HASH, Frontier
 from rembuk.proof.signed_note import BadNote, BadVerifierKey, TreeHead, Verifier, verified
@@ -69,11 +69,11 @@ class AgainstHeads:
         """After the last event, at `position`: heads that cover more than the log has by now, and events that no head
         covers."""
         if head := await self._next_head():
-            if await self._connection.fetchval("select position >= $1 from log.head", head["size"]):
+            if await last_position(self._connection) >= head["size"]:
                 return []  # it signs what was recorded meanwhile
             lost = f"the log ends at {position}, but a head of {head['size']} events was signed: the rest is gone"
             return [Wrong("log", lost, position + 1)]
-        if await self._connection.fetchval(OLDER_THAN, self._frontier.size + 1, UNSIGNED_S):
+        if await is_older(self._connection, self._frontier.size + 1, UNSIGNED_S):
             return [
                 Wrong("heads", "nothing was signed from here on: see the log of the worker", self._frontier.size + 1)
             ]

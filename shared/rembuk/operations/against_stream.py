@@ -12,7 +12,7 @@ import msgspec
 
 from rembuk.broker import nats_wire, streams
 from rembuk.broker.raw_stream import RawMessage, RawStream
-from rembuk.log.event_log import OLDER_THAN
+from rembuk.log.standing import is_older
 from rembuk.operations.steps import Wrong
 
 STANDS_STILL_S = 30.0
@@ -53,7 +53,7 @@ class AgainstStream:
         """After the last event, at `head`: what the stream has beyond, and what it should have by now."""
         if self.tail > head:
             return [Wrong("stream", f"goes on to {self.tail}, and the log ends before that", head + 1)]
-        if self.tail < head and await connection.fetchval(OLDER_THAN, self.tail + 1, STANDS_STILL_S):
+        if self.tail < head and await is_older(connection, self.tail + 1, STANDS_STILL_S):
             return [Wrong("stream", "nothing was published from here on: see the log of the worker", self.tail + 1)]
         return []
 

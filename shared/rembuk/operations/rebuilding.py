@@ -20,6 +20,7 @@ from rembuk.broker import streams
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.projector import Projector
 from rembuk.log.sources import Ending, ahead
+from rembuk.log.standing import last_position, recorded_at
 from rembuk.operations.side_model import SideModel
 from rembuk.operations.steps import LeftBeside, Rebuilding, RebuildStep, Swapped
 from rembuk.postgres.database import connect
@@ -37,7 +38,6 @@ _AT = "select coalesce(max(position), 0) from log.event where recorded_at <= $1"
 _BESIDE = (
     r"select nspname from pg_namespace where nspname = any($1) or nspname ~ '^(building_)?as_of_\d+$' order by nspname"
 )
-_WHEN = "select recorded_at from log.event where position = $1"
 
 
 class CannotRebuild(Exception):
@@ -117,8 +117,8 @@ class Rebuild:
                 if position := int(await connection.fetchval(_AT, when)):
                     return position, when
                 raise CannotRebuild(f"nothing had been recorded by {when.isoformat()}")
-            head = int(await connection.fetchval("select position from log.head"))
-            moment = await connection.fetchval(_WHEN, when) if when <= head else None
+            head = await last_position(connection)
+            moment = await recorded_at(connection, when) if when <= head else None
             if moment is None:
                 raise CannotRebuild(f"there is no position {when}: the log ends at {head}")
             return when, moment

@@ -21,6 +21,7 @@ from rembuk.events.codec import Undecodable
 from rembuk.log.event_log import PAGE
 from rembuk.log.relay import HALTED_CHECK_S, Relay, RelayHalted
 from rembuk.log.sources import StreamSource
+from rembuk.log.standing import last_position
 from rembuk.operations.against_stream import AgainstStream, difference
 from rembuk.operations.steps import Reconciled, ReconciliationStep, Reconciling, StreamDifference
 from rembuk.postgres.database import connect
@@ -32,8 +33,6 @@ TOLD = 20
 PATIENCE_S = HALTED_CHECK_S + 15
 """How long the stream may stand still while there is something to publish: a halted relay looks again meanwhile."""
 POLL_S = 0.05
-
-_HEAD = "select position from log.head"
 
 
 class CannotReconcile(Exception):
@@ -56,7 +55,7 @@ class Reconciliation:
         stream is made anew. Raises CannotReconcile where the stream holds what the log has lost."""
         connection = await connect(self._log_url, "reconcile")
         try:
-            head, tail = int(await connection.fetchval(_HEAD)), await streams.tail_of(self._jetstream, self._stream)
+            head, tail = await last_position(connection), await streams.tail_of(self._jetstream, self._stream)
             if ahead := await self._ours_beyond(head, tail):
                 raise CannotReconcile(
                     f"{self._stream} holds {ahead} events that the log has not, and would be their last copy: "
@@ -77,7 +76,7 @@ class Reconciliation:
             await self._forget()
         connection = await connect(self._log_url, "reconcile")
         try:
-            head, before = int(await connection.fetchval(_HEAD)), await streams.tail_of(self._jetstream, self._stream)
+            head, before = await last_position(connection), await streams.tail_of(self._jetstream, self._stream)
             ahead = await self._ours_beyond(head, before)
             async for step in self._publish(connection, head):
                 yield step

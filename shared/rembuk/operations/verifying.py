@@ -13,7 +13,9 @@ import msgspec
 
 from rembuk.broker import nats_wire, streams
 from rembuk.broker.raw_stream import RawMessage, RawStream
+from rembuk.flow.standing import checkpoint_positions
 from rembuk.log.event_log import PAGE
+from rembuk.log.standing import last_position, log_end
 from rembuk.operations.against_heads import AgainstHeads
 from rembuk.operations.against_stream import AgainstStream
 from rembuk.operations.against_vault import AgainstVault
@@ -28,8 +30,6 @@ PAGE_EVENTS = 2_000
 TOLD = 20
 """So many of a kind are told one by one; the rest are counted."""
 
-_HEAD = "select position, recorded_at from log.head"
-_CHECKPOINTS = "select follower, stream, position from checkpoint where position > 0 order by follower, stream"
 _SKIPPED = """select follower, stream, position, type, headers, data, why, by_whom, skipped_at from skipped
               order by follower, stream, position"""
 
@@ -84,10 +84,11 @@ async def verify(
         await stream.connect(nats_url, connect_timeout=5, max_reconnect_attempts=3)
         against_heads = AgainstHeads(beside, region, service, verifiers)
         against_stream = AgainstStream(stream, await _begin(stream, region, service), region, service)
-        [(head, clock)] = await pages.fetch(_HEAD)
+        end = await log_end(pages)
+        head = end.position
         async for page in _pages(pages, head, region, service):
             wrong = [*page.wrong, *await against_heads.take(page.leaves, page.metadatas)]
-            if page.rows and page.rows[-1]["position"] == head and page.rows[-1]["recorded_at"] != clock:
+            if page.rows and page.rows[-1]["position"] == head and page.rows[-1]["recorded_at"] != end.recorded_at:
                 wrong.append(Wrong("log", "log.head tells another time: no event would be recorded before that", head))
             wrong += await against_stream.take(page.rows, page.headers)
             if against_vault is not None:
@@ -120,14 +121,18 @@ async def _begin(stream: RawStream, region: str, service: str) -> int:
 
 async def _beyond(connection: asyncpg.Connection[Any], stream: RawStream, region: str, service: str) -> list[Wrong]:
     """Followers that will pass over what is still to come, since they stand beyond the end."""
-    checkpoints = await connection.fetch(_CHECKPOINTS)
-    followed = {row["stream"] for row in checkpoints} & _streams(region, service)
+    checkpoints = [reached for reached in await checkpoint_positions(connection) if reached.position]
+    followed = {reached.stream for reached in checkpoints} & _streams(region, service)
     ends = {name: await streams.tail_of(stream.jetstream(), name) for name in followed}
-    ends[streams.stream_name(region, service)] = int(await connection.fetchval(_HEAD))
+    ends[streams.stream_name(region, service)] = await last_position(connection)
     return [
-        Wrong("followers", f"the checkpoint of {row['follower']} is beyond the end of {row['stream']}, {end}", at)
-        for row in checkpoints
-        if (at := row["position"]) > (end := ends.get(row["stream"], 0))
+        Wrong(
+            "followers",
+            f"the checkpoint of {reached.follower} is beyond the end of {reached.stream}, {end}",
+            reached.position,
+        )
+        for reached in checkpoints
+        if reached.position > (end := ends.get(reached.stream, 0))
     ]
 
 

@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 
 from rembuk.log.event_log import PAGE
+from rembuk.log.standing import last_position
 from rembuk.partners.partners import Scope
 from rembuk.postgres.database import AGAIN_S, UNREACHABLE, KeptConnection
 from rembuk.process.cancelling import cancel
@@ -30,8 +31,6 @@ REMEMBERED = 100
 """So many answers, of at most `CHUNK_BYTES` each, are kept for others who ask the same before the log grows."""
 CHUNK_BYTES = 64 * 1024
 """Where an answer is cut: what a reader holds who is slow to take it."""
-
-_HEAD = "select position from log.head"
 
 _log = structlog.get_logger(__name__)
 
@@ -130,7 +129,7 @@ class Tail:
     async def _read(self, connection: asyncpg.Connection[Any]) -> None:
         """Keep what comes, from the end of the log on, until nobody follows."""
         if self._position is None:
-            self._position = int(await connection.fetchval(_HEAD))
+            self._position = await last_position(connection)
         while self._followers:
             self._news.clear()
             if rows := await connection.fetch(PAGE, self._position, BATCH):

@@ -10,6 +10,7 @@ import asyncpg
 
 from rembuk.events.codec import Codec
 from rembuk.events.texts import sealed_fields
+from rembuk.log.standing import last_position
 
 _STILL = """not exists (select from vault_key where vault_key.person = {0}.person)
             and not exists (select from log.event
@@ -25,7 +26,6 @@ _NOTE = """insert into key_missing
            on conflict do nothing"""
 _FIND = f"""select person, area, position from sealed_in_log($1, $2, $3, $4) as sealed
             where {_STILL.format("sealed")}"""  # noqa: S608
-_HEAD = "select position from log.head"
 _ADD = "insert into key_missing select unnest($1::uuid[]) on conflict do nothing"
 
 
@@ -35,6 +35,11 @@ class Missing(NamedTuple):
     person: UUID
     area: str
     position: int
+
+
+async def count(connection: asyncpg.Connection[Any]) -> int:
+    """How many they are, as far as it was noted."""
+    return int(await connection.fetchval(COUNT))
 
 
 async def note(connection: asyncpg.Connection[Any], codec: Codec, after: int) -> None:
@@ -59,7 +64,7 @@ async def find(connection: asyncpg.Connection[Any], codec: Codec) -> list[Missin
 
 async def _pages(connection: asyncpg.Connection[Any], after: int) -> list[tuple[int, int]]:
     """What is after a position in the log, in pieces for a statement each: the position before the first, the last."""
-    head = await connection.fetchval(_HEAD)
+    head = await last_position(connection)
     return [(first, min(first + PAGE, head)) for first in range(after, head, PAGE)]
 
 

@@ -14,6 +14,7 @@ from rembuk.broker import streams
 from rembuk.events.codec import Codec
 from rembuk.events.event import Recorded
 from rembuk.log.event_log import EventLog
+from rembuk.log.standing import last_position
 from rembuk.operations import side_model
 from rembuk.postgres import bulk
 from rembuk.postgres.bulk import Change
@@ -43,7 +44,7 @@ async def log_is_dense(log: asyncpg.Connection[Any]) -> list[asyncpg.Record]:
         "from log.event order by position"
     )
     assert [event["position"] for event in events] == list(range(1, len(events) + 1))
-    assert await log.fetchval("select position from log.head") == len(events)
+    assert await last_position(log) == len(events)
     assert len({event["id"] for event in events}) == len(events)
     versions: dict[Any, int] = {}
     for event in events:

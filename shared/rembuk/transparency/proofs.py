@@ -12,6 +12,7 @@ import asyncpg
 import structlog
 
 from rembuk.events.decider import Refused
+from rembuk.log.standing import last_position
 from rembuk.postgres.database import ANSWER_S, UNREACHABLE, Pool, Unavailable, borrowed, open_pool
 from rembuk.proof.merkle import consistency_ranges, inclusion_ranges, leaf_hash, root_of_inclusion
 from rembuk.proof.signed_note import BadVerifierKey, TreeHead, Verifier, parts
@@ -20,7 +21,6 @@ from rembuk.settings import Settings
 from rembuk.transparency.log_key import signers
 from rembuk.transparency.tree import Tree
 
-_HEAD = "select position from log.head"
 _FIRST = "select position from log.event where stream_id = $1 and version = 1"
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +77,7 @@ class Proofs:
             if size < position:
                 size = (await tree.latest())[0].size
             if size < position:
-                if position <= await connection.fetchval(_HEAD):
+                if position <= await last_position(connection):
                     raise NotYet(f"the event at {position} is recorded; the next tree head will contain it")
                 raise Refused("unknown-position", f"the log has no event at {position} yet")
             return str(await self._proof(tree, position - 1, await _signed(tree, size)))

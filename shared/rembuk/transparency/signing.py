@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from rembuk.log.standing import last_position
 from rembuk.postgres.database import AS_LONG_AS_IT_TAKES_S, KeptConnection
 from rembuk.proof.merkle import leaf_hash
 from rembuk.proof.signed_note import Signer, TreeHead
@@ -18,7 +19,6 @@ AT_ONCE = 20_000
 """Events that one head takes in at most, where many are waiting."""
 HALTED_S = 60.0
 
-_HEAD = "select position from log.head"
 _LOCK = "select pg_advisory_lock(hashtext('rembuk signer'))"
 _ADD_KEY = "select log.add_tree_key($1)"
 
@@ -57,7 +57,7 @@ class Signing:
         connection = await self._connection.get()
         tree = Tree(connection, self._region, self._service)
         last, _ = await tree.latest()
-        until = min(await connection.fetchval(_HEAD), last.size + AT_ONCE)
+        until = min(await last_position(connection), last.size + AT_ONCE)
         if until <= last.size:
             return None
         growth, unpublished = Growth(await tree.frontier(last.size)), Unpublished()

@@ -22,35 +22,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from rembuk.broker import streams
 from rembuk.events.codec import Codec
+from rembuk.flow.standing import CheckpointPosition, checkpoint_positions, refusals, set_aside
+from rembuk.log.standing import log_end, type_counts, waiting_s
 from rembuk.postgres.database import UNREACHABLE, Pool, borrowed, open_pool
 from rembuk.settings import Settings
+from rembuk.transparency.standing import signed_head
+from rembuk.witness.standing import witnesses
 
 PATIENCE_S = 2.0
 """How long a scrape waits for an answer of the broker, and twice that for all answers of the database."""
 COUNTED = 200_000
 """Positions of the log that one scrape counts by type at most; the next one goes on from there."""
 
-_FOLLOWERS = """
-    select follower, stream, position,
-           (select recorded_at from log.event where stream = $1 and event.position = checkpoint.position + 1) as since,
-           (select count(*) from quarantine
-            where (quarantine.follower, quarantine.stream) = (checkpoint.follower, checkpoint.stream)) as quarantined
-    from checkpoint order by follower, stream"""
-_HEAD = (
-    "select position, greatest(0, extract(epoch from recorded_at - clock_timestamp()))::float as ahead from log.head"
-)
-_SINCE = "select recorded_at from log.event where position = $1"
-_TYPES = """select type, substring(metadata->>'actor' from '^reaction:(.*)') as reaction, count(*) as events
-            from log.event where position > $1 and position <= $2 group by 1, 2"""
-_SIGNED = """select size, extract(epoch from now() - signed_at)::float as age,
-                    (select recorded_at from log.event where position = size + 1) as since
-             from log.tree_head order by size desc limit 1"""
-_FIRST = "select 0 as size, null::float as age, (select recorded_at from log.event where position = 1) as since"
-_WITNESSES = """select split_part(verifier_key, '+', 1) as name,
-                       coalesce(extract(epoch from now() - failing_since), 0)::float as failing from witness"""
-_REFUSED = """select follower, (select count(*) from reaction
-                                where reaction.follower = one.follower and outcome = 'refused') as refused
-              from (select distinct follower from checkpoint) as one order by follower"""
 _BYTES = "select pg_database_size(current_database())"
 
 _log = structlog.get_logger(__name__)
@@ -117,27 +100,32 @@ class Metrics:
 
     async def _read(self, connection: asyncpg.Connection[Any], told: _Told) -> None:
         """Followers before the broker and the broker before the log: who is level must not seem to be ahead."""
-        followers = await connection.fetch(_FOLLOWERS, self._stream)
-        elsewhere = await self._ask_broker([row for row in followers if row["stream"] != self._stream], told)
-        [(head, ahead)] = await connection.fetch(_HEAD)
+        checkpoints = await checkpoint_positions(connection)
+        aside = {(held.follower, held.stream): held.events for held in await set_aside(connection)}
+        elsewhere = await self._ask_broker([each for each in checkpoints if each.stream != self._stream], told)
+        end = await log_end(connection)
+        head, ahead = end.position, max(0.0, end.ahead_s)
         told.add("rembuk_log_position", "The last position of the service's log", head, stream=self._stream)
         told.add("rembuk_clock_ahead_seconds", "How far the time of its last event is ahead of the clock", ahead)
         if self._tail is not None:
-            since = await connection.fetchval(_SINCE, self._tail + 1)
             told.add("rembuk_stream_position", "The last sequence of its stream", self._tail, stream=self._stream)
-            told.lag("rembuk_relay", "not in its stream yet", head - self._tail, since, stream=self._stream)
+            behind, seconds = await _behind(connection, head, self._tail)
+            told.lag("rembuk_relay", "not in its stream yet", behind, seconds, stream=self._stream)
             told.add("rembuk_stream_bytes", "Size of its stream in NATS", self._stream_bytes, stream=self._stream)
-        for row in followers:
-            labels = {"follower": row["follower"], "stream": row["stream"]}
-            told.add("rembuk_quarantine_size", "Events a follower has set aside", row["quarantined"], **labels)
-            if row["stream"] == self._stream:
-                told.lag("rembuk_projection", "not handled yet", head - row["position"], row["since"], **labels)
-            elif (follower := (row["follower"], row["stream"])) in elsewhere:
-                told.lag("rembuk_projection", "not handled yet", *elsewhere[follower], **labels)
+        for each in checkpoints:
+            key, labels = (each.follower, each.stream), {"follower": each.follower, "stream": each.stream}
+            told.add("rembuk_quarantine_size", "Events a follower has set aside", aside.get(key, 0), **labels)
+            if each.stream == self._stream:
+                behind, seconds = await _behind(connection, head, each.position)
+                told.lag("rembuk_projection", "not handled yet", behind, seconds, **labels)
+            elif key in elsewhere:
+                behind, seconds = elsewhere[key]
+                told.lag("rembuk_projection", "not handled yet", behind, seconds, **labels)
         await self._read_signing(connection, head, told)
-        for row in await connection.fetch(_REFUSED):
-            refused = "Commands of a reaction that the domain refused"
-            told.add("rembuk_reactions_refused", refused, row["refused"], follower=row["follower"])
+        refused = await refusals(connection)
+        for follower in dict.fromkeys(each.follower for each in checkpoints):
+            help = "Commands of a reaction that the domain refused"
+            told.add("rembuk_reactions_refused", help, refused.get(follower, 0), follower=follower)
         told.add("rembuk_database_bytes", "Size of the service's database", await connection.fetchval(_BYTES))
         for gauge in self._gauges:
             for row in await connection.fetch(gauge.query):
@@ -146,24 +134,25 @@ class Metrics:
         await self._count(connection, head, told)
 
     async def _read_signing(self, connection: asyncpg.Connection[Any], head: int, told: _Told) -> None:
-        signed = await connection.fetchrow(_SIGNED) or await connection.fetchrow(_FIRST)
-        assert signed is not None
-        told.add("rembuk_tree_head_size", "Events that the last signed tree head covers", signed["size"])
-        if signed["age"] is not None:
-            told.add("rembuk_tree_head_age_seconds", "For how long it has been signed", signed["age"])
-        told.lag("rembuk_signing", "not covered by a signed tree head", head - signed["size"], signed["since"])
+        signed = await signed_head(connection)
+        size = signed.size if signed else 0
+        told.add("rembuk_tree_head_size", "Events that the last signed tree head covers", size)
+        if signed is not None:
+            told.add("rembuk_tree_head_age_seconds", "For how long it has been signed", signed.age_s)
+        told.lag("rembuk_signing", "not covered by a signed tree head", *await _behind(connection, head, size))
         failing = "For how long a witness has not cosigned as it should"
-        for row in await connection.fetch(_WITNESSES):
-            told.add("rembuk_witness_failing_seconds", failing, row["failing"], witness=row["name"])
+        for witness in await witnesses(connection):
+            name = witness.name.partition("+")[0]
+            told.add("rembuk_witness_failing_seconds", failing, witness.failing_s, witness=name)
 
     async def _count(self, connection: asyncpg.Connection[Any], head: int, told: _Told) -> None:
         if self._counted is None:
             self._counted = head
         until = min(head, self._counted + COUNTED)
-        for row in await connection.fetch(_TYPES, self._counted, until):
-            self._events[row["type"]] += row["events"]
-            if row["reaction"]:
-                self._reactions[row["reaction"]] += row["events"]
+        for count in await type_counts(connection, self._counted, until):
+            self._events[count.type] += count.events
+            if count.reaction:
+                self._reactions[count.reaction] += count.events
         self._counted = until
         told.count("rembuk_events", "Events recorded in the service's log, by type", "type", self._events)
         told.count("rembuk_reaction_events", "Events that reactions recorded in it", "follower", self._reactions)
@@ -172,21 +161,21 @@ class Metrics:
             told.count(one.name, one.help, one.label, totals)
 
     async def _ask_broker(
-        self, followers: Iterable[asyncpg.Record], told: _Told
-    ) -> dict[tuple[str, str], tuple[int, datetime | None]]:
+        self, checkpoints: Iterable[CheckpointPosition], told: _Told
+    ) -> dict[tuple[str, str], tuple[int, float]]:
         """Note our stream's tail; how many events of other services' streams their followers have not handled, and
-        when the first of these was recorded."""
-        lags: dict[tuple[str, str], tuple[int, datetime | None]] = {}
+        how many seconds ago the first of these was recorded."""
+        lags: dict[tuple[str, str], tuple[int, float]] = {}
         if not self._settings.nats_url:
             return lags
         try:
             async with asyncio.timeout(PATIENCE_S):
                 self._tail = await self._tail_of(self._stream)
-                for row in followers:
-                    position, stream = row["position"], row["stream"]
-                    behind = await self._tail_of(stream) - position
-                    since = await self._recorded_at(stream, position + 1) if behind > 0 else None
-                    lags[row["follower"], stream] = behind, since
+                for each in checkpoints:
+                    behind = await self._tail_of(each.stream) - each.position
+                    since = await self._recorded_at(each.stream, each.position + 1) if behind > 0 else None
+                    seconds = (datetime.now(UTC) - since).total_seconds() if since else 0.0
+                    lags[each.follower, each.stream] = behind, seconds
         except (OSError, TimeoutError, nats.errors.Error) as error:
             _log.warning("metrics without the broker", error=repr(error))
             told.add("rembuk_broker_up", "Whether NATS answers the service", 0)
@@ -221,6 +210,11 @@ class Metrics:
         return None
 
 
+async def _behind(connection: asyncpg.Connection[Any], head: int, position: int) -> tuple[int, float]:
+    """How many events of our log are behind a position, and the age of the first of them."""
+    return head - position, await waiting_s(connection, position) if head > position else 0.0
+
+
 async def _said(_: Exception) -> None:
     """The scrape tells of it."""
 
@@ -239,9 +233,8 @@ class _Told:
         family = self._families.setdefault(name, GaugeMetricFamily(name, help, labels=["service", *labels]))
         family.add_metric([self._service, *labels.values()], value)  # type: ignore[attr-defined]
 
-    def lag(self, name: str, what: str, events: int, since: datetime | None, **labels: str) -> None:
-        """So many events, the first of which was recorded at `since` (None: there is none)."""
-        seconds = (datetime.now(UTC) - since).total_seconds() if since else 0.0
+    def lag(self, name: str, what: str, events: int, seconds: float, **labels: str) -> None:
+        """So many events, the first of which was recorded so many seconds ago."""
         self.add(f"{name}_lag_events", f"Events {what}", max(0, events), **labels)
         self.add(f"{name}_lag_seconds", f"Age of the first event {what}; 0 without one", max(0.0, seconds), **labels)
 

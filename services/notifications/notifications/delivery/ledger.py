@@ -10,6 +10,7 @@ from functools import partial
 from uuid import UUID
 
 import asyncpg
+from rembuk.log.standing import first_event, has_event
 from rembuk.postgres.database import UNREACHABLE, Pool, borrowed, open_pool
 
 LEASE = timedelta(seconds=60)
@@ -17,7 +18,7 @@ LEASE = timedelta(seconds=60)
 CODES_FORGOTTEN = timedelta(days=7)
 BOUNCES_FORGOTTEN = timedelta(days=180)
 
-_TAKE = """
+_TAKE = f"""
 with due as materialized (
     select one.id from unnest(array[3, 2, 1, 0]::smallint[]) with ordinality as each (rank, n) cross join lateral (
         select id from delivery
@@ -28,16 +29,15 @@ taken as (
     update delivery set due_at = now() + $3::interval from due where delivery.id = due.id
     returning delivery.id, alert_id, subscription_id, rank, queued_at, due_at)
 select taken.*, alert.area, category, headline, text, severity, urgency, certainty, about, source_type, corrects,
-       exists (select from log.event as ended
-               where ended.stream_id = taken.alert_id and ended.type = 'AlertWithdrawn') as withdrawn,
+       {has_event("taken.alert_id", "AlertWithdrawn")} as withdrawn,
        coalesce(subscription.contact, '') as mark, bounced_at,
        coalesce(began.metadata->>'correlation_id', '') as correlation_id,
        coalesce(began.metadata->>'traceparent', '') as traceparent
 from taken left join alert on alert.id = taken.alert_id
      left join subscription on subscription.id = taken.subscription_id
      left join contact on contact.mark = subscription.contact and subscription.contact <> ''
-     left join log.event as began on began.stream_id = coalesce(alert_id, subscription_id) and began.version = 1
-order by rank desc"""
+     left join {first_event("began", "coalesce(alert_id, subscription_id)")}
+order by rank desc"""  # noqa: S608 - the kernel's words
 _POSTPONE = "update delivery set due_at = now() + $3::interval where id = $1 and due_at = $2"
 _HASTEN = "update delivery set due_at = now() where id = $1 and due_at > now() + $2::interval"
 _SET_RIGHT = """update delivery set due_at = now()
