@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 from rembuk.embedded.server import EmbeddedError
+from rembuk.log.standing import last_position
+from rembuk.partners import webhook_cursors
+from rembuk.partners.webhook_cursors import WebhookCursor
 from rembuk.settings import CannotRun
 
 from rembuk_cli.home.directory import Home
@@ -23,24 +27,6 @@ if TYPE_CHECKING:
 
 app = group("Other systems that may read what the region publishes: each its scope, and nothing else.")
 Name = Annotated[str, typer.Argument(help="The partner's name: lower-case letters, digits and hyphens.")]
-
-_SENT = "select partner, position, attempts, failing_since, failure, stopped from webhook"
-_HEAD = "select position as head from log.head"
-_SET_BACK = """insert into webhook (partner, position) values ($1, $2)
-               on conflict (partner) do update
-                   set position = $2, due_at = now(), attempts = 0, failing_since = null, failure = '', stopped = false
-               returning (select position from log.head) as head"""
-
-
-class Sent(msgspec.Struct, frozen=True):
-    """Up to which position of a service's log a partner's webhook took its events, and why it takes no more since
-    when."""
-
-    position: int
-    attempts: int = 0
-    failing_since: datetime | None = None
-    failure: str = ""
-    stopped: bool = False
 
 
 class Nats(msgspec.Struct, frozen=True):
@@ -60,7 +46,7 @@ class Listed(msgspec.Struct, frozen=True, omit_defaults=True):
     added_at: datetime
     revoked_at: datetime | None = None
     webhook: str = ""
-    sent: dict[str, Sent] = {}
+    sent: dict[str, WebhookCursor] = {}
 
     @property
     def is_failing(self) -> bool:
@@ -129,12 +115,11 @@ def list_(region: RegionName = "", data: Data = None, as_json: Json = False) -> 
     Example: rembuk partner list --json
     """
     home = home_of(region, data)
-    sent: dict[str, dict[str, Sent]] = {}
+    sent: dict[str, dict[str, WebhookCursor]] = {}
     if (running := home.running()) is not None:
-        for service, rows in ask_each(home.running_region(running), _SENT):
-            for row in rows:
-                partner = row.pop("partner")
-                sent.setdefault(partner, {})[service] = Sent(**row)
+        for service, cursors in ask_each(home.running_region(running), webhook_cursors.webhook_cursors):
+            for partner, cursor in cursors.items():
+                sent.setdefault(partner, {})[service] = cursor
     listed = [_listed(one, sent.get(one.name, {})) for one in _partners(home).read()]
     if as_json:
         write_json(msgspec.json.format(msgspec.json.encode(listed)))
@@ -190,16 +175,14 @@ def replay(
     if not services:
         cannot_run(f"{name} reads {', '.join(partner.scope.services)}, not {service}")
     running = home.running_region(require_running(home))
-    for one, [row] in ask_each(running, _HEAD, services=services):
-        if after > row["head"]:
-            cannot_run(f"the last position of {one} is {row['head']:,}, which {after:,} is beyond; nothing was changed")
-    for one, [row] in ask_each(running, _SET_BACK, name, after, services=services):
+    for one, head in ask_each(running, last_position, services):
+        if after > head:
+            cannot_run(f"the last position of {one} is {head:,}, which {after:,} is beyond; nothing was changed")
+    for one, head in ask_each(running, partial(webhook_cursors.set_back, partner=name, position=after), services):
         if as_json:
-            write_json(msgspec.json.encode({"service": one, "after": after, "head": row["head"]}))
+            write_json(msgspec.json.encode({"service": one, "after": after, "head": head}))
         else:
-            out.print(
-                f"{one}: {name} is sent its part of the positions {after + 1:,} to {row['head']:,}, and what comes"
-            )
+            out.print(f"{one}: {name} is sent its part of the positions {after + 1:,} to {head:,}, and what comes")
 
 
 def _partners(home: Home) -> Partners:
@@ -261,7 +244,7 @@ def _nats(home: Home, services: Sequence[str]) -> Nats | None:
     return Nats(noted.nats_url, tuple(stream_name(noted.region, one) for one in services))
 
 
-def _listed(partner: Partner, sent: dict[str, Sent] | None = None) -> Listed:
+def _listed(partner: Partner, sent: dict[str, WebhookCursor] | None = None) -> Listed:
     scope, hook = partner.scope, partner.webhook
     return Listed(
         partner.name, scope.services, scope.types, scope.areas, partner.added_at, partner.revoked_at,

@@ -6,10 +6,12 @@ import asyncio
 import getpass
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
+from rembuk.flow import standing
 
 from rembuk_cli.region.naming import aggregate_named
 from rembuk_cli.region.servers import database
@@ -22,18 +24,12 @@ if TYPE_CHECKING:
     from rembuk.embedded.region import Region
 
 app = group("Events that a follower could not take: each holds back its own aggregate there, and nobody else.")
-_HELD = """select follower, stream, stream_id as aggregate, count(*) as events, min(position) as first,
-                  (array_agg(type order by position))[1] as type,
-                  (array_agg(error order by position))[1] as error, min(quarantined_at) as since
-           from quarantine group by follower, stream, stream_id order by follower, stream, first"""
-_EVENTS = """select follower, stream, position, type, error, headers::text, data, quarantined_at as since
-             from quarantine where stream_id = $1 order by follower, stream, position"""
 Aggregate = Annotated[str, typer.Argument(help="The aggregate, as `list` names it; a problem also by its reference.")]
 FollowerName = Annotated[str, typer.Option("--follower", help="Only of this follower: projection, open_problems ...")]
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What one follower has set aside of one aggregate: so many events, the first of them at fault for `error`."""
+    """What one follower of a service has set aside of one aggregate: `rembuk.flow.standing.AggregateAside`."""
 
     service: str
     follower: str
@@ -84,9 +80,9 @@ def show(aggregate: Aggregate, region: RegionName = "", data: Data = None, as_js
     seen = _region(region, data)
     aggregate = aggregate_named(seen, aggregate)
     events = [
-        {"service": service, **row, "data": row["data"].decode(errors="replace")}
-        for service, rows in ask_each(seen, _EVENTS, aggregate)
-        for row in rows
+        {"service": service, **msgspec.structs.asdict(event), "data": event.data.decode(errors="replace")}
+        for service, held in ask_each(seen, partial(standing.events_aside, aggregate=aggregate))
+        for event in held
     ]
     if not events:
         cannot_run(f"nothing of {escape(aggregate)} is in quarantine")
@@ -163,14 +159,19 @@ def _region(region: str, data: Any) -> Region:
 
 
 def _held(region: Region) -> list[Held]:
-    return [Held(service, **row) for service, rows in ask_each(region, _HELD) for row in rows]
+    return [
+        Held(service, **msgspec.structs.asdict(aside))
+        for service, aggregates in ask_each(region, standing.aggregates_aside)
+        for aside in aggregates
+    ]
 
 
 def _chosen(region: Region, aggregate: str, follower: str) -> list[Held]:
     """What is held, of one aggregate and by one follower where they are named; ends the command for one that no service
     has."""
     if follower:
-        known = {row["follower"] for _, rows in ask_each(region, "select follower from checkpoint") for row in rows}
+        answers = ask_each(region, standing.checkpoint_positions)
+        known = {each.follower for _, checkpoints in answers for each in checkpoints}
         if follower not in known:
             cannot_run(f"there is no follower {escape(follower)}; there are {', '.join(sorted(known))}")
     return [one for one in _held(region) if aggregate in ("", one.aggregate) and follower in ("", one.follower)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
+from rembuk.log.standing import types_of
 from rembuk.operations.steps import Replayed
 
 from rembuk_cli.region.differences import State, changes
@@ -16,8 +17,6 @@ from rembuk_cli.terminal.moments import AsOf, position_or_time
 from rembuk_cli.terminal.options import Data, Json, RegionName, cannot_run, home_of, require_running
 from rembuk_cli.terminal.unable import Unable
 from rembuk_cli.terminal.writing import err, escape, out, write_answer
-
-_EVENTS = "select position, type from log.event where stream_id = $1 order by version"
 
 
 def replay(
@@ -42,8 +41,8 @@ def replay(
     seen = home.running_region(require_running(home))
     until, aggregate = position_or_time(as_of), id_named(seen, named)
     with err.status("looking"):
-        found = ask_each(seen, _EVENTS, aggregate)
-        service, events = next(((service, rows) for service, rows in found if rows), ("", []))
+        found = ask_each(seen, lambda connection: types_of(connection, aggregate))
+        service, events = next(((service, events) for service, events in found if events), ("", []))
     if not service:
         cannot_run(f"no service of {seen.name} knows {aggregate}")
     before: State = {}
@@ -59,7 +58,7 @@ def replay(
             before = step.state
     except Unable as error:
         at = events[min(told, len(events) - 1)]
-        raise Unable(f"position {at['position']:,}, a {at['type']}: {error}", *error.then) from error
+        raise Unable(f"position {at.position:,}, a {at.type}: {error}", *error.then) from error
     if not told:
         err.print(f"nothing had happened to {aggregate} by then")
 

@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 from rembuk.broker.streams import stream_name
+from rembuk.flow.standing import furthest
 from rembuk.operations.steps import RestorationStep, Restoring
 
 from rembuk_cli.region.services import answers, ask_each, require_service, set_back, watched
 from rembuk_cli.terminal.options import Data, Json, RegionName, home_of, require_running, suggested
 from rembuk_cli.terminal.writing import many, out, write_answer
-
-_SEEN = "select coalesce(max(position), 0) as position from checkpoint where stream = $1"
 
 
 def restore(
@@ -42,7 +41,7 @@ def restore(
     home = home_of(region, data)
     running = home.running_region(require_running(home))
     stream = stream_name(running.name, service)
-    seen = max(rows[0]["position"] for _, rows in ask_each(running, _SEEN, stream))
+    seen = max(position for _, position in ask_each(running, lambda connection: furthest(connection, stream)))
     place = origin if origin in ("stream", "hub") else str(Path(origin).absolute())
     arguments = [place, "0" if accept_loss else str(seen), *(["interrupted-too"] if interrupted_too else [])]
     steps: Iterator[RestorationStep] = answers(RestorationStep, running, service, "restore", *arguments)

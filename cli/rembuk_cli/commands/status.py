@@ -14,7 +14,9 @@ from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, home_of, 
 from rembuk_cli.terminal.writing import err, escape, out, write_json
 
 if TYPE_CHECKING:
-    from rembuk_cli.region.standing import Follower, Mirrored, Service, Standing, Witness
+    from rembuk.witness.standing import WitnessRecord
+
+    from rembuk_cli.region.standing import Follower, Mirrored, Service, Standing
 
 
 def status(region: RegionName = "", data: Data = None, as_json: Json = False) -> None:
@@ -109,7 +111,7 @@ def _signed(service: Service) -> str:
     return f"{service.checkpoint.size:,}, {_ago(service.checkpoint.age_s)}" if service.checkpoint else "none"
 
 
-def _cosigned(witness: Witness) -> str:
+def _cosigned(witness: WitnessRecord) -> str:
     cosigned = "never" if witness.age_s is None else f"{witness.size:,}, {_ago(witness.age_s)}"
     return f"{cosigned}; [red]{escape(witness.failure)}[/]" if witness.failure else cosigned
 

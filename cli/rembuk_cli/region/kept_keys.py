@@ -7,10 +7,11 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from rembuk.keys.region_key import RegionKey, Tampered
+from rembuk.sealing.wrapped_keys import TABLE, in_dump
 
 from rembuk_cli.home.key_files import keys_in
 from rembuk_cli.terminal.options import cannot_run
@@ -18,8 +19,6 @@ from rembuk_cli.terminal.writing import escape
 
 BACKUPS = Path("backup")
 """Where the runbook has an operator keep them."""
-
-_COPY = "COPY public.vault_key ("
 
 
 class Kept(NamedTuple):
@@ -75,32 +74,19 @@ def _unwrapped(keys: list[RegionKey], person: UUID, wrapped: bytes) -> bytes | N
 
 
 def _rows(dump: Path) -> Iterator[tuple[UUID, bytes, str]]:
-    """Person, wrapped key and the region key's id, as a dump's table `vault_key` has them."""
-    command = [_pg_restore(), "--data-only", "--table", "vault_key", "--file", "-", str(dump)]
+    """Person, wrapped key and the region key's id, as a dump has them."""
+    command = [_pg_restore(), "--data-only", "--table", TABLE, "--file", "-", str(dump)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reading:
         assert reading.stdout is not None
         assert reading.stderr is not None
         try:
-            yield from _copied(reading.stdout)
+            yield from in_dump(reading.stdout)
             why = reading.stderr.read().strip()
         except ValueError as error:
             reading.kill()
             why = str(error)
     if reading.returncode:
         cannot_run(escape(f"{dump} cannot be read: {why}. If it is no backup, move it away; nothing was changed"))
-
-
-def _copied(lines: IO[str]) -> Iterator[tuple[UUID, bytes, str]]:
-    """The rows between COPY and the line that ends it. Raises ValueError."""
-    columns: list[str] = []
-    for line in lines:
-        if line.startswith(_COPY):
-            columns = line.removeprefix(_COPY).split(")")[0].split(", ")
-        elif line == "\\.\n":
-            columns = []
-        elif columns:
-            row = dict(zip(columns, line.rstrip("\n").split("\t"), strict=True))
-            yield UUID(row["person"]), bytes.fromhex(row["wrapped"].removeprefix("\\\\x")), row["key_id"]
 
 
 def _pg_restore() -> str:

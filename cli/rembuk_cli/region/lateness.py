@@ -9,6 +9,7 @@ import asyncpg
 from rembuk.broker.stream_names import stream_name
 from rembuk.embedded.region import Region
 from rembuk.federation.hub_regions import Invitation
+from rembuk.log.standing import event_id, waiting_s
 
 from rembuk_cli.home.directory import Home
 from rembuk_cli.home.running import without_credentials
@@ -26,7 +27,6 @@ AHEAD_S = 10.0
 """How far the time of a log's last event may be ahead of the clock."""
 UNWITNESSED_S = 600.0
 """How long a witness may be away."""
-_EVENT = "select id, recorded_at, clock_timestamp() as now from log.event where position = $1"
 
 
 async def compare(
@@ -53,16 +53,16 @@ async def compare(
                 f"or somebody else published there"
             )
         else:
-            service.relay_behind_s = await _age(own, service.stream + 1) if service.relay_behind else 0.0
-            at_tail = await own.fetchrow(_EVENT, service.stream)
-            if service.name in last_ids and at_tail is not None and str(at_tail["id"]) != last_ids[service.name]:
+            service.relay_behind_s = await waiting_s(own, service.stream) if service.relay_behind else 0.0
+            at_tail = await event_id(own, service.stream)
+            if service.name in last_ids and at_tail is not None and str(at_tail) != last_ids[service.name]:
                 service.diverged = True
                 wrong.append(f"STREAM DIVERGED: {service.name} at {service.stream:,} is another event than in the log")
         if service.relay_behind_s > LATE_S:
             wrong.append(f"{service.name}: its relay is {service.relay_behind:,} events behind")
     signed = service.checkpoint.size if service.checkpoint else 0
     if own is not None and service.log is not None and service.log > signed:
-        waiting = await _age(own, signed + 1)
+        waiting = await waiting_s(own, signed)
         wrong += await unsigned(own, region.name, service.name, signed, waiting, service.clock_ahead_s > AHEAD_S)
     wrong += [
         f"{service.name}: its witness {one.name} has not cosigned for {one.failing_s:.0f} s: {one.failure}"
@@ -76,7 +76,7 @@ async def compare(
             continue
         follower.behind = max(0, source.log - follower.position)
         if follower.behind:
-            follower.behind_s = await _age(databases[source.name], follower.position + 1)
+            follower.behind_s = await waiting_s(databases[source.name], follower.position)
         if follower.behind_s > LATE_S:
             wrong.append(
                 f"{service.name}: {follower.name} is {follower.behind:,} events of {follower.stream} behind, "
@@ -120,7 +120,7 @@ async def behind_at_hub(
         if one is None or service.stream is None or database is None:
             continue
         behind = max(0, service.stream - one.position)
-        behind_s = await _age(database, one.position + 1) if behind else 0.0
+        behind_s = await waiting_s(database, one.position) if behind else 0.0
         mirrored.append(Mirrored(service.name, one.position, behind, behind_s, one.state))
         if one.state in ("stalled", "diverged"):
             wrong.append(f"{service.name}: the hub says that its stream has {one.state} at {one.position:,}")
@@ -138,12 +138,3 @@ def note_letters(service: Service, inbox: str, letters: int) -> None:
 def _duration(seconds: float) -> str:
     """As `2 days, 3:04:05`."""
     return str(timedelta(seconds=round(seconds)))
-
-
-async def _age(database: asyncpg.Connection[Any], position: int) -> float:
-    """How long ago the event at a position was recorded, in seconds."""
-    row = await database.fetchrow(_EVENT, position)
-    if row is None:
-        return 0.0
-    age: timedelta = row["now"] - row["recorded_at"]
-    return max(0.0, age.total_seconds())

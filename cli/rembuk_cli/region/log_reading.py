@@ -19,21 +19,14 @@ from rembuk.contracts import forums, notifications, reports
 from rembuk.embedded.region import Region
 from rembuk.events.codec import Codec, Undecodable
 from rembuk.events.event import Recorded
-from rembuk.events.rows import COLUMNS, recorded
+from rembuk.events.rows import recorded
+from rembuk.log.selecting import select
 
 from rembuk_cli.region.servers import broker, database
 from rembuk_cli.terminal.unable import Unable
 
 CODECS: dict[str, Codec] = {"reports": reports.CODEC, "forums": forums.CODEC, "notifications": notifications.CODEC}
-PAGE = 500
 ABSENT_S = 1.0
-
-_SELECT = f"""select {COLUMNS} from log.event
-              where ($1 = '' or area = $1 or starts_with(area, $1 || '.')) and ($2 = '' or type = $2)
-                and ($3::timestamptz is null or recorded_at >= $3) and ($4::timestamptz is null or recorded_at < $4)
-                and ($5 = '' or metadata::json ->> 'actor' = $5)
-                and ($6 = '' or metadata::json ->> 'correlation_id' = $6)
-              order by position"""  # noqa: S608
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -111,11 +104,10 @@ async def follow_streams(region: Region, wanted: Wanted) -> AsyncGenerator[Told,
 
 async def _read_log(region: Region, service: str, wanted: Wanted) -> AsyncGenerator[Told, None]:
     async with database(region, service) as connection, connection.transaction(readonly=True):
-        rows = connection.cursor(
-            _SELECT, wanted.area, wanted.event_type, wanted.since, wanted.until, wanted.actor, wanted.correlation,
-            prefetch=PAGE,
-        )  # fmt: skip
-        async for row in rows:
+        async for row in select(
+            connection, area=wanted.area, event_type=wanted.event_type, since=wanted.since, until=wanted.until,
+            actor=wanted.actor, correlation=wanted.correlation,
+        ):  # fmt: skip
             try:
                 told = Told(region.name, service, recorded(CODECS[service], row))
             except (Undecodable, msgspec.MsgspecError) as error:

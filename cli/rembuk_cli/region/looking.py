@@ -11,11 +11,16 @@ from rembuk.broker.nats_asking import Asking, NoStream, Unanswered
 from rembuk.broker.stream_names import inbox_name, stream_name
 from rembuk.embedded.region import Region
 from rembuk.federation.hub_regions import Invitation
+from rembuk.flow.standing import checkpoint_positions, refusals, set_aside
 from rembuk.keys.key_setting import BadKey, key_id, read_keys
+from rembuk.log.standing import log_end
 from rembuk.postgres.database import UNREACHABLE
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.sealing import missing_keys
+from rembuk.sealing.wrapped_keys import persons_by_key
 from rembuk.settings import CannotRun
+from rembuk.transparency.standing import signed_head
+from rembuk.witness.standing import witnesses
 
 from rembuk_cli.home.directory import Home
 from rembuk_cli.home.disk import full
@@ -24,24 +29,10 @@ from rembuk_cli.region.lateness import behind_at_hub, compare, note_letters
 from rembuk_cli.region.processes import missing_processes, running_processes
 from rembuk_cli.region.ready import answers_ready
 from rembuk_cli.region.servers import CONNECT_S, questions
-from rembuk_cli.region.standing import Checkpoint, Follower, Quarantine, Service, Standing, Witness
+from rembuk_cli.region.standing import Follower, Service, Standing
 from rembuk_cli.region.stop_links import stop_links
-from rembuk_cli.region.wrapping import PERSONS
 from rembuk_cli.terminal.options import suggested
 from rembuk_cli.terminal.unable import Unable
-
-_HEAD = "select position, extract(epoch from recorded_at - clock_timestamp())::float8 as ahead_s from log.head"
-_CHECKPOINTS = "select follower, stream, position from checkpoint order by follower, stream"
-_REFUSED = "select follower, count(*) from reaction where outcome = 'refused' group by follower"
-_QUARANTINE = (
-    "select follower, stream, count(distinct stream_id) as aggregates, count(*) as events, min(position) as first "
-    "from quarantine group by follower, stream order by follower, stream"
-)
-_CHECKPOINT = """select size, extract(epoch from clock_timestamp() - signed_at)::float8 as age_s
-                 from log.tree_head order by size desc limit 1"""
-_WITNESSES = """select verifier_key as name, size, extract(epoch from clock_timestamp() - cosigned_at)::float8 as age_s,
-                       coalesce(extract(epoch from clock_timestamp() - failing_since), 0)::float8 as failing_s, failure
-                from witness order by name"""
 
 
 async def look(home: Home, running: Running) -> Standing:
@@ -68,7 +59,8 @@ async def look(home: Home, running: Running) -> Standing:
                 await _read_flow(databases[service.name], service)
         for service in services:
             if service.name in databases:
-                [(service.log, service.clock_ahead_s)] = await databases[service.name].fetch(_HEAD)
+                end = await log_end(databases[service.name])
+                service.log, service.clock_ahead_s = end.position, end.ahead_s
         for service in services:
             wrong += await compare(service, databases, services, region, last_ids)
             note_letters(service, inbox_name(region.name), letters or 0)
@@ -132,14 +124,14 @@ async def _read_stream(asked: Asking, region: Region, service: Service, last_ids
 
 
 async def _read_flow(database: asyncpg.Connection[Any], service: Service) -> None:
-    refused = dict(await database.fetch(_REFUSED))
+    refused = await refusals(database)
     service.followers = [
-        Follower(row["follower"], row["stream"], row["position"], refused=refused.get(row["follower"], 0))
-        for row in await database.fetch(_CHECKPOINTS)
+        Follower(each.follower, each.stream, each.position, refused=refused.get(each.follower, 0))
+        for each in await checkpoint_positions(database)
     ]
-    service.quarantine = [Quarantine(**row) for row in await database.fetch(_QUARANTINE)]
-    service.checkpoint = next((Checkpoint(**row) for row in await database.fetch(_CHECKPOINT)), None)
-    service.witnesses = [Witness(**row) for row in await database.fetch(_WITNESSES)]
+    service.quarantine = await set_aside(database)
+    service.checkpoint = await signed_head(database)
+    service.witnesses = await witnesses(database)
 
 
 async def _closed(home: Home, databases: dict[str, asyncpg.Connection[Any]]) -> list[str]:
@@ -149,17 +141,17 @@ async def _closed(home: Home, databases: dict[str, asyncpg.Connection[Any]]) -> 
     except BadKey as error:
         ids, wrong = [], [f"the region's key cannot be read: {error}"]
     return wrong + [
-        f"{service}: the keys of {row['persons']:,} persons are wrapped by the region key {row['key_id']}, which is "
+        f"{service}: the keys of {persons:,} persons are wrapped by the region key {wrapping}, which is "
         f"not in {home.region_key}; put it back before anything is started again"
         for service, database in databases.items()
-        for row in await database.fetch(PERSONS)
-        if row["key_id"] not in ids
+        for wrapping, persons in (await persons_by_key(database)).items()
+        if wrapping not in ids
     ]
 
 
 async def _keyless(databases: dict[str, asyncpg.Connection[Any]]) -> list[str]:
     """Of how many persons the key is missing though nobody erased them, as after a restore without `vault_key`."""
-    counted = {service: await database.fetchval(missing_keys.COUNT) for service, database in databases.items()}
+    counted = {service: await missing_keys.count(database) for service, database in databases.items()}
     said = (
         "of {:,} persons the key is missing, and no erasure says so: what is sealed under it cannot be opened; see: {}"
     )

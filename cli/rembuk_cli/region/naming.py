@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rembuk.events.reference import position_of
+from rembuk.log.standing import begun_at
 
 from rembuk_cli.region.services import ask_each
 from rembuk_cli.terminal.options import cannot_run
@@ -13,8 +14,6 @@ from rembuk_cli.terminal.writing import escape
 
 if TYPE_CHECKING:
     from rembuk.embedded.region import Region
-
-_REPORTED_AT = "select stream_id from log.event where position = $1 and version = 1"
 
 
 def id_named(region: Region, text: str) -> UUID:
@@ -36,5 +35,5 @@ def aggregate_named(region: Region, text: str) -> str:
 def _reported_as(region: Region, text: str) -> UUID | None:
     if not (position := position_of(text, region.name)):
         return None
-    [(_, rows)] = ask_each(region, _REPORTED_AT, position, services=("reports",))
-    return rows[0]["stream_id"] if rows else None
+    [(_, problem)] = ask_each(region, lambda connection: begun_at(connection, position), services=("reports",))
+    return problem

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from queue import SimpleQueue
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from rembuk.federation.hub_regions import DOMAIN
+from rembuk.flow import standing
 from rembuk.postgres.provisioning import SERVICES
 
 from rembuk_cli.region.servers import database
@@ -20,37 +21,33 @@ from rembuk_cli.terminal.unable import Unable
 from rembuk_cli.terminal.writing import err, escape
 
 if TYPE_CHECKING:
+    import asyncpg
     from rembuk.embedded.region import Region
 
 T = TypeVar("T")
 
 
 def ask_each(
-    region: Region, query: str, *arguments: Any, services: Sequence[str] = ()
-) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The same question to the database of each service, or of those that are named: its name, and the rows it answers.
-    Raises Unable."""
+    region: Region, question: Callable[[asyncpg.Connection[Any]], Awaitable[T]], services: Sequence[str] = ()
+) -> list[tuple[str, T]]:
+    """The same question to the database of each service, or of those that are named: its name, and the answer. Raises
+    Unable."""
 
-    async def ask(service: str) -> list[dict[str, Any]]:
+    async def ask(service: str) -> T:
         async with database(region, service) as connection:
-            return [dict(row) for row in await connection.fetch(query, *arguments)]
+            return await question(connection)
 
-    async def ask_all() -> list[tuple[str, list[dict[str, Any]]]]:
+    async def ask_all() -> list[tuple[str, T]]:
         return [(service, await ask(service)) for service in services or region.services]
 
     return asyncio.run(ask_all())
 
 
-_SET_BACK = """with set_back as (update checkpoint set position = $2, recorded_at = null
-                                where stream = $1 and position > $2 returning follower),
-                    released as (delete from quarantine where stream = $1 and position > $2)
-               select follower from set_back"""
-
-
 def set_back(region: Region, stream: str, position: int) -> list[str]:
     """Have whoever followed a stream beyond a position take from there what it will hold; the services concerned.
     What they made of the rest stays in their rows until a rebuild."""
-    return [service for service, rows in ask_each(region, _SET_BACK, stream, position) if rows]
+    each = ask_each(region, lambda connection: standing.set_back(connection, stream, position))
+    return [service for service, followers in each if followers]
 
 
 def require_service(name: str) -> None:

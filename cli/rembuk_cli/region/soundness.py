@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import asyncpg
 import nats.errors
@@ -16,16 +18,19 @@ from rembuk.embedded.region import Region
 from rembuk.events.codec import Undecodable
 from rembuk.keys.key_setting import BadKey, create, read_keys
 from rembuk.keys.region_key import RegionKeys, Tampered
+from rembuk.log.standing import last_position
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.proof.signed_note import Signer
+from rembuk.sealing.wrapped_keys import destroy_others, one_of_each, persons_by_key
+from rembuk.transparency.standing import verifier_keys
 from rembuk.transparency.tree import origin
 
 from rembuk_cli.home.key_files import keys_in
 from rembuk_cli.region.servers import CONNECT_S, broker
 
+T = TypeVar("T")
+
 RUNBOOK = "see docs/runbook.md"
-_ONE_OF_EACH = "select distinct on (key_id) key_id, person, wrapped from vault_key where key_id = any($1)"
-_SIGNED_BY = "select verifier_key from log.tree_key"
 
 
 class Unsound(Exception):
@@ -38,7 +43,7 @@ async def require_logs_of_streams(region: Region, options: str) -> None:
     behind = []
     async with broker(region.nats_url, "rembuk prepare") as client:
         for service in SERVICES:
-            head, tail = await _head(region, service), 0
+            head, tail = await _ask(region, service, last_position), 0
             stream = streams.stream_name(region.name, service)
             with suppress(nats.errors.Error, Undecodable):
                 tail = (await client.jetstream().stream_info(stream)).state.last_seq
@@ -79,13 +84,13 @@ def require_key_of_vaults(region: Region, path: Path, accept_loss: bool, copies:
         create(path)
         ids = RegionKeys.load(str(path)).ids
     for service in SERVICES if missing else ():
-        asyncio.run(_ask(region, service, "delete from vault_key where key_id <> all($1)", ids))
+        asyncio.run(_ask(region, service, lambda connection: destroy_others(connection, ids)))
 
 
 def require_key_of_logs(region: Region, path: Path, new: bool) -> None:
     """The log's keys are there, one that has signed before among them; made where nothing is signed yet, or where it is
     to be a `new` one. Raises Unsound."""
-    known = {row["verifier_key"] for service in SERVICES for row in asyncio.run(_ask(region, service, _SIGNED_BY))}
+    known = {key for service in SERVICES for key in asyncio.run(_ask(region, service, verifier_keys))}
     lost = f"Put that key back from where you keep it, mode 600; if it is lost for good, {RUNBOOK}"
     if not path.exists():
         if known and not new:
@@ -111,31 +116,25 @@ async def opened_by(region: Region, missing: list[str], places: list[Path]) -> d
     opening: dict[str, list[Path]] = {}
     found = keys_in(places)
     for service in SERVICES:
-        for row in await _ask(region, service, _ONE_OF_EACH, missing):
-            for key, file in found.get(row["key_id"], []):
+        for sealed in await _ask(region, service, lambda connection: one_of_each(connection, missing)):
+            for key, file in found.get(sealed.key_id, []):
                 with suppress(Tampered):
-                    key.unwrap(row["person"], row["wrapped"])
-                    opening.setdefault(row["key_id"], []).append(file)
+                    key.unwrap(sealed.person, sealed.wrapped)
+                    opening.setdefault(sealed.key_id, []).append(file)
     return {key_id: list(dict.fromkeys(files)) for key_id, files in opening.items()}
-
-
-async def _head(region: Region, service: str) -> int:
-    [row] = await _ask(region, service, "select position from log.head")
-    return int(row["position"])
 
 
 async def _persons(region: Region) -> Counter[str]:
     """How many persons' keys are wrapped by which key of a region."""
     persons = Counter[str]()
     for service in SERVICES:
-        for row in await _ask(region, service, "select key_id, count(*) as persons from vault_key group by key_id"):
-            persons[row["key_id"]] += row["persons"]
+        persons.update(await _ask(region, service, persons_by_key))
     return persons
 
 
-async def _ask(region: Region, service: str, query: str, *arguments: object) -> list[asyncpg.Record]:
+async def _ask(region: Region, service: str, question: Callable[[asyncpg.Connection[Any]], Awaitable[T]]) -> T:
     connection = await asyncpg.connect(region.database(service).service_url, timeout=CONNECT_S)
     try:
-        return list(await connection.fetch(query, *arguments))
+        return await question(connection)
     finally:
         connection.terminate()

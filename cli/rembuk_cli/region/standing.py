@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import msgspec
+from rembuk.flow.standing import SetAside
+from rembuk.transparency.standing import SignedHead
+from rembuk.witness.standing import WitnessRecord
 
 from rembuk_cli.region.processes import ProcessStanding
 
@@ -19,34 +22,6 @@ class Follower(msgspec.Struct):
     refused: int = 0
 
 
-class Quarantine(msgspec.Struct, frozen=True):
-    """What a follower has set aside of a stream, the first of it at position `first`."""
-
-    follower: str
-    stream: str
-    aggregates: int
-    events: int
-    first: int
-
-
-class Witness(msgspec.Struct, frozen=True):
-    """Who is asked to cosign, by verifier key: the size of the checkpoint cosigned last, how long ago (None: never);
-    for how long, and why, it has not answered as it should."""
-
-    name: str
-    size: int
-    age_s: float | None
-    failing_s: float
-    failure: str
-
-
-class Checkpoint(msgspec.Struct, frozen=True):
-    """The last signed tree head."""
-
-    size: int
-    age_s: float
-
-
 class Service(msgspec.Struct):
     """One service; None where it could not be read. A negative `relay_behind` is a stream ahead of its log, a
     `diverged` one ends in another event than the log has there; the relay publishes to neither."""
@@ -61,9 +36,9 @@ class Service(msgspec.Struct):
     relay_behind_s: float = 0.0
     diverged: bool = False
     followers: list[Follower] = []
-    quarantine: list[Quarantine] = []
-    checkpoint: Checkpoint | None = None
-    witnesses: list[Witness] = []
+    quarantine: list[SetAside] = []
+    checkpoint: SignedHead | None = None
+    witnesses: list[WitnessRecord] = []
 
 
 class Mirrored(msgspec.Struct, frozen=True):

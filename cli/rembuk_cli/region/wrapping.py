@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from rembuk.keys.key_setting import BadKey
+from rembuk.sealing.wrapped_keys import persons_by_key
 
 from rembuk_cli.region.services import ask_each
 from rembuk_cli.terminal.options import cannot_run, home_of, require_running
@@ -16,7 +17,6 @@ from rembuk_cli.terminal.writing import escape
 if TYPE_CHECKING:
     from rembuk.embedded.region import Region
 
-PERSONS = "select key_id, count(*) as persons from vault_key group by key_id"
 PUT_BACK = "Put back what is missing from where you keep it (docs/runbook.md, “The region's key is missing”)"
 
 
@@ -39,16 +39,16 @@ def region_and_key(region: str, data: Path | None) -> tuple[Region, Path]:
 
 def wrapped(region: Region, path: Path) -> list[Wrapped]:
     """The keys at hand, the current one first, then those that are missed; ends the command where no key is."""
-    answers = ask_each(region, PERSONS)
+    answers = ask_each(region, persons_by_key)
     try:
         ids = key_ids(path)
     except BadKey as error:
-        wrapping = ", ".join(sorted({row["key_id"] for _, rows in answers for row in rows})) or "none"
-        cannot_run(f"{escape(str(error))}; keys of persons are wrapped by: {wrapping}. {PUT_BACK}")
+        by = ", ".join(sorted({key_id for _, wrapping in answers for key_id in wrapping})) or "none"
+        cannot_run(f"{escape(str(error))}; keys of persons are wrapped by: {by}. {PUT_BACK}")
     persons: dict[str, Counter[str]] = {key_id: Counter() for key_id in ids}
-    for service, rows in answers:
-        for row in rows:
-            persons.setdefault(row["key_id"], Counter())[service] += row["persons"]
+    for service, wrapping in answers:
+        for key_id, number in wrapping.items():
+            persons.setdefault(key_id, Counter())[service] += number
     return [Wrapped(key_id, key_id in ids, key_id == ids[0], dict(each)) for key_id, each in persons.items()]
 
 

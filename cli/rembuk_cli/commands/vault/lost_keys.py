@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rembuk.postgres.provisioning import SERVICES
+from rembuk.sealing import wrapped_keys
 from rembuk.sealing.missing_keys import Missing
 
 from rembuk_cli.home.key_files import COPIES
@@ -28,9 +30,6 @@ TOLD = 20
 Service = Annotated[str, typer.Argument(help="reports, forums or notifications: whose log has what is sealed.")]
 Backups = Annotated[Path, typer.Option("--backups", help="Where backups are: each dump in there is looked into.")]
 KeyCopies = Annotated[Path, typer.Option("--key-copies", help="Where copies of region keys are kept: each is tried.")]
-
-_ADD = """insert into vault_key (person, wrapped, key_id) select * from unnest($1::uuid[], $2::bytea[], $3::text[])
-          on conflict do nothing returning person"""
 
 
 def missing(
@@ -83,7 +82,7 @@ def put_back(
 
     Example: rembuk vault put-back reports
     """
-    from rembuk.keys.region_key import RegionKeys
+    from rembuk.keys.region_key import RegionKeys, WrappedKey
 
     require_service(service)
     seen, path = region_and_key(region, data)
@@ -91,10 +90,12 @@ def put_back(
     found = _missing(seen, service)
     looked = _looked(found, service, backups, path, key_copies)
     current = RegionKeys.load(str(path)).current
-    rows = [(person, current.wrap(person, kept.key), current.key_id) for person, kept in looked.opened.items()]
-    for first in range(0, len(rows), 1_000):
-        ask_each(seen, _ADD, *map(list, zip(*rows[first : first + 1_000], strict=True)), services=[service])
-    out.print(f"{service}: of {len(found):,} keys that were missing {len(rows):,} are back")
+    keys = [
+        WrappedKey(person, current.wrap(person, kept.key), current.key_id) for person, kept in looked.opened.items()
+    ]
+    for page in (keys[first : first + 1_000] for first in range(0, len(keys), 1_000)):
+        ask_each(seen, partial(wrapped_keys.put_back, keys=page), services=[service])
+    out.print(f"{service}: of {len(found):,} keys that were missing {len(keys):,} are back")
 
 
 def write_off(

@@ -16,10 +16,11 @@ import typer
 from rembuk.keys.key_setting import BadKey, create
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.process import state_file
+from rembuk.sealing.wrapped_keys import persons_by_key
 
 from rembuk_cli.home.key_files import keys_of
 from rembuk_cli.region.services import answers, ask_each
-from rembuk_cli.region.wrapping import PERSONS, PUT_BACK, key_ids, region_and_key, wrapped
+from rembuk_cli.region.wrapping import PUT_BACK, key_ids, region_and_key, wrapped
 from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, cannot_run, home_of
 from rembuk_cli.terminal.writing import err, escape, out, write_json
 
@@ -93,8 +94,8 @@ def id_(
             used.setdefault(key.key_id, []).append(file.name)
     persons: Counter[str] = Counter()
     if (running := home.running()) is not None:
-        for _, rows in ask_each(home.running_region(running), PERSONS):
-            persons.update({row["key_id"]: row["persons"] for row in rows})
+        for _, wrapping in ask_each(home.running_region(running), persons_by_key):
+            persons.update(wrapping)
     named = [(file, key.key_id) for file in files for key in keys_of(file)]
     none = [str(file) for file in files if not keys_of(file)]
     if as_json:
