@@ -232,3 +232,69 @@ def test_a_command_writes_through_its_terminal_alone() -> None:
         if file != ROOT / "cli/rembuk_cli/terminal/writing.py" and past.search(line)
     }
     assert found == {}
+
+
+ROWS_OF_A_SERVICE = {"erased"}
+"""Tables that the kernel makes and a service fills and reads, as a part of its read model."""
+
+
+def kernel_tables() -> set[str]:
+    scripts = (ROOT / "shared/rembuk/postgres/kernel").glob("*.sql")
+    made = re.compile(r"^create table (?:if not exists )?([\w.]+)", re.MULTILINE)
+    return {table for script in scripts for table in made.findall(script.read_text())} - ROWS_OF_A_SERVICE
+
+
+def statements_on(tables: set[str], source: str) -> list[str]:
+    """A statement is a text that is no docstring, has an SQL verb in it, and names a table where SQL names one; what is
+    put into a text has no letters here. A `Table` of SQLAlchemy is told by its first argument."""
+    named = "|".join(map(re.escape, sorted(tables)))
+    verb = re.compile(r"\b(select|insert into|update|delete from|truncate|lock table|copy)\b", re.IGNORECASE)
+    place = re.compile(
+        rf"\b(?:from|join|into|update|table|truncate|only|copy)\s+(?:public\.)?(?:{named})\b", re.IGNORECASE
+    )
+    tree = ast.parse(source)
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if id(node) not in docstrings | inside:
+                pass
+            case ast.JoinedStr(values=parts):
+                text = "".join(str(part.value) if isinstance(part, ast.Constant) else "" for part in parts)
+            case ast.Call(func=ast.Name(id="Table"), args=[ast.Constant(value=str(name)), ast.Name(), *_]) if (
+                name in tables
+            ):
+                found.append(name)
+                continue
+            case _:
+                continue
+        text = re.sub(r"\{\w*\}", "", text)  # of a template
+        if verb.search(text) and place.search(text):
+            found.append(text)
+    return found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'HEAD = "select position from log.head"', 'ask(f"select position from {schema}checkpoint where id = {name!r}")',
+        'ask("select position from {}checkpoint".format(schema))', 'ask("delete from public.quarantine")',
+        'ask("with gone as (delete from delivery returning id) select id from gone join log.event using (id)")',
+        'witnessed = Table("witnessed", beside)',
+    ],
+)  # fmt: skip
+def test_a_statement_on_a_table_of_the_kernel_is_found(line: str) -> None:
+    assert {"log.event", "log.head", "checkpoint", "vault_key", "webhook", "witness"} < kernel_tables()
+    assert statements_on(kernel_tables(), line)
+    assert statements_on(kernel_tables(), 'def f():\n    """select position from log.head"""') == []
+    assert statements_on(kernel_tables(), 'say("an event from quarantine"); ask("select id from problem")') == []
+
+
+def test_the_tables_of_the_kernel_are_asked_by_the_kernel_alone() -> None:
+    """What others need, they ask of `standing` in the room that the table belongs to."""
+    others = [ROOT / "cli", *(ROOT / PACKAGES[service] / service for service in SERVICES)]
+    files = [file for folder in others for file in folder.rglob("*.py") if "migrations" not in file.parts]
+    assert len(files) > 150
+    found = {str(file.relative_to(ROOT)): statements_on(kernel_tables(), file.read_text()) for file in files}
+    assert {file: statements for file, statements in found.items() if statements} == {}

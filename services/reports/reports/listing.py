@@ -9,6 +9,7 @@ from typing import get_args
 from rembuk.contracts.disclosure import SHOWN
 from rembuk.contracts.status import Between
 from rembuk.postgres.area_keys import AREA_KEYS
+from rembuk.sealing.opened_texts import EPOCH
 from rembuk.web.lists import MOST
 
 from reports import tables
@@ -20,14 +21,14 @@ _SHOWN = """
            coalesce(p.referral, p.status) as status, p.priority, p.root_cause, p.proposal, p.rejection, p.referred_from,
            p.referred_to, p.reporter_of is null or exists (select from {schema}erased where id = p.reporter_of)
            as anonymous, p.reported_at, p.changed_at, p.event_id::text,
-           (select epoch::text from public.vault_epoch) as epoch
+           {epoch} as epoch
     from ({rows}) as p"""
 
 
 @cache
 def one(schema: str) -> str:
     """The problem with the id $1; `schema` is "" or ends in a dot."""
-    return _SHOWN.format(schema=schema, rows=f"select * from {schema}problem where id = $1")
+    return _SHOWN.format(schema=schema, epoch=EPOCH, rows=f"select * from {schema}problem where id = $1")
 
 
 @cache
@@ -56,7 +57,7 @@ def page(schema: str, area: int, category: bool, status: bool, named: bool) -> s
                 from present where province is not null)
             select newest.* from present cross join lateral ({of_each}) as newest
             where province is not null {_NEWEST} limit $1"""
-    return f"{_SHOWN.format(schema=schema, rows=rows)} {_NEWEST}"
+    return f"{_SHOWN.format(schema=schema, epoch=EPOCH, rows=rows)} {_NEWEST}"
 
 
 @cache

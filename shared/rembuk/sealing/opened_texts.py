@@ -15,6 +15,8 @@ KEPT = 5_000
 """Texts of a generation; there are two."""
 KEPT_S = 60.0
 """How long a generation lasts: of what nobody has a key for any more nothing is in memory after twice as long."""
+EPOCH = "(select epoch::text from public.vault_epoch)"
+"""SQL for the statement that reads the ciphertexts: the epoch that the vault is in."""
 
 
 class _Kept(NamedTuple):
