@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 import uvloop
-from rembuk.broker.streams import stream_name, tail_of
+from rembuk.broker.stream_names import stream_name
+from rembuk.broker.streams import tail_of
 from rembuk.testing.federation import Federation, federation
 from rembuk.testing.link import Link, link_to
 from rembuk.testing.services import RunningRegion as Service

@@ -17,7 +17,7 @@ import asyncpg
 import msgspec
 import nats
 from rembuk.areas.lookup import areas
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.embedded.region import PROCESSES
 from rembuk.embedded.region_nats import RegionNats
 from rembuk.embedded.server import HOST

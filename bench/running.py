@@ -22,7 +22,8 @@ import asyncpg
 import httpx
 import msgspec
 import nats
-from rembuk.broker.streams import stream_name, tail_of
+from rembuk.broker.stream_names import stream_name
+from rembuk.broker.streams import tail_of
 from rembuk.embedded.region import PROCESSES, Region
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.ports import free_ports

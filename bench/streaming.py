@@ -18,6 +18,7 @@ from faststream.nats import NatsBroker
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 from rembuk.broker import nats_wire, streams
+from rembuk.broker.stream_names import stream_name, subject_prefix
 from rembuk.contracts.reports import CODEC, ProblemReported
 from rembuk.events.event import Metadata, Recorded
 from rembuk.flow.checkpoints import Checkpoint
@@ -34,7 +35,7 @@ from bench.work import EVENT, Figures, Result, Servers, sized
 
 EVENTS = sized(50_000, tiny=1_000)
 PUBLISHED_BY_PEER = sized(10_000, tiny=500)
-STREAM, PEER = streams.stream_name("bench", "reports"), streams.stream_name("bench", "peer")
+STREAM, PEER = stream_name("bench", "reports"), stream_name("bench", "peer")
 
 
 def run(servers: Servers, runs: int) -> list[Result]:
@@ -172,7 +173,7 @@ async def _fetch(url: str, nats_url: str) -> float:
     client = await nats.connect(nats_url)
     jetstream = client.jetstream()
     subscription = await jetstream.pull_subscribe(
-        f"{streams.subject_prefix('bench', 'reports')}.>", durable="peer", stream=STREAM,
+        f"{subject_prefix('bench', 'reports')}.>", durable="peer", stream=STREAM,
         config=ConsumerConfig(ack_policy=AckPolicy.ALL, max_ack_pending=20_000),
     )  # fmt: skip
     decode = msgspec.json.Decoder(ProblemReported).decode

@@ -22,6 +22,7 @@ import msgspec
 import nats
 import pytest
 from rembuk.broker import streams
+from rembuk.broker.stream_names import subject_prefix
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.asking import asked
 from rembuk.testing.documents import run, sections
@@ -333,7 +334,7 @@ def test_a_stream_that_somebody_wrote_to_is_published_anew(on_call: OnCall) -> N
 
     async def forge() -> None:
         client = await nats.connect(on_call.home.running_region(running).nats_url)
-        await client.jetstream().publish(f"{streams.subject_prefix('jatim', 'reports')}.Nonsense.35.78.08", b"{}")
+        await client.jetstream().publish(f"{subject_prefix('jatim', 'reports')}.Nonsense.35.78.08", b"{}")
         await client.close()
 
     asyncio.run(forge())

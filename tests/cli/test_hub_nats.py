@@ -19,7 +19,8 @@ import nats
 import nats.errors
 import pytest
 from nats.aio.client import Client
-from rembuk.broker.streams import stream_config, stream_name
+from rembuk.broker.stream_names import stream_name
+from rembuk.broker.streams import stream_config
 from rembuk.embedded.nats_server import nats_binary
 from rembuk.embedded.server import HOST
 from rembuk.federation.hub_regions import INBOX, JOINED, Invitation, mirror_config, new_seed, public_key, reader_seed

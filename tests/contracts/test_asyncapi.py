@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
-from rembuk.broker.streams import subject, subject_prefix
+from rembuk.broker.stream_names import subject, subject_prefix
 from rembuk.contracts.asyncapi import document, written
 from rembuk.contracts.document import SERVICES
 

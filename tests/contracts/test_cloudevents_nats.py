@@ -24,7 +24,8 @@ from cloudevents.core.formats.json import JSONFormat
 from nats.aio.msg import Msg
 from rembuk.broker.cloud_events import structured
 from rembuk.broker.connecting import connect
-from rembuk.broker.streams import LoggedMessage, stream_name
+from rembuk.broker.stream_names import stream_name
+from rembuk.broker.streams import LoggedMessage
 from rembuk.contracts.asyncapi import document
 from rembuk.contracts.document import SERVICES
 from rembuk.events.codec import Codec

@@ -15,7 +15,7 @@ import asyncpg
 import httpx
 import pytest
 from hub.projection import projection
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.contracts.reports import ProblemReported
 from rembuk.events.event import Event, Metadata, Recorded
 from rembuk.postgres import bulk

@@ -13,7 +13,7 @@ import msgspec
 import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.federation.hub_regions import JOINED
 from rembuk.testing import tallies
 from rembuk.testing.link import Link

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from nats.errors import NoRespondersError, TimeoutError
 from rembuk.broker.connecting import connect
-from rembuk.broker.streams import inbox_name, stream_name
+from rembuk.broker.stream_names import inbox_name, stream_name
 from rembuk.contracts.reports import (
     ProblemClosed,
     ProblemReferred,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from rembuk.broker import streams
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.federation.hub_regions import INBOX, MIRROR, STANDING, Wanted
 from rembuk.federation.hub_source import HubSilent, HubSource
 from rembuk.testing.asking import asked

@@ -13,7 +13,8 @@ from uuid import uuid4
 
 import pytest
 from hub.domain import State
-from rembuk.broker.streams import stored_message, stream_name
+from rembuk.broker.stream_names import stream_name
+from rembuk.broker.streams import stored_message
 from rembuk.contracts.forums import MeetingScheduled
 from rembuk.proof.merkle import Frontier, leaf_hash
 from rembuk.proof.signed_note import TreeHead

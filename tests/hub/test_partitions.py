@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from nats.aio.msg import Msg
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.testing.load import Clients
 from rembuk.testing.services import eventually
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.contracts.forums import Agreement, ForumHeld, MeetingScheduled
 from rembuk.contracts.reports import ProblemClosed, ProblemRejected, ProblemReopened, ProblemVerified
 from rembuk.events.event import Event

@@ -13,7 +13,8 @@ from uuid import uuid4
 import pytest
 from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
-from rembuk.broker.streams import stream_config, stream_name
+from rembuk.broker.stream_names import stream_name
+from rembuk.broker.streams import stream_config
 from rembuk.testing.federation import publish
 from rembuk.testing.link import link_to
 from rembuk.testing.services import eventually

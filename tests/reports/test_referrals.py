@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from rembuk.broker.cloud_events import CloudEvent, binary
 from rembuk.broker.connecting import connect
-from rembuk.broker.streams import inbox_name
+from rembuk.broker.stream_names import inbox_name
 from rembuk.contracts.reports import CODEC, Brief, Earlier, ProblemReferred, ProblemReported, addressed, brief_about
 from rembuk.events.event import Metadata
 from rembuk.events.ids import derive_id

@@ -25,7 +25,7 @@ import reports.tables
 from nats.aio.client import Client
 from notifications.domain import delivery_id
 from rembuk.broker.connecting import connect
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.contracts import forums as forum_contract
 from rembuk.contracts import notifications as notification_contract
 from rembuk.contracts import reports as report_contract

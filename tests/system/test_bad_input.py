@@ -17,7 +17,7 @@ import nats
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 from rembuk.testing.wire import Answer, asked, sent

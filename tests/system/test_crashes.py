@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import nats.errors
 import nats.js.errors
 import pytest
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 
 if TYPE_CHECKING:
     from conftest import Town

@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.testing.receivers import Sink, only, sink
 from rembuk.testing.servers import Broker, Server
 from rembuk.testing.services import RunningRegion, eventually

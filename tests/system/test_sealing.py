@@ -18,7 +18,7 @@ import httpx
 import pytest
 from pyarrow import parquet
 from rembuk.broker.connecting import connect
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.collector import Collector, collector
 from rembuk.testing.receivers import Mailbox, Sink, only, smtp

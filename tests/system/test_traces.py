@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 from rembuk.broker import streams
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.testing.collector import CollectedSpan, Collector, collector
 from rembuk.testing.receivers import Sink, only, sink
 from rembuk.testing.services import RunningRegion, eventually

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
+from rembuk.broker.stream_names import stream_name
 from rembuk.embedded.server import EmbeddedError
 from rembuk.log.standing import last_position
 from rembuk.partners import webhook_cursors
@@ -236,7 +237,6 @@ def _urls(home: Home, services: Sequence[str]) -> dict[str, str]:
 
 def _nats(home: Home, services: Sequence[str]) -> Nats | None:
     """Where it reads them by NATS, as far as the region was ever started."""
-    from rembuk.broker.streams import stream_name
 
     noted = home.noted()
     if noted is None:

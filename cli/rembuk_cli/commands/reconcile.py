@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, assert_never
 
 import typer
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.operations.steps import Reconciled, ReconciliationStep, Reconciling, StreamDifference
 
 from rembuk_cli.region.services import answers, require_service, set_back, watched

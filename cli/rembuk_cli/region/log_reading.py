@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from rembuk.broker import streams
 from rembuk.broker.cloud_events import cloud_event
+from rembuk.broker.stream_names import area_filter, stream_name, subject_prefix
 from rembuk.contracts import forums, notifications, reports
 from rembuk.embedded.region import Region
 from rembuk.events.codec import Codec, Undecodable
@@ -128,12 +129,12 @@ async def _subscribe(
         if wanted.includes(told.recorded):  # subjects tell types, and areas down to the district
             arrived.put_nowait(told)
 
-    prefix = streams.subject_prefix(region.name, service)
+    prefix = subject_prefix(region.name, service)
     while True:
         try:
             await jetstream.subscribe(
-                streams.area_filter(prefix, wanted.area, wanted.event_type or "*"),
-                stream=streams.stream_name(region.name, service),
+                area_filter(prefix, wanted.area, wanted.event_type or "*"),
+                stream=stream_name(region.name, service),
                 ordered_consumer=True,
                 config=ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=wanted.since),
                 cb=take,

@@ -14,6 +14,7 @@ import asyncpg
 import nats.errors
 import nats.js.errors
 from rembuk.broker import streams
+from rembuk.broker.stream_names import stream_name
 from rembuk.embedded.region import Region
 from rembuk.events.codec import Undecodable
 from rembuk.keys.key_setting import BadKey, create, read_keys
@@ -44,7 +45,7 @@ async def require_logs_of_streams(region: Region, options: str) -> None:
     async with broker(region.nats_url, "rembuk prepare") as client:
         for service in SERVICES:
             head, tail = await _ask(region, service, last_position), 0
-            stream = streams.stream_name(region.name, service)
+            stream = stream_name(region.name, service)
             with suppress(nats.errors.Error, Undecodable):
                 tail = (await client.jetstream().stream_info(stream)).state.last_seq
                 if tail > head:  # by an event of ours, and not by noise

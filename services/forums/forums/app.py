@@ -2,7 +2,7 @@
 
 from litestar import Litestar
 from rembuk.areas.lookup import areas
-from rembuk.broker import streams
+from rembuk.broker.stream_names import stream_name
 from rembuk.contracts.forums import CODEC
 from rembuk.keys.region_key import RegionKeys
 from rembuk.log.event_log import EventLog
@@ -27,7 +27,7 @@ def build(settings: Settings) -> Litestar:
 
     def queries(as_of: int | None) -> ForumQueries:
         def read_model(follower: str, service: str) -> ReadModel:
-            return ReadModel(sql, follower, streams.stream_name(settings.region, service), as_of)
+            return ReadModel(sql, follower, stream_name(settings.region, service), as_of)
 
         return ForumQueries(
             read_model(projection.NAME, settings.service), read_model(projection.OPEN_PROBLEMS, "reports")

@@ -14,7 +14,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk.broker.heeding import heed
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.federation.hub_regions import ADDRESSED, INBOX, MIRROR, REGIONS, STANDING, Introduced, Known, Wanted
 from rembuk.federation.inbox import Letter, Page
 from rembuk.postgres.database import UNREACHABLE, Pool, borrowed

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import nats
 from rembuk.broker import streams
+from rembuk.broker.stream_names import stream_name
 from rembuk.federation.hub_regions import INBOX, KEY_SETTING, reader_seed
 from rembuk.keys.key_setting import read_keys
 from rembuk.log.sources import PULL, Ending, StreamSource, ahead
@@ -35,7 +36,7 @@ async def sources(settings: Settings) -> AsyncIterator[dict[str, Ending]]:
                 nkeys_seed_str=reader_seed(key, region),
             )  # fmt: skip
             stack.push_async_callback(client.close)
-            names = [streams.stream_name(region, service) for service in CODECS]
+            names = [stream_name(region, service) for service in CODECS]
             found |= {name: StreamSource(client, name) for name in names}
         yield found
 
@@ -51,7 +52,7 @@ async def verify(settings: Settings) -> AsyncIterator[VerificationStep]:
     async with sources(settings) as mirrors:
         for region in _regions(settings):
             for service in CODECS:
-                stream = streams.stream_name(region, service)
+                stream = stream_name(region, service)
                 async for step in _against(mirrors[stream], stream, heads.get(origin(region, service))):
                     yield step
 

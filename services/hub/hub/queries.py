@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 from asyncpg import Record
 from rembuk.areas.lookup import areas
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.contracts.status import Status
 from rembuk.flow.standing import SET_ASIDE_BY_STREAM
 from rembuk.postgres.database import PlainSql

@@ -12,7 +12,7 @@ import nats.errors
 import structlog
 from rembuk.broker import nats_wire
 from rembuk.broker.connecting import broker, connect
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.federation.hub_regions import INBOX, KEY_SETTING, SETTING, Admitted, operator_seed, reader_seed
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.following import Follower

@@ -2,7 +2,7 @@
 
 from litestar import Litestar
 from rembuk.areas.lookup import areas
-from rembuk.broker import streams
+from rembuk.broker.stream_names import stream_name
 from rembuk.contracts.notifications import CODEC
 from rembuk.keys.region_key import RegionKeys
 from rembuk.log.event_log import EventLog
@@ -24,7 +24,7 @@ def build(settings: Settings) -> Litestar:
     log = EventLog(settings.database_url, CODEC, settings.name)
     vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), settings.name)
     sql = PlainSql(settings.database_url, f"{settings.name} queries")
-    stream = streams.stream_name(settings.region, settings.service)
+    stream = stream_name(settings.region, settings.service)
 
     def queries(as_of: int | None) -> NotificationQueries:
         return NotificationQueries(ReadModel(sql, projection.NAME, stream, as_of))

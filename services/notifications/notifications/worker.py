@@ -1,6 +1,6 @@
 """The worker process of notifications, put together by hand: relay, projection, reactions, sender, expiry."""
 
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.contracts import forums, reports
 from rembuk.contracts.notifications import CODEC
 from rembuk.events.codec import Codec

@@ -4,7 +4,7 @@ from functools import partial
 
 from litestar import Litestar
 from rembuk.areas.lookup import areas
-from rembuk.broker import streams
+from rembuk.broker.stream_names import inbox_name, stream_name
 from rembuk.contracts.reports import CODEC
 from rembuk.keys.region_key import RegionKeys
 from rembuk.log.event_log import EventLog
@@ -30,12 +30,12 @@ def build(settings: Settings) -> Litestar:
     log = EventLog(settings.database_url, CODEC, settings.name, promising=promises)
     vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), settings.name)
     sql = PlainSql(settings.database_url, f"{settings.name} queries")
-    stream = streams.stream_name(settings.region, settings.service)
+    stream = stream_name(settings.region, settings.service)
 
     def queries(as_of: int | None) -> ProblemQueries:
         return ProblemQueries(ReadModel(sql, projection.NAME, stream, as_of), settings.region, vault)
 
-    referrals = ReferralQueries(ReadModel(sql, projection.ELSEWHERE, streams.inbox_name(settings.region)))
+    referrals = ReferralQueries(ReadModel(sql, projection.ELSEWHERE, inbox_name(settings.region)))
 
     return build_app(
         settings,

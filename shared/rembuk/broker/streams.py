@@ -22,11 +22,7 @@ from nats.js.errors import NotFoundError
 
 from rembuk import tracing
 from rembuk.broker import nats_wire
-from rembuk.broker.stream_names import area_filter as area_filter
-from rembuk.broker.stream_names import inbox_name as inbox_name
-from rembuk.broker.stream_names import stream_name as stream_name
-from rembuk.broker.stream_names import subject as subject
-from rembuk.broker.stream_names import subject_prefix as subject_prefix
+from rembuk.broker.stream_names import inbox_name, stream_name, subject_prefix
 from rembuk.events import rows
 from rembuk.events.codec import Codec, Undecodable
 from rembuk.events.event import SCHEMA_SCHEME, Metadata, Recorded, decode_metadata, schema_path

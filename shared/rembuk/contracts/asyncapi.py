@@ -16,6 +16,7 @@ import msgspec
 import yaml
 
 from rembuk.broker import nats_wire, streams
+from rembuk.broker.stream_names import stream_name, subject_prefix
 from rembuk.contracts.document import SERVICES, sentence
 from rembuk.contracts.schemas import released
 from rembuk.events.event import SCHEMA_SCHEME, Event, Metadata, schema_uri
@@ -134,11 +135,11 @@ def _ref(kind: str, name: str) -> dict[str, str]:
 
 
 def _channel(service: str, event: type[Event]) -> dict[str, Any]:
-    prefix = streams.subject_prefix("{region}", service)
+    prefix = subject_prefix("{region}", service)
     return {
         "address": f"{prefix}.{event.__name__}.{{province}}.{{regency}}.{{district}}",
         "title": event.__name__,
-        "description": f"{sentence(event)}\n\nIn the stream `{streams.stream_name('{region}', service)}`.",
+        "description": f"{sentence(event)}\n\nIn the stream `{stream_name('{region}', service)}`.",
         "servers": [_ref("servers", "region")],
         "parameters": {name: _ref("components/parameters", name) for name in _PARAMETERS},
         "messages": {

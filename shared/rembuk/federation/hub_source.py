@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rembuk.broker import streams
+from rembuk.broker.stream_names import stream_name
 from rembuk.federation.hub_regions import MIRROR, Wanted
 
 ANSWER_S = 5.0
@@ -32,7 +33,7 @@ class HubSource:
 
     def __init__(self, client: Client, region: str, service: str, link_s: float = LINK_S) -> None:
         self._client, self._service, self._link_s = client, service, link_s
-        self._stream = streams.stream_name(region, service)
+        self._stream = stream_name(region, service)
 
     async def after(self, position: int, limit: int) -> list[Msg]:
         """None beyond the end. Raises HubSilent, nats.errors.Error."""

@@ -21,7 +21,7 @@ from nats.js.api import Header, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from rembuk.broker.connecting import connect
-from rembuk.broker.streams import inbox_name
+from rembuk.broker.stream_names import inbox_name
 from rembuk.federation.hub_regions import ADDRESSED, INBOX
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.process.logs import LastWord

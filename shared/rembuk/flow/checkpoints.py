@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import asyncpg
 
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.postgres.database import AS_LONG_AS_IT_TAKES_S, KeptConnection, is_unreachable
 from rembuk.settings import Settings
 

@@ -19,7 +19,8 @@ import uuid_utils.compat as uuids
 from nats.aio.client import Client
 
 from rembuk import tracing
-from rembuk.broker import nats_wire, streams
+from rembuk.broker import nats_wire, stream_names, streams
+from rembuk.broker.stream_names import stream_name, subject_prefix
 from rembuk.log.event_log import PAGE
 from rembuk.log.standing import event_id, last_position
 from rembuk.postgres.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
@@ -70,8 +71,8 @@ class Relay:
         self._broker = broker
         self._jetstream = broker.jetstream()
         self._config = streams.stream_config(region, service)
-        self.stream = streams.stream_name(region, service)
-        self._prefix = streams.subject_prefix(region, service)
+        self.stream = stream_name(region, service)
+        self._prefix = subject_prefix(region, service)
         self._news = asyncio.Event()
         self.connection = KeptConnection(log_url, f"{service} relay", self._lead)
         self._decode_ack = msgspec.json.Decoder(_PubAck).decode
@@ -160,7 +161,7 @@ class Relay:
                 header += f"Nats-Expected-Last-Sequence: {tail}\r\n"
             if number == last > 1:
                 header += "Nats-Batch-Commit: 1\r\n"
-            subject = streams.subject(self._prefix, row["type"], row["area"])
+            subject = stream_names.subject(self._prefix, row["type"], row["area"])
             if 1 < number < last:
                 between.append(nats_wire.message(subject, header, row["data"].encode()))
                 continue

@@ -10,8 +10,9 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from rembuk.broker import nats_wire, streams
+from rembuk.broker import nats_wire, stream_names, streams
 from rembuk.broker.raw_stream import RawMessage, RawStream
+from rembuk.broker.stream_names import subject_prefix
 from rembuk.log.standing import is_older
 from rembuk.operations.steps import Wrong
 
@@ -74,7 +75,7 @@ def difference(
         return "is missing in the stream"
     if message.data != row["data"].encode():
         return "has other data in the stream"
-    subject = streams.subject(streams.subject_prefix(region, service), row["type"], row["area"])
+    subject = stream_names.subject(subject_prefix(region, service), row["type"], row["area"])
     if message.subject != subject.encode():
         return f"stands under the subject {message.subject.decode(errors='replace')}, not {subject}"
     try:

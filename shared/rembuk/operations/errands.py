@@ -18,7 +18,7 @@ import nats
 import nats.errors
 
 from rembuk.broker.cloud_events import cloud_event
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.log.event_log import EventLog
 from rembuk.log.sources import Ending, Exhausted, LogSource, StreamSource
 from rembuk.operations.steps import Replayed

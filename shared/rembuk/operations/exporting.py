@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 
 from rembuk.broker import cloud_events, streams
 from rembuk.broker.cloud_events import CloudEvent
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.log.sources import Source, ahead
 from rembuk.operations.export_formats import FORMATS, PAGE
 from rembuk.operations.steps import Exporting

@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 
 from rembuk.broker import streams
 from rembuk.broker.raw_stream import RawStream
+from rembuk.broker.stream_names import stream_name
 from rembuk.events.codec import Undecodable
 from rembuk.log.event_log import PAGE
 from rembuk.log.relay import HALTED_CHECK_S, Relay, RelayHalted
@@ -46,7 +47,7 @@ class Reconciliation:
     def __init__(self, log_url: str, broker: RawStream, region: str, service: str) -> None:
         self._log_url, self._broker = log_url, broker
         self._region, self._service = region, service
-        self._stream = streams.stream_name(region, service)
+        self._stream = stream_name(region, service)
         self._jetstream = broker.jetstream()
 
     async def sound(self) -> int:

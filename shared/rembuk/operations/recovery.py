@@ -15,7 +15,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rembuk.broker.raw_stream import RawStream
-from rembuk.broker.streams import stream_name, tail_of
+from rembuk.broker.stream_names import stream_name
+from rembuk.broker.streams import tail_of
 from rembuk.federation.hub_regions import INBOX
 from rembuk.federation.hub_source import HubSilent, HubSource
 from rembuk.flow.checkpoints import Checkpoint

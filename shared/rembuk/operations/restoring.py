@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 
 from rembuk import tracing
 from rembuk.broker import streams
+from rembuk.broker.stream_names import stream_name
 from rembuk.events.codec import Codec, Undecodable
 from rembuk.events.rows import COLUMNS
 from rembuk.flow.checkpoints import Checkpoint
@@ -55,7 +56,7 @@ async def restore(
     CannotRestore, and what `source` and
     `rembuk.postgres.database.UNREACHABLE` raise; then nothing has changed.
     """
-    stream = streams.stream_name(region, service)
+    stream = stream_name(region, service)
     connection = await connect(owner_url, "restore")
     try:
         async with connection.transaction():

@@ -13,6 +13,7 @@ import msgspec
 
 from rembuk.broker import nats_wire, streams
 from rembuk.broker.raw_stream import RawMessage, RawStream
+from rembuk.broker.stream_names import stream_name
 from rembuk.flow.standing import checkpoint_positions
 from rembuk.log.event_log import PAGE
 from rembuk.log.standing import last_position, log_end
@@ -113,7 +114,7 @@ async def verify(
 
 async def _begin(stream: RawStream, region: str, service: str) -> int:
     """Read the stream from now on; its last sequence, which the log has reached by then."""
-    name = streams.stream_name(region, service)
+    name = stream_name(region, service)
     if tail := await streams.tail_of(stream.jetstream(), name):
         await stream.begin(name)
     return tail
@@ -124,7 +125,7 @@ async def _beyond(connection: asyncpg.Connection[Any], stream: RawStream, region
     checkpoints = [reached for reached in await checkpoint_positions(connection) if reached.position]
     followed = {reached.stream for reached in checkpoints} & _streams(region, service)
     ends = {name: await streams.tail_of(stream.jetstream(), name) for name in followed}
-    ends[streams.stream_name(region, service)] = await last_position(connection)
+    ends[stream_name(region, service)] = await last_position(connection)
     return [
         Wrong(
             "followers",
@@ -165,7 +166,7 @@ def _holds(message: RawMessage, row: asyncpg.Record) -> bool:
 
 def _streams(region: str, service: str) -> set[str]:
     """All that a service of a region can follow, its own included."""
-    return {streams.stream_name(region, one) for one in (*SERVICES, service)}
+    return {stream_name(region, one) for one in (*SERVICES, service)}
 
 
 def _told(wrong: Sequence[Wrong], found: Counter[str]) -> list[Wrong]:

@@ -24,7 +24,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.kv import KeyValue
 
 from rembuk.broker.heeding import heed
-from rembuk.broker.streams import stream_name
+from rembuk.broker.stream_names import stream_name
 from rembuk.partners.nats_accounts import RESETTING
 from rembuk.partners.partners import Partner, Partners
 from rembuk.partners.roster import BadRoster

@@ -25,7 +25,8 @@ from nats.js import JetStreamContext
 
 from rembuk.broker.connecting import connect
 from rembuk.broker.nats_wire import parse_header_lines
-from rembuk.broker.streams import header_lines, stream_config, stream_name, subject, subject_prefix, tail_of
+from rembuk.broker.stream_names import stream_name, subject, subject_prefix
+from rembuk.broker.streams import header_lines, stream_config, tail_of
 from rembuk.embedded.server import HOST
 from rembuk.events.codec import type_of
 from rembuk.events.event import Event

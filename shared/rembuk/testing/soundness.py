@@ -10,7 +10,8 @@ import asyncpg
 from nats.aio.client import Client
 from sqlalchemy import Table
 
-from rembuk.broker import streams
+from rembuk.broker import stream_names, streams
+from rembuk.broker.stream_names import stream_name, subject_prefix
 from rembuk.events.codec import Codec
 from rembuk.events.event import Recorded
 from rembuk.log.event_log import EventLog
@@ -57,15 +58,15 @@ async def log_is_dense(log: asyncpg.Connection[Any]) -> list[asyncpg.Record]:
 
 async def stream_is_the_log(broker: Client, region: str, service: str, events: Sequence[asyncpg.Record]) -> None:
     """Every event once, its sequence its position, its message id its id, subject, headers and data the log's."""
-    held = await messages(broker, streams.stream_name(region, service))
+    held = await messages(broker, stream_name(region, service))
     assert len(held) == len(events)
-    prefix = streams.subject_prefix(region, service)
+    prefix = subject_prefix(region, service)
     for event, message in zip(events, held, strict=True):
         assert streams.sequence(message) == event["position"]
         assert message.headers is not None
         assert message.headers["Nats-Msg-Id"] == str(event["id"])
         assert message.data == event["data"].encode()
-        assert message.subject == streams.subject(prefix, event["type"], event["area"])
+        assert message.subject == stream_names.subject(prefix, event["type"], event["area"])
         lines = streams.published_lines(streams.header_lines(region, service, event))
         said = dict(line.split(": ", 1) for line in lines.splitlines())
         assert {name: value for name, value in message.headers.items() if name in said} == said

@@ -19,7 +19,8 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, Uuid
 
 from rembuk.broker import nats_wire
 from rembuk.broker.connecting import broker
-from rembuk.broker.streams import recorded, stream_config, stream_name, subject_prefix
+from rembuk.broker.stream_names import stream_name, subject_prefix
+from rembuk.broker.streams import recorded, stream_config
 from rembuk.events.codec import Codec
 from rembuk.events.decider import Decider, Refused
 from rembuk.events.event import Event, Recorded

@@ -21,6 +21,7 @@ from prometheus_client import REGISTRY, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from rembuk.broker import streams
+from rembuk.broker.stream_names import stream_name
 from rembuk.events.codec import Codec
 from rembuk.flow.standing import CheckpointPosition, checkpoint_positions, refusals, set_aside
 from rembuk.log.standing import log_end, type_counts, waiting_s
@@ -66,7 +67,7 @@ class Metrics:
         self, settings: Settings, codec: Codec, gauges: Sequence[Gauge], outcomes: Sequence[Outcomes] = ()
     ) -> None:
         self._settings, self._gauges, self._outcomes = settings, gauges, outcomes
-        self._stream = streams.stream_name(settings.region, settings.service)
+        self._stream = stream_name(settings.region, settings.service)
         self._pool: Pool
         self._broker: Client | None = None
         self._stream_bytes = 0

@@ -10,18 +10,8 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk.broker.cloud_events import binary, published, structured
-from rembuk.broker.streams import (
-    LoggedMessage,
-    area_filter,
-    header_lines,
-    recorded,
-    row,
-    stored_message,
-    stream_config,
-    stream_name,
-    subject,
-    subject_prefix,
-)
+from rembuk.broker.stream_names import area_filter, stream_name, subject, subject_prefix
+from rembuk.broker.streams import LoggedMessage, header_lines, recorded, row, stored_message, stream_config
 from rembuk.events.codec import Undecodable
 from rembuk.events.event import Metadata
 from rembuk.log.event_log import EventLog

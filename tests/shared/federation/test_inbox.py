@@ -15,7 +15,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from rembuk.broker.nats_wire import parse_header_lines
-from rembuk.broker.streams import header_lines, inbox_name, recorded
+from rembuk.broker.stream_names import inbox_name
+from rembuk.broker.streams import header_lines, recorded
 from rembuk.federation.hub_regions import ADDRESSED
 from rembuk.federation.inbox import Inbox, InboxCheckpoint, Letter, Page
 from rembuk.flow.reactions import Reactor

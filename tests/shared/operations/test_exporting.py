@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rembuk.broker import cloud_events, streams
+from rembuk.broker.stream_names import stream_name
 from rembuk.events.event import Metadata
 from rembuk.log.event_log import EventLog
 from rembuk.log.sources import LogSource, ahead
@@ -204,7 +205,7 @@ def test_a_row_published_written_and_read_again_is_the_row(
         ),
     }  # fmt: skip
     message = streams.LoggedMessage("jatim", SERVICE, row)
-    again = cloud_events.binary(streams.stream_name("jatim", SERVICE), cloud_events.structured(message))
+    again = cloud_events.binary(stream_name("jatim", SERVICE), cloud_events.structured(message))
     assert told(again) == told(message)
     assert streams.row("jatim", SERVICE, again) == row
 

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from rembuk.broker import nats_wire, streams
 from rembuk.broker.connecting import connect
 from rembuk.broker.raw_stream import RawStream
+from rembuk.broker.stream_names import stream_name
 from rembuk.flow import quarantine
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.log.event_log import EventLog
@@ -363,7 +364,7 @@ async def test_a_follower_that_stands_beyond_the_end_is_told(
     sound: TallyRegion, broker: Client, signer: Signer
 ) -> None:
     """Of its own log, another service's stream that is not there, and one that nobody has."""
-    theirs = streams.stream_name(sound.name, "reports")
+    theirs = stream_name(sound.name, "reports")
     for follower, stream, position in (
         ("level", sound.stream, 600),
         ("new", theirs, 0),

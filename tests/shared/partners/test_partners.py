@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException
 from msgspec import structs
-from rembuk.broker.streams import subject, subject_prefix
+from rembuk.broker.stream_names import subject, subject_prefix
 from rembuk.log.event_log import EventLog
 from rembuk.partners import scoped
 from rembuk.partners.partners import BadPartner, Partner, Partners, Scope, hashed, new_token
