@@ -78,7 +78,7 @@ class Regions:
     async def run(self) -> None:
         """Heed the list until cancelled, after `stop`."""
         server = vital(self._listen(), "the hub's nats-server")
-        pool = await open_pool(self._settings.database_url, f"{self._settings.name} regions", 4)
+        pool = open_pool(self._settings.database_url, f"{self._settings.name} regions", 4)
         known: Sequence[Admitted] | None = None
         try:
             while True:

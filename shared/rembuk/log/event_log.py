@@ -138,7 +138,7 @@ class EventLog:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._readers = await self._open_readers()
+        self._readers = self._open_readers()
         self._task = vital(self._write_groups(), "event log writer", lambda: self._stopping)
 
     async def stop(self) -> None:

@@ -99,7 +99,7 @@ class Webhooks:
             while True:
                 wanted = self._wanted()
                 if wanted and poster is None:
-                    pool, poster = await open_pool(self._url, self._name, 2), Poster(private=self._private)
+                    pool, poster = open_pool(self._url, self._name, 2), Poster(private=self._private)
                 try:
                     if wanted:
                         await self._connection.get()

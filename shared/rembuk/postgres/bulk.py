@@ -83,15 +83,6 @@ def add_to(table: Table, *names: str, key: str = "id") -> Statement:
     )
 
 
-def delete_from(table: Table, key: str = "id") -> Statement:
-    """Removes the row with that key."""
-    return Statement(
-        f"delete_from_{table.name}",
-        f"delete from {table.name} using {_unnest([table.c[key]])} where {table.name}.{key} = new.{key}",
-        (key,),
-    )
-
-
 def grouped(changes: Iterable[tuple[Any, Sequence[Change]]]) -> list[tuple[Statement, list[tuple[Any, ...]]]]:
     """Changes by aggregate, put into few groups of one statement each.
 

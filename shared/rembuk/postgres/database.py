@@ -146,7 +146,7 @@ async def _closed(connection: asyncpg.Connection[Any]) -> None:
         connection.terminate()
 
 
-async def open_pool(
+def open_pool(
     url: str,
     name: str,
     size: int,
@@ -196,7 +196,7 @@ class PlainSql:
         self._pool: Pool
 
     async def start(self) -> None:
-        self._pool = await self._open()
+        self._pool = self._open()
 
     async def stop(self) -> None:
         await self._pool.close()

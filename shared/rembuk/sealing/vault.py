@@ -144,7 +144,7 @@ class Vault:
         self._erasures = 0
 
     async def start(self) -> None:
-        self._pool = await self._open_pool()
+        self._pool = self._open_pool()
 
     async def stop(self) -> None:
         await self._pool.close()

@@ -45,7 +45,7 @@ class Proofs:
         self._pool: Pool
 
     async def start(self) -> None:
-        self._pool = await open_pool(self._settings.database_url, f"{self._settings.name} proofs", 2)
+        self._pool = open_pool(self._settings.database_url, f"{self._settings.name} proofs", 2)
 
     async def stop(self) -> None:
         await self._pool.close()

@@ -78,7 +78,7 @@ class Metrics:
         self._turn = asyncio.Lock()
 
     async def start(self) -> None:
-        self._pool = await open_pool(self._settings.database_url, f"{self._settings.name} metrics", 1)
+        self._pool = open_pool(self._settings.database_url, f"{self._settings.name} metrics", 1)
 
     async def stop(self) -> None:
         await self._pool.close()

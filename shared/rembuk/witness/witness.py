@@ -64,7 +64,7 @@ class Witness:
         return cls(settings.database_url, Cosigner(name, key), logs)
 
     async def start(self) -> None:
-        self._pool = await open_pool(self._url, "witness", 2)
+        self._pool = open_pool(self._url, "witness", 2)
 
     async def stop(self) -> None:
         await self._pool.close()

@@ -21,7 +21,6 @@ import nats.errors
 import nats.js.errors
 import psutil  # type: ignore[import-untyped]
 import pytest
-import stamina
 from rembuk.embedded import nats_health
 from rembuk.embedded import postgres_server as embedded_postgres
 from rembuk.embedded import server as embedded
@@ -30,6 +29,7 @@ from rembuk.embedded.postgres_server import ClusterLost, EmbeddedPostgres
 from rembuk.embedded.server import AlreadyRunning, EmbeddedError, PortTaken
 from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
+from rembuk.testing.services import eventually
 from rembuk.testing.small_disk import fill, small_disk
 
 pytest_plugins = ["rembuk.testing.servers"]
@@ -93,9 +93,10 @@ def innocent_process(uid: int) -> Iterator[int]:
 
 
 def eventually_gone(server: Server) -> None:
-    for attempt in stamina.retry_context(on=AssertionError, wait_initial=0.01, wait_max=0.1, attempts=None, timeout=20):
-        with attempt:
-            assert server.pid is None
+    def gone() -> None:
+        assert server.pid is None
+
+    eventually(gone, 20)
 
 
 async def ask(url: str, question: str) -> object:

@@ -8,10 +8,12 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rembuk.postgres.bulk import Change, Statement, add_to, change, delete_from, execute, grouped, insert_into, update
+from rembuk.postgres.bulk import Change, Statement, add_to, change, execute, grouped, insert_into, update
 from rembuk.testing.tallies import ADD, LAST, SUM, TallyRegion, tally_table
 
-DELETE = delete_from(tally_table)
+DELETE = Statement(
+    "delete", "delete from tally using unnest($1::uuid[]) as gone (id) where tally.id = gone.id", ("id",)
+)
 OPEN_ONLY = update(tally_table, "note", where="tally.note <> 'closed'")
 STATEMENTS = [Statement(name, "", ("n",)) for name in "abc"]
 AGGREGATES = [UUID(int=n) for n in range(4)]

@@ -17,7 +17,7 @@ _WHO = "select pg_backend_pid()"
 
 @pytest.fixture
 async def pool(postgres_url: str) -> AsyncIterator[Pool]:
-    made = await open_pool(postgres_url, f"pool {uuid4()}", 2)
+    made = open_pool(postgres_url, f"pool {uuid4()}", 2)
     yield made
     await made.close()
 
@@ -110,7 +110,7 @@ async def test_a_connection_that_nobody_needs_is_closed(
 
 async def test_where_no_connection_can_be_made_the_next_one_tries_again(postgres_url: str) -> None:
     url = postgres_url
-    made = await open_pool(f"{url.rpartition('/')[0]}/nowhere_at_all", "test pool", 1)
+    made = open_pool(f"{url.rpartition('/')[0]}/nowhere_at_all", "test pool", 1)
     for _ in range(3):
         with pytest.raises(asyncpg.InvalidCatalogNameError):
             await who(made)
@@ -120,13 +120,13 @@ async def test_where_no_connection_can_be_made_the_next_one_tries_again(postgres
 async def test_what_is_lent_is_waited_for_at_the_end_and_not_for_ever(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = await open_pool(postgres_url, "test pool", 2)
+    made = open_pool(postgres_url, "test pool", 2)
     asking = asyncio.create_task(asleep(made, 5))
     await asyncio.sleep(0.05)
     await made.close()
     await asking  # has its answer
     monkeypatch.setattr(database, "CLOSE_S", 0.1)
-    made = await open_pool(postgres_url, "test pool", 2)
+    made = open_pool(postgres_url, "test pool", 2)
     asking = asyncio.create_task(asleep(made, 5))
     await asyncio.sleep(0.05)
     await made.close()
@@ -136,7 +136,7 @@ async def test_what_is_lent_is_waited_for_at_the_end_and_not_for_ever(
 
 async def test_what_nobody_waits_for_any_more_ends_in_postgres(region: TallyRegion) -> None:
     name = f"gone {uuid4()}"
-    pool, looking = await open_pool(region.url, name, 1), await asyncpg.connect(region.url)
+    pool, looking = open_pool(region.url, name, 1), await asyncpg.connect(region.url)
     at_work = "select count(*) from pg_stat_activity where application_name = $1 and state = 'active'"
 
     async def asks() -> None:

@@ -77,7 +77,7 @@ class Ledger:
         self._doubtful: list[tuple[UUID, datetime]] = []  # perhaps taken, and until when
 
     async def start(self) -> None:
-        self._pool = await self._open()
+        self._pool = self._open()
 
     async def stop(self) -> None:
         await self._pool.close()
