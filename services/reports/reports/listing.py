@@ -15,20 +15,20 @@ from rembuk.web.lists import MOST
 from reports import tables
 
 _NEWEST = "order by reported_at desc, position desc"
-_SHOWN = """
+_SHOWN = f"""
     select p.id::text, p.position, p.version, p.public, p.area, p.category, p.title, p.description,
-           exists (select from {schema}erased where id = p.texts_of) as erased, p.disclosure,
-           coalesce(p.referral, p.status) as status, p.priority, p.root_cause, p.proposal, p.rejection, p.referred_from,
-           p.referred_to, p.reporter_of is null or exists (select from {schema}erased where id = p.reporter_of)
+           exists (select from {{schema}}erased where id = p.texts_of) as erased, p.disclosure,
+           {tables.STANDING} as status, p.priority, p.root_cause, p.proposal, p.rejection, p.referred_from,
+           p.referred_to, p.reporter_of is null or exists (select from {{schema}}erased where id = p.reporter_of)
            as anonymous, p.reported_at, p.changed_at, p.event_id::text,
-           {epoch} as epoch
-    from ({rows}) as p"""
+           {EPOCH} as epoch
+    from ({{rows}}) as p"""
 
 
 @cache
 def one(schema: str) -> str:
     """The problem with the id $1; `schema` is "" or ends in a dot."""
-    return _SHOWN.format(schema=schema, epoch=EPOCH, rows=f"select * from {schema}problem where id = $1")
+    return _SHOWN.format(schema=schema, rows=f"select * from {schema}problem where id = $1")
 
 
 @cache
@@ -57,7 +57,7 @@ def page(schema: str, area: int, category: bool, status: bool, named: bool) -> s
                 from present where province is not null)
             select newest.* from present cross join lateral ({of_each}) as newest
             where province is not null {_NEWEST} limit $1"""
-    return f"{_SHOWN.format(schema=schema, epoch=EPOCH, rows=rows)} {_NEWEST}"
+    return f"{_SHOWN.format(schema=schema, rows=rows)} {_NEWEST}"
 
 
 @cache
@@ -67,8 +67,6 @@ def reported_at(schema: str) -> str:
 
 
 _COLUMNS = {"category": "category", "status": tables.STANDING, "position": "position"}
-_STAGE_OF = f"""(case when {{0}} in {get_args(Between)} then 'between'
-                      when {{0}} in {tables.ENDED} then 'ended' else 'open' end)"""
 _WITHIN = "reported_at >= $2 and (reported_at, position) < ($3, $4)"
 
 
@@ -79,9 +77,9 @@ def _branches(table: str, where: str, number: dict[str, str], public: bool) -> l
     if "category" in number:
         where += f" and category = {number['category']}"
     stages = [f"'{stage}'" for stage in tables.STAGES]
-    if "status" in number:
-        where += f" and {tables.STANDING} = {number['status']}"
-        stages = [_STAGE_OF.format(number["status"])]
+    if asked := number.get("status"):
+        where += f" and {tables.STANDING} = {asked}"
+        stages = [f"({tables.stage_of(asked, f'{asked} in {get_args(Between)}')})"]
     return [f"select * from {table} where {where} and {tables.STAGE} = {stage} and {_WITHIN}" for stage in stages]
 
 

@@ -21,7 +21,14 @@ metadata = MetaData()
 STANDING = "coalesce(referral, status)"
 """How a problem stands, at home or between two regions."""
 ENDED = ("closed", "rejected")
-STAGE = f"case when referral is not null then 'between' when status in {ENDED} then 'ended' else 'open' end"
+
+
+def stage_of(status: str, between: str) -> str:
+    """The SQL of the stage of a status, `between` being the SQL of whether it is one between two regions."""
+    return f"case when {between} then 'between' when {status} in {ENDED} then 'ended' else 'open' end"
+
+
+STAGE = stage_of("status", "referral is not null")
 STAGES = ("open", "ended", "between")
 """What statuses have in common, so that a list of every status is a merge of three walks and not of thirteen."""
 PUBLIC_ALONE = ("district_stage", "village_stage", *(f"{level}_category_stage" for level in LEVEL_NAMES.values()))
