@@ -14,6 +14,7 @@ from typing import Any
 from rembuk.embedded.nats_health import NatsHealth
 from rembuk.embedded.server import HOST, LOG_BYTES, POLL_SECONDS, EmbeddedError, EmbeddedServer
 from rembuk.process.spawning import RunAs
+from rembuk.process.state_file import put_in_place
 
 RELOAD_SECONDS = 10.0
 _PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\')
@@ -123,7 +124,7 @@ class EmbeddedNats(EmbeddedServer):
         fresh.touch(mode=0o600)
         fresh.write_text(nats_text(told))
         self._own_by_directory_owner(fresh)
-        fresh.replace(conf)
+        put_in_place(fresh, conf)
 
     def _ready(self, pid: int) -> bool:
         """The server greets with one line of JSON; another one's greeting does not count."""

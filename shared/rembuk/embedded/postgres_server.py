@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rembuk.embedded.server import HOST, EmbeddedError, EmbeddedServer
 from rembuk.process.spawning import RunAs
-from rembuk.process.state_file import read_password, sync_directory, write_once
+from rembuk.process.state_file import read_password, sync, write_once
 
 NOBODY = 65534
 
@@ -119,7 +119,7 @@ class EmbeddedPostgres(EmbeddedServer):
         password.rename(self.data / "password")
         (fresh / "cluster").rename(self.data / "cluster")
         fresh.rmdir()
-        sync_directory(self.data)
+        sync(self.data)
 
     def _ready(self, pid: int) -> bool:
         """As pg_ctl asks: the eighth line of postmaster.pid is the server's own word."""

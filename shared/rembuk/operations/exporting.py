@@ -24,6 +24,7 @@ from rembuk.broker.stream_names import stream_name
 from rembuk.log.sources import Source, ahead
 from rembuk.operations.export_formats import FORMATS, PAGE
 from rembuk.operations.steps import Exporting
+from rembuk.process.state_file import put_in_place
 
 MANIFEST = "_manifest.json"  # readers of Parquet pass over what begins so
 LOCK = ".lock"
@@ -182,11 +183,8 @@ class Export:
 
     def _keep(self, manifest: Manifest) -> None:
         fresh = self.directory / f".{MANIFEST}"
-        with fresh.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.directory / MANIFEST)
+        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+        put_in_place(fresh, self.directory / MANIFEST)
 
 
 class ExportSource:
@@ -230,9 +228,7 @@ class _Open:
 
     def close(self) -> Part:
         self._file.close()
-        with self._fresh.open("rb") as file:
-            os.fsync(file.fileno())
-        self._fresh.replace(self._path)
+        put_in_place(self._fresh, self._path)
         size = self._path.stat().st_size
         return Part(self._name, self._first, self._last, self.events, size, _digest(self._path))
 

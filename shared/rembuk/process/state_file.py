@@ -64,11 +64,18 @@ def write(path: Path, content: bytes) -> None:
     OSError."""
     fresh = _beside(path, content)
     try:
-        os.replace(fresh, path)
+        put_in_place(fresh, path)
     except BaseException:
-        os.unlink(fresh)
+        fresh.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+
+
+def put_in_place(fresh: Path, path: Path) -> None:
+    """Have a file that was written beside another take its place: whole or not at all, whatever happens. Raises
+    OSError."""
+    sync(fresh)
+    fresh.replace(path)
+    sync(path.parent)
 
 
 def write_once(path: Path, content: bytes) -> None:
@@ -77,11 +84,12 @@ def write_once(path: Path, content: bytes) -> None:
         return
     fresh = _beside(path, content)
     try:
+        sync(fresh)
         with suppress(FileExistsError):
             os.link(fresh, path)
     finally:
-        os.unlink(fresh)
-    sync_directory(path.parent)
+        fresh.unlink()
+    sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -110,22 +118,21 @@ def read_password(path: Path, then: str) -> str:
     return password
 
 
-def _beside(path: Path, content: bytes) -> str:
-    """A durable file of mode 0600 in the same directory."""
-    descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def _beside(path: Path, content: bytes) -> Path:
+    """A file of mode 0600 in the same directory."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    fresh = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
     except BaseException:
-        os.unlink(fresh)
+        fresh.unlink()
         raise
     return fresh
 
 
-def sync_directory(path: Path) -> None:
-    """Have it survive a power cut what is in a directory under which name. Raises OSError."""
+def sync(path: Path) -> None:
+    """Have it survive a power cut what is in a file, or in a directory under which name. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -42,6 +42,7 @@ from rembuk.federation.hub_regions import (
     region_server,
 )
 from rembuk.postgres.provisioning import SERVICES
+from rembuk.process.state_file import write
 from rembuk.testing.ports import free_ports
 from rembuk.testing.servers import DisposableNats, _running
 
@@ -130,9 +131,7 @@ class Federation:
         self._write()
 
     def _write(self) -> None:
-        beside = self.roster.with_suffix(".new")
-        beside.write_bytes(msgspec.json.encode(self.admitted))
-        beside.replace(self.roster)
+        write(self.roster, msgspec.json.encode(self.admitted))
 
 
 def _wired(domain: str, told: dict[str, Any]) -> dict[str, Any]:
