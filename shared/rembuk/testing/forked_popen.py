@@ -65,7 +65,8 @@ def _become(command: Sequence[str], environment: dict[str, str], prepare: Callab
         _reset_streams()
         module, *arguments = command
         sys.argv = ["-m", *arguments]
-        sys.modules.pop(module, None)  # `python -m` knows it as __main__ alone
+        for name in (module, f"{module}.__main__"):
+            sys.modules.pop(name, None)  # `python -m` knows it as __main__ alone
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
