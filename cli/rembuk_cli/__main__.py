@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 
 import typer
+from rembuk.process.garbage import look_seldom
 
 from rembuk_cli.terminal.answering import MOST_COLUMNS, Answering
 
@@ -60,8 +60,7 @@ def rembuk() -> None:
 
 def main() -> None:
     """A fault of ours ends with Python's traceback, which may repeat what came from outside."""
-    # What is imported stays: looking through it again and again is a tenth of the wait.
-    gc.set_threshold(50_000, 50, 50)
+    look_seldom()
     try:
         app(prog_name="rembuk")
     except Exception:

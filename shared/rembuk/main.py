@@ -20,6 +20,7 @@ import uvloop
 from rembuk import tracing
 from rembuk.process import logs
 from rembuk.process.cancelling import cancel
+from rembuk.process.garbage import look_seldom
 from rembuk.process.open_files import open_files
 from rembuk.service import Running, Service
 from rembuk.settings import CannotRun, Settings
@@ -72,7 +73,7 @@ def _started() -> None:
     """What start-up made lives for ever, so nobody looked for garbage meanwhile, which was a sixth of its time, and
     collections need not look at it from now on."""
     gc.freeze()
-    gc.set_threshold(50_000, 50, 50)
+    look_seldom()
     gc.enable()
 
 
