@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +21,27 @@ class CannotRun(Exception):
 
 class MissingSetting(CannotRun):
     """The environment does not say what it has to; names the variable."""
+
+
+class BadSetting(CannotRun):
+    """The environment says what cannot be; names the variable and the rule."""
+
+
+N = TypeVar("N", int, float)
+
+
+def number(environment: Mapping[str, str], name: str, otherwise: N, least: N, most: N) -> N:
+    """The number that `name` says, of the kind of `otherwise`, which is meant where it is empty or not set. Raises
+    BadSetting."""
+    text = environment.get(name, "")
+    try:
+        said = type(otherwise)(text) if text else otherwise
+    except ValueError:
+        said = None
+    if said is None or not least <= said <= most:
+        kind = "a whole number" if isinstance(otherwise, int) else "a number"
+        raise BadSetting(f"{name} is {text!r}, and has to be {kind} from {least:g} to {most:g}")
+    return said
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -52,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True):
     def load(cls, service: str, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read REMBUK_REGION, REMBUK_NATS_URL, REMBUK_HOST, REMBUK_REGION_KEY and REMBUK_LOG_KEY (see
         `rembuk.keys.key_setting`) and, for `service`, REMBUK_<SERVICE>_DATABASE_URL and REMBUK_<SERVICE>_PORT. Raises
-        MissingSetting."""
+        MissingSetting, BadSetting."""
 
         def read(name: str, default: str | None = None) -> str:
             value = environment.get(name, default)
@@ -67,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True):
             database_url=read(f"{prefix}_DATABASE_URL"),
             nats_url=read("REMBUK_NATS_URL", "nats://127.0.0.1:4222"),
             host=read("REMBUK_HOST", "127.0.0.1"),
-            port=int(read(f"{prefix}_PORT", "8000")),
+            port=number(environment, f"{prefix}_PORT", 8000, 1, 65_535),
             region_key=read("REMBUK_REGION_KEY", ""),
             log_key=read("REMBUK_LOG_KEY", ""),
             environment=environment,

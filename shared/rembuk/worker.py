@@ -23,7 +23,7 @@ from rembuk.partners.partners import Partners
 from rembuk.partners.webhooks import Webhooks
 from rembuk.process.cancelling import cancel
 from rembuk.sealing.erasing import Eraser
-from rembuk.settings import Settings
+from rembuk.settings import Settings, number
 from rembuk.transparency.log_key import signers
 from rembuk.transparency.signing import PAUSE_S, Signing
 from rembuk.witness.cosigning import Cosigning
@@ -82,8 +82,8 @@ class SideBySide:
 
     def stop_by_signal(self) -> None:
         """SIGTERM and SIGINT say that it is to stop."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self.stopping.set)
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(ending, self.stopping.set)
 
     async def cancel(self) -> None:
         await cancel(self._tasks)
@@ -121,7 +121,7 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._handlers, self._start, self._tasks, self._stop = handlers, start, tasks, stop
-        pause_s = float(settings.environment.get("REMBUK_TREE_HEAD_SECONDS", PAUSE_S))
+        pause_s = number(settings.environment, "REMBUK_TREE_HEAD_SECONDS", PAUSE_S, 0.05, 86_400.0)
         signer = signers(settings)[0]
         self._signing = Signing(settings.database_url, settings.region, settings.service, signer, pause_s)
         self._webhooks = Webhooks.told(settings)
@@ -152,8 +152,8 @@ class Worker:
                 follower = follower_of(faststream, settings, handler)
                 running.append(follower)
                 side_by_side.begin(follower.start(), follower.name)
-            for number, task in enumerate(self._tasks):
-                side_by_side.keep(task(), f"task {number}")
+            for place, task in enumerate(self._tasks):
+                side_by_side.keep(task(), f"task {place}")
             _log.info("worker runs")
 
         faststream = broker(settings.nats_url, f"{settings.name} followers")

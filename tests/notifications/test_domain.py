@@ -58,7 +58,7 @@ from rembuk.events.codec import MAX_EVENT_BYTES
 from rembuk.events.decider import Refused
 from rembuk.events.event import Event, Metadata, Recorded
 from rembuk.flow.reactions import Wish
-from rembuk.settings import MissingSetting
+from rembuk.settings import BadSetting
 from rembuk.testing.scenario import Scenario
 
 AREA = "35.78.08"
@@ -270,8 +270,15 @@ def test_patience_is_told_by_the_environment() -> None:
     assert Patience.load({}) == Patience(8, 1.0)
     told = {"REMBUK_DELIVERY_ATTEMPTS": "3", "REMBUK_DELIVERY_BACKOFF_S": "0.5"}
     assert Patience.load(told) == Patience(3, 0.5)
-    with pytest.raises(MissingSetting):
-        Patience.load({"REMBUK_DELIVERY_ATTEMPTS": "many"})
+    assert Patience.load({"REMBUK_DELIVERY_ATTEMPTS": ""}) == Patience(8, 1.0)
+    for setting, nonsense in (
+        ("ATTEMPTS", ("many", "0", "1.5", "-1")),
+        ("BACKOFF_S", ("nan", "inf", "-1", "1e400", "x")),
+    ):
+        for text in nonsense:
+            name = f"REMBUK_DELIVERY_{setting}"
+            with pytest.raises(BadSetting, match=rf"{name} is '{text}', and has to be a (whole )?number from [01] to "):
+                Patience.load({name: text})
 
 
 def recorded(event: Event) -> Recorded[Event]:

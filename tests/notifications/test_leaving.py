@@ -21,7 +21,7 @@ from notifications.contacts import BadContact, deliverable, same
 from notifications.delivery.composing import PUBLIC_URL, stop_link
 from rembuk.partners.posting import NotPosted, Poster, retry_after
 from rembuk.partners.public_addresses import is_public
-from rembuk.settings import MissingSetting, Settings
+from rembuk.settings import BadSetting, Settings
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STOP_URL = "https://rembuk.example/v1/subscriptions/0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21/stop"
@@ -88,7 +88,7 @@ def test_a_mail_says_how_to_end_it_as_receivers_read_it() -> None:
 
 
 def test_a_sender_that_is_no_address_is_named_when_the_worker_starts() -> None:
-    with pytest.raises(MissingSetting, match="REMBUK_SMTP_FROM"):
+    with pytest.raises(BadSetting, match="REMBUK_SMTP_FROM"):
         EmailChannel("", "Rembuk Jatim", "jatim")
 
 
@@ -98,7 +98,7 @@ def test_a_sender_that_is_no_address_is_named_when_the_worker_starts() -> None:
 def test_a_public_url_that_no_link_can_begin_with_is_named_when_the_worker_starts(url: str) -> None:
     settings = {"REMBUK_REGION": "jatim", "REMBUK_NOTIFICATIONS_DATABASE_URL": ""}
     assert stop_link(Settings.load("notifications", settings)) == "http://127.0.0.1:8000/v1/subscriptions/{id}/stop"
-    with pytest.raises(MissingSetting, match=f"{PUBLIC_URL} is to be printable ASCII"):
+    with pytest.raises(BadSetting, match=f"{PUBLIC_URL} is to be printable ASCII"):
         stop_link(Settings.load("notifications", {**settings, PUBLIC_URL: url}))
 
 

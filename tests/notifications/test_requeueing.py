@@ -21,7 +21,7 @@ from rembuk.log.event_log import EventLog
 from rembuk.postgres.database import KeptConnection
 from rembuk.process.cancelling import cancel
 from rembuk.sealing.vault import Vault
-from rembuk.settings import MissingSetting
+from rembuk.settings import BadSetting
 from rembuk.testing.receivers import digits, only
 from rembuk.testing.services import eventually
 
@@ -203,7 +203,7 @@ def test_the_days_until_an_unconfirmed_subscription_ends_are_told_by_the_environ
     assert unconfirmed_days({}) == unconfirmed_days({SETTING: ""}) == 7
     assert unconfirmed_days({SETTING: "30"}) == 30
     for nonsense in ("0", "-1", "soon", "1.5", "999999"):
-        with pytest.raises(MissingSetting, match=SETTING):
+        with pytest.raises(BadSetting, match=SETTING):
             unconfirmed_days({SETTING: nonsense})
 
 

@@ -15,7 +15,7 @@ from rembuk.events.event import Metadata
 from rembuk.keys.region_key import RegionKeys
 from rembuk.log.event_log import EventLog
 from rembuk.sealing.vault import Vault
-from rembuk.settings import MissingSetting
+from rembuk.settings import BadSetting
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 from reports import retention
 from reports.retention import SETTING, Retention, retention_days
@@ -127,7 +127,7 @@ def test_without_the_setting_nobody_is_erased_and_nonsense_is_refused_by_name() 
     assert retention_days({}) is retention_days({SETTING: ""}) is None
     assert retention_days({SETTING: "365"}) == 365
     for nonsense in ("0", "-1", "soon", "1.5", "999999"):
-        with pytest.raises(MissingSetting, match=SETTING):
+        with pytest.raises(BadSetting, match=SETTING):
             retention_days({SETTING: nonsense})
 
 

@@ -22,7 +22,7 @@ from rembuk.keys.key_setting import read_keys
 from rembuk.partners.roster import BadRoster, Roster
 from rembuk.postgres.database import UNREACHABLE, Pool, borrowed, open_pool
 from rembuk.process.vital import vital
-from rembuk.settings import MissingSetting, Settings
+from rembuk.settings import MissingSetting, Settings, number
 from rembuk.worker import SideBySide, follower_of
 
 from hub import projection
@@ -128,8 +128,8 @@ class _Region:
     def __init__(self, settings: Settings, pool: Pool, name: str, seed: str, server: OwnServer) -> None:
         self._settings, self._pool, self._name, self._seed = settings, pool, name, seed
         self._server = server
-        stalled_s = settings.environment.get(STALLED_SETTING)
-        self._stalled_after = timedelta(seconds=float(stalled_s)) if stalled_s else STALLED_AFTER
+        stalled_s = number(settings.environment, STALLED_SETTING, STALLED_AFTER.total_seconds(), 0.1, 86_400.0)
+        self._stalled_after = timedelta(seconds=stalled_s)
         self._stopping = asyncio.Event()
         self._task = vital(self._run(), f"region {name}", self._stopping.is_set)
 

@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 
 import structlog
 from rembuk.events.event import Metadata
-from rembuk.flow.sweeping import now, number_of_days, sweep_until_cancelled
+from rembuk.flow.sweeping import now, sweep_until_cancelled
 from rembuk.log.event_log import EventLog
 from rembuk.postgres.database import KeptConnection
 from rembuk.sealing.persons import ErasePerson, erase
 from rembuk.sealing.vault import Vault
+from rembuk.settings import number
 
 SETTING = "REMBUK_REPORTS_RETENTION_DAYS"
 BATCH = 100
@@ -27,9 +28,8 @@ _log = structlog.get_logger(__name__)
 
 
 def retention_days(environment: Mapping[str, str]) -> int | None:
-    """For how many days after a problem's end its reporter stays known; None for ever. Raises MissingSetting."""
-    text = environment.get(SETTING, "")
-    return number_of_days(SETTING, text) if text else None
+    """For how many days after a problem's end its reporter stays known; None for ever. Raises BadSetting."""
+    return number(environment, SETTING, 1, 1, 99_999) if environment.get(SETTING) else None
 
 
 class Retention:

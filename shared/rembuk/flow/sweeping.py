@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import structlog
 
 from rembuk.postgres.database import AGAIN_S, KeptConnection, is_unreachable
-from rembuk.settings import MissingSetting
 
 PAUSE_S, REST_S = 1.0, 3600.0
 """Seconds after a batch that was full, of which rows have to hear first and which is to be no storm, and after the
@@ -20,13 +19,6 @@ _log = structlog.get_logger(__name__)
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-def number_of_days(setting: str, text: str) -> int:
-    """What a setting says. Raises MissingSetting."""
-    if not text.isdecimal() or not 0 < int(text) < 100_000:
-        raise MissingSetting(f"{setting} is not a number of days from 1 to 99999")
-    return int(text)
 
 
 async def sweep_until_cancelled(

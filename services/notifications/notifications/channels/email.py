@@ -14,7 +14,7 @@ from email.utils import format_datetime, formataddr, parseaddr
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import aiosmtplib
-from rembuk.settings import MissingSetting
+from rembuk.settings import BadSetting
 
 from notifications.channels import Message, Undelivered
 from notifications.channels.later import Later, asked_for
@@ -48,12 +48,12 @@ class EmailChannel:
     the server refuses or closes (421) all of them."""
 
     def __init__(self, url: str, sender: str, region: str, come_again_s: float = COME_AGAIN_S) -> None:
-        """Raises MissingSetting where `sender` is no address."""
+        """Raises BadSetting where `sender` is no address."""
         self._come_again_s, self._later = come_again_s, Later()
         self._server = urlsplit(url)
         name, self._sender = parseaddr(sender)
         if not self._sender.isascii() or not self._sender.isprintable() or "@" not in self._sender:
-            raise MissingSetting(f"REMBUK_SMTP_FROM is not an e-mail address: {sender}")
+            raise BadSetting(f"REMBUK_SMTP_FROM is not an e-mail address: {sender}")
         self._from, self._region = formataddr((name, self._sender)), region
 
     async def send(self, contact: Contact, message: Message) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from rembuk.contracts.notifications import Bilingual, DeliveryRequeued, SubscriptionRequested
 from rembuk.events.event import Recorded
 from rembuk.events.ids import derive_id
-from rembuk.settings import MissingSetting, Settings
+from rembuk.settings import BadSetting, Settings
 
 from notifications import phrases
 from notifications.channels import Message
@@ -27,11 +27,11 @@ _bilingual = msgspec.json.Decoder(Bilingual).decode
 
 
 def stop_link(settings: Settings) -> str:
-    """The URL that ends a subscription, with a `{id}`. Raises MissingSetting where a mail could not name it."""
+    """The URL that ends a subscription, with a `{id}`. Raises BadSetting where a mail could not name it."""
     here = settings.environment.get(PUBLIC_URL, "").rstrip("/") or f"http://{settings.host}:{settings.port}"
     if not _BEGINS_A_LINK.fullmatch(here) or not _ENDS_IT.isdisjoint(here):
         rule = 'printable ASCII (a domain of other letters as xn--...) and none of < > " { } ? #'
-        raise MissingSetting(f"{PUBLIC_URL} is to be {rule}: {here}")
+        raise BadSetting(f"{PUBLIC_URL} is to be {rule}: {here}")
     return f"{here}/v1/subscriptions/{{id}}/stop"
 
 

@@ -10,17 +10,18 @@ from uuid import UUID
 import structlog
 from rembuk.events.decider import Refused
 from rembuk.events.event import Metadata
-from rembuk.flow.sweeping import now, number_of_days, sweep_until_cancelled
+from rembuk.flow.sweeping import now, sweep_until_cancelled
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle
 from rembuk.postgres.database import KeptConnection
 from rembuk.sealing.vault import Vault
+from rembuk.settings import number
 
 from notifications.commands import StopSubscription
 from notifications.domain import SUBSCRIPTION
 
 SETTING = "REMBUK_UNCONFIRMED_DAYS"
-DAYS = "7"
+DAYS = 7
 BATCH = 100
 
 _DUE = "select id from subscription where status = 'requested' and requested_at < $1 order by requested_at limit $2"
@@ -29,8 +30,8 @@ _log = structlog.get_logger(__name__)
 
 
 def unconfirmed_days(environment: Mapping[str, str]) -> int:
-    """For how many days a subscription waits for its code to be shown. Raises MissingSetting."""
-    return number_of_days(SETTING, environment.get(SETTING, "") or DAYS)
+    """For how many days a subscription waits for its code to be shown. Raises BadSetting."""
+    return number(environment, SETTING, DAYS, 1, 99_999)
 
 
 class Expiry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-from rembuk.settings import MissingSetting
+from rembuk.settings import number
 
 from notifications.channels.email import COME_AGAIN_S
 
@@ -26,23 +26,13 @@ class Patience(msgspec.Struct, frozen=True):
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Patience:
         """Read REMBUK_DELIVERY_ATTEMPTS, REMBUK_DELIVERY_BACKOFF_S, REMBUK_CODE_PAUSE_S and
-        REMBUK_DELIVERY_COME_AGAIN_S. Raises MissingSetting for what is no number."""
-        name = ""
-
-        def told(setting: str, otherwise: str) -> str:
-            nonlocal name
-            name = setting
-            return environment.get(setting, otherwise)
-
-        try:
-            return cls(
-                int(told("REMBUK_DELIVERY_ATTEMPTS", "8")),
-                float(told("REMBUK_DELIVERY_BACKOFF_S", "1")),
-                float(told("REMBUK_CODE_PAUSE_S", "60")),
-                float(told("REMBUK_DELIVERY_COME_AGAIN_S", str(COME_AGAIN_S))),
-            )
-        except ValueError as error:
-            raise MissingSetting(f"{name}: {error}") from error
+        REMBUK_DELIVERY_COME_AGAIN_S. Raises BadSetting."""
+        return cls(
+            number(environment, "REMBUK_DELIVERY_ATTEMPTS", 8, 1, 1000),
+            number(environment, "REMBUK_DELIVERY_BACKOFF_S", 1.0, 0.0, LONGEST_PAUSE_S),
+            number(environment, "REMBUK_CODE_PAUSE_S", 60.0, 0.0, LONGEST_CODE_PAUSE_S),
+            number(environment, "REMBUK_DELIVERY_COME_AGAIN_S", COME_AGAIN_S, 0.0, LONGEST_CODE_PAUSE_S),
+        )
 
     def pause(self, attempt: int) -> float:
         """Seconds until the attempt after the n-th: 1, 4, 16 ... up to an hour, so that eight span one and a half."""
