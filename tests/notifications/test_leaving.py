@@ -19,8 +19,9 @@ from notifications.channels.webhook import WebhookChannel
 from notifications.commands import Contact
 from notifications.contacts import BadContact, deliverable, same
 from notifications.delivery.composing import PUBLIC_URL, stop_link
-from rembuk.partners.posting import NotPosted, Poster, retry_after
+from rembuk.partners.posting import NotPosted, Poster
 from rembuk.partners.public_addresses import is_public
+from rembuk.partners.retry_after import retry_after
 from rembuk.settings import BadSetting, Settings
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -10,9 +10,10 @@ from uuid import uuid4
 import pytest
 from notifications.channels import Busy, Message, Undelivered
 from notifications.channels.email import COME_AGAIN_S, EmailChannel
-from notifications.channels.later import LONGEST_S, MARGIN_S, PROBE_S, Later, asked_for
+from notifications.channels.later import MARGIN_S, PROBE_S, Later, asked_for
 from notifications.channels.places import LATEST_S, PER_ADDRESS, PER_DOMAIN, PER_HOST, SLOW, Places, domain
 from notifications.commands import Contact
+from rembuk.partners.retry_after import LONGEST_RETRY_AFTER_S
 from rembuk.testing.receivers import Mailbox
 
 
@@ -86,7 +87,7 @@ def test_what_somebody_registered_is_one_domain() -> None:
         ("4.7.1 try again in 5 minutes", 300),
         ("4.7.0 Temporary rate limit, retry after 2 hours", 7200),
         ("4.7.1 wait 90s", 90),
-        ("4.7.1 come back in 99999 hours", LONGEST_S - MARGIN_S),
+        ("4.7.1 come back in 99999 hours", LONGEST_RETRY_AFTER_S - MARGIN_S),
         ("4.3.2 try again later", -MARGIN_S),
     ],
 )

@@ -13,18 +13,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 import msgspec
 from standardwebhooks import Webhook
 
 from rembuk.partners.public_addresses import is_public
+from rembuk.partners.retry_after import retry_after
 
 TIMEOUT_S = 10
 RESOLVING = 64
 """Names looked up at a time: in threads of our own, for a name whose server never answers keeps one for long."""
-LONGEST_RETRY_AFTER_S = 86_400.0
 UNREACHABLE, NO_URL = "HTTP: the host cannot be reached", "HTTP: not the URL of a host"
 
 
@@ -111,17 +110,6 @@ class Poster:
         if not self._private and not all(map(is_public, found)):
             raise NotPosted(UNREACHABLE, detail="HTTP: the address is not public")
         return found[0]
-
-
-def retry_after(header: str, now: datetime) -> float:
-    """The seconds that a Retry-After (RFC 9110: seconds or a date) asks for, a day at most; 0 where it says nothing."""
-    if header.isascii() and header.isdecimal():
-        return min(float(header[:9]), LONGEST_RETRY_AFTER_S)
-    try:
-        asked = (parsedate_to_datetime(header) - now).total_seconds()
-    except (ValueError, TypeError):  # no date, or one without a zone
-        return 0.0
-    return min(max(asked, 0.0), LONGEST_RETRY_AFTER_S)
 
 
 def _resolved(host: str, port: int) -> list[str]:

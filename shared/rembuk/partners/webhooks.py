@@ -17,6 +17,7 @@ import structlog
 from rembuk.broker.cloud_events import published
 from rembuk.partners import scoped
 from rembuk.partners.partners import Partner, Partners
+from rembuk.partners.retry_after import LONGEST_RETRY_AFTER_S
 from rembuk.partners.roster import BadRoster
 from rembuk.postgres.database import (
     AGAIN_S,
@@ -41,8 +42,8 @@ CHECK_S = 2.0
 """How often a cursor is looked at without word from the log: somebody may have set it back."""
 SEND_S = 15.0
 """How long one request may take, all in all."""
-LONGEST_PAUSE_S = 90_000.0
-"""More than a receiver can ask for, and than we leave it alone: such a pause was noted by a clock that ran ahead."""
+CLOCKS_APART_S = 3600.0
+"""A pause so much longer than a receiver can ask for, and than we leave it alone, was noted by a clock that ran ahead."""
 UNWRITTEN = 1_000
 """So many positions that a partner does not see are passed before its cursor is moved for them alone."""
 GONE = 410
@@ -173,7 +174,7 @@ class Webhooks:
         """Send one batch; the seconds until the next one, None for when the log has grown."""
         name = partner.name
         async with borrowed(pool) as connection:
-            row = await connection.fetchrow(_CURSOR, name, LONGEST_PAUSE_S)
+            row = await connection.fetchrow(_CURSOR, name, LONGEST_RETRY_AFTER_S + CLOCKS_APART_S)
             if row is None:
                 await connection.execute(_BEGIN, name)
                 return 0

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from rembuk.partners.retry_after import LONGEST_RETRY_AFTER_S
+
 from notifications.channels import Busy
 
 PROBE_S = 2.0
 """How long others wait each time for the one that finds out."""
-LONGEST_S = 86_400.0
 REMEMBERED = 10_000
 MARGIN_S = 5.0
 """Beyond what was asked for: a greylist counts from the moment that it wrote down."""
@@ -33,7 +34,7 @@ def asked_for(answer: str) -> float:
         asked = int(words[1]) * _SECONDS[words[2].lower()]
     else:
         return 0.0
-    return min(asked + MARGIN_S, LONGEST_S)
+    return min(asked + MARGIN_S, LONGEST_RETRY_AFTER_S)
 
 
 @dataclass(slots=True)

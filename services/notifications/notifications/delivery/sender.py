@@ -28,12 +28,12 @@ from rembuk.events.event import Metadata, Recorded
 from rembuk.keys.region_key import Tampered, WrongRegionKey
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle
+from rembuk.partners.retry_after import LONGEST_RETRY_AFTER_S
 from rembuk.postgres.database import AGAIN_S, UNREACHABLE, KeptConnection, is_unreachable
 from rembuk.process import logs
 from rembuk.sealing.vault import Erased, NotSealed, Vault
 
 from notifications.channels import Busy, Channel, Message, Undelivered
-from notifications.channels.later import LONGEST_S
 from notifications.commands import (
     CallOff,
     Contact,
@@ -99,7 +99,7 @@ class Sender:
                     await self._connection.get()
                     if time.monotonic() >= forget_at:
                         await self._ledger.forget()
-                        await self._ledger.set_right(LONGEST_S)
+                        await self._ledger.set_right(LONGEST_RETRY_AFTER_S)
                         forget_at = time.monotonic() + FORGET_S
                     await self._round()
                 except UNREACHABLE as error:
