@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from rembuk.broker.stream_names import OWN_INBOX
+
 from rembuk_cli.terminal.unable import Unable
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ async def database(region: Region, service: str) -> AsyncIterator[asyncpg.Connec
 
 
 @asynccontextmanager
-async def questions(url: str, name: str, inbox: str = "_INBOX") -> AsyncIterator[Asking]:
+async def questions(url: str, name: str, inbox: str = OWN_INBOX) -> AsyncIterator[Asking]:
     """A connection to NATS for a few questions, made in a tenth of a `broker`'s time. Raises Unable; what is asked in
     the block raises Unanswered."""
     from rembuk.broker.nats_asking import Unanswered, asking
@@ -60,7 +62,7 @@ async def broker(
     name: str,
     lost: Callable[[], Awaitable[None]] | None = None,
     seed: str | None = None,
-    inbox: str = "_INBOX",
+    inbox: str = OWN_INBOX,
 ) -> AsyncIterator[Client]:
     """A connection to NATS, not made again when it is `lost`: what is subscribed to would be silent. `seed` is that of
     an nkey, where NATS asks who we are. Raises Unable."""

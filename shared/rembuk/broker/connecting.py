@@ -11,10 +11,10 @@ from faststream.nats import NatsBroker
 from faststream.nats.security import NatsNKey
 from nats.aio.client import Client
 
+from rembuk.broker.stream_names import OWN_INBOX
+
 GRACE_S = 5.0
 """How long a stopping follower finishes the batch in hand: what it leaves is done by the next start."""
-OWN_INBOX = "_INBOX"
-"""What answers are sent to, unless an account has another place for them."""
 
 _FOR_EVER: dict[str, Any] = {
     "max_reconnect_attempts": -1,

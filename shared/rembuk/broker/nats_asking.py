@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from rembuk.broker.nats_wire import parse_header_lines
+from rembuk.broker.stream_names import OWN_INBOX
 
 PORT = 4222
 ANSWER_S = 5.0
@@ -121,7 +122,7 @@ class Asking:
 
 
 @asynccontextmanager
-async def asking(url: str, name: str, connect_s: float, inbox: str = "_INBOX") -> AsyncIterator[Asking]:
+async def asking(url: str, name: str, connect_s: float, inbox: str = OWN_INBOX) -> AsyncIterator[Asking]:
     """A connection to NATS for the block, named `name` there, answered on subjects below `inbox`. Raises Unanswered."""
     parts = urlsplit(url if "://" in url else f"nats://{url}")
     writer = None

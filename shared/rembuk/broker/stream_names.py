@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+OWN_INBOX = "_INBOX"
+"""What the answers of NATS are sent to, unless an account has another place for them."""
+
 _NO_AREA, _INBOX = "_", "inbox"
 
 

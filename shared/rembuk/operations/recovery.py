@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rembuk.broker.raw_stream import RawStream
-from rembuk.broker.stream_names import stream_name
+from rembuk.broker.stream_names import OWN_INBOX, stream_name
 from rembuk.broker.streams import tail_of
 from rembuk.federation.hub_regions import INBOX
 from rembuk.federation.hub_source import HubSilent, HubSource
@@ -100,7 +100,7 @@ async def _restore(
     from rembuk.flow.reactions import Reactor
 
     stream = stream_name(settings.region, settings.service)
-    async with _broker(settings, INBOX if origin == "hub" else "_INBOX") as broker:
+    async with _broker(settings, INBOX if origin == "hub" else OWN_INBOX) as broker:
         source: Source
         match origin:
             case "stream":
@@ -161,7 +161,7 @@ def _reconciliation(settings: Settings, broker: RawStream) -> Reconciliation:
 
 
 @asynccontextmanager
-async def _broker(settings: Settings, inbox: str = "_INBOX") -> AsyncIterator[RawStream]:
+async def _broker(settings: Settings, inbox: str = OWN_INBOX) -> AsyncIterator[RawStream]:
     """`inbox` is what answers are sent to."""
     broker = RawStream()
     try:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rembuk.broker.stream_names import stream_name
+from rembuk.broker.stream_names import OWN_INBOX, stream_name
 from rembuk.federation.hub_regions import new_seed, public_key
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _account(region: str, partner: Partner) -> dict[str, Any]:
                 "nkey": partner.nkey,
                 "permissions": {
                     "publish": {"allow": list(subjects.values())},
-                    "subscribe": {"allow": ["_INBOX.>"]},
+                    "subscribe": {"allow": [f"{OWN_INBOX}.>"]},
                 },
             }
         ],

@@ -43,7 +43,7 @@ CHECK_S = 2.0
 SEND_S = 15.0
 """How long one request may take, all in all."""
 CLOCKS_APART_S = 3600.0
-"""A pause so much longer than a receiver can ask for, and than we leave it alone, was noted by a clock that ran ahead."""
+"""A pause that is longer by so much than a receiver can ask for was noted by a clock that ran ahead."""
 UNWRITTEN = 1_000
 """So many positions that a partner does not see are passed before its cursor is moved for them alone."""
 GONE = 410

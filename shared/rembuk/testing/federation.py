@@ -25,7 +25,7 @@ from nats.js import JetStreamContext
 
 from rembuk.broker.connecting import connect
 from rembuk.broker.nats_wire import parse_header_lines
-from rembuk.broker.stream_names import stream_name, subject, subject_prefix
+from rembuk.broker.stream_names import OWN_INBOX, stream_name, subject, subject_prefix
 from rembuk.broker.streams import header_lines, stream_config, tail_of
 from rembuk.embedded.server import HOST
 from rembuk.events.codec import type_of
@@ -173,7 +173,7 @@ async def publish(
 
 
 @asynccontextmanager
-async def connected(url: str, seed: str | None = None, inbox: str = "_INBOX") -> AsyncIterator[Client]:
+async def connected(url: str, seed: str | None = None, inbox: str = OWN_INBOX) -> AsyncIterator[Client]:
     client = await connect(url, "test", seed, inbox)
     try:
         yield client
