@@ -21,7 +21,7 @@ import uvloop
 from rembuk.broker.stream_names import stream_name
 from rembuk.broker.streams import tail_of
 from rembuk.testing.federation import Federation, federation
-from rembuk.testing.link import Link, link_to
+from rembuk.testing.link import NetworkLink, link_to
 from rembuk.testing.services import RunningRegion as Service
 
 from bench.growing import fill
@@ -83,7 +83,7 @@ def run(servers: Servers, runs: int) -> list[Result]:
     return [missed, ingest, accepting]
 
 
-def _missed(links: list[Link], regions: list[RunningRegion], events: int, known: Known) -> tuple[float, float]:
+def _missed(links: list[NetworkLink], regions: list[RunningRegion], events: int, known: Known) -> tuple[float, float]:
     """Have each region record up to so many events behind a cut link; how long after its return the last of them is
     known, and how many a second were from the first on."""
     for link in links:

@@ -24,7 +24,7 @@ from rembuk.contracts.reports import (
     SolutionAssessed,
     SolutionProposed,
 )
-from rembuk.events.event import Event, Metadata, Recorded
+from rembuk.events.event import Event, Metadata, RecordedEvent
 from rembuk.events.ids import derive_id
 from rembuk.keys.region_key import RegionKeys
 from rembuk.sealing.sealing import texts_of
@@ -91,7 +91,9 @@ async def load(owner_url: str, peer_url: str, region_key: str, many: int) -> Loa
                 position += 1
                 at = BEGAN + KEPT_FOR + timedelta(seconds=position / many)
                 told = derive_id("bench", position)
-                histories.append(_event(Recorded(position, told, ids[number], version, places[0], at, event, _WHY)))
+                histories.append(
+                    _event(RecordedEvent(position, told, ids[number], version, places[0], at, event, _WHY))
+                )
         await _copy(owner, "event", _EVENT, histories, schema="log")
         await owner.execute("update log.head set position = $1, recorded_at = $2", position, histories[-1][-1])
         for statement in later:
@@ -124,7 +126,7 @@ def _reported(
             text, wrapped = key.seal(event_id, text), key.wrapped
         title = f"Motor hilang di gang belakang pasar {number}"
         event = ProblemReported(where[number], categories[number], title, text, "public")
-        fact = Recorded(position, event_id, stream, 1, where[number], at, event, _WHY)
+        fact = RecordedEvent(position, event_id, stream, 1, where[number], at, event, _WHY)
         row = dict(zip(ADD.parameters, project(fact)[0].values, strict=True))
         row["status"], row["referral"] = statuses[number], referrals[number]
         ids.append(stream)
@@ -144,7 +146,7 @@ def _next(rows: Iterator[tuple[Any, ...]], many: int) -> list[tuple[Any, ...]]:
     return [row for row, _ in zip(rows, range(many), strict=False)] if many else []
 
 
-def _event(fact: Recorded[Any]) -> tuple[Any, ...]:
+def _event(fact: RecordedEvent[Any]) -> tuple[Any, ...]:
     return (
         fact.position, fact.id, fact.stream_id, fact.version, type(fact.event).__name__, fact.event.schema_version,
         fact.area, CODEC.encode(fact.event).decode(), "{}", fact.recorded_at,

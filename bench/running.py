@@ -24,7 +24,7 @@ import msgspec
 import nats
 from rembuk.broker.stream_names import stream_name
 from rembuk.broker.streams import tail_of
-from rembuk.embedded.region import PROCESSES, Region
+from rembuk.embedded.region import PROCESSES, RegionConfig
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.ports import free_ports
 
@@ -60,7 +60,7 @@ class RunningRegion:
     def __init__(self, servers: Servers, processes: dict[str, tuple[str, ...]]) -> None:
         self._processes = processes
         self.children: dict[str, subprocess.Popen[bytes]] = {}
-        self.region = Region(
+        self.region = RegionConfig(
             name=f"b{uuid4().hex[:10]}",
             postgres_url=servers.postgres_url,
             nats_url=servers.nats_url,
@@ -214,7 +214,7 @@ class LagWatch(threading.Thread):
     FOLLOWERS = "select follower, position from checkpoint where stream = $1"
     AGE = "select extract(epoch from clock_timestamp() - recorded_at) from log.event where position = $1"
 
-    def __init__(self, region: Region) -> None:
+    def __init__(self, region: RegionConfig) -> None:
         super().__init__(daemon=True)
         self._region = region
         self._ended = threading.Event()
@@ -244,7 +244,7 @@ class LagWatch(threading.Thread):
             await database.close()
 
 
-async def level(region: Region, within: float = 120, services: Sequence[str] = SERVICES) -> None:
+async def level(region: RegionConfig, within: float = 120, services: Sequence[str] = SERVICES) -> None:
     """Wait until every follower that `services` have of the reports stream has reached the log's head."""
     stream = f"{region.name}_reports".upper()
     deadline = time.monotonic() + within

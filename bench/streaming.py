@@ -20,7 +20,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from rembuk.broker import nats_wire, streams
 from rembuk.broker.stream_names import stream_name, subject_prefix
 from rembuk.contracts.reports import CODEC, ProblemReported
-from rembuk.events.event import Metadata, Recorded
+from rembuk.events.event import Metadata, RecordedEvent
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.following import Follower
 from rembuk.flow.projector import Projector
@@ -159,7 +159,7 @@ def _said(position: int, id: str, subject: str, version: int, at: datetime, even
 def _columns() -> list[tuple[int | None, Any]]:
     """What stands in each column of the projection's row: where in what the message says, or always the same value.
     Read off the row that the projection makes of a sample, so that a column more needs no word here."""
-    sample = Recorded(-1, uuid4(), uuid4(), -2, EVENT.area, datetime.now(UTC), EVENT, Metadata())
+    sample = RecordedEvent(-1, uuid4(), uuid4(), -2, EVENT.area, datetime.now(UTC), EVENT, Metadata())
     said = _said(
         sample.position, str(sample.id), str(sample.stream_id), sample.version, sample.recorded_at, sample.event
     )

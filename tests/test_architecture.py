@@ -298,3 +298,23 @@ def test_the_tables_of_the_kernel_are_asked_by_the_kernel_alone() -> None:
     assert len(files) > 150
     found = {str(file.relative_to(ROOT)): statements_on(kernel_tables(), file.read_text()) for file in files}
     assert {file: statements for file, statements in found.items() if statements} == {}
+
+
+NAMED_BY_EACH_SERVICE = {"Problem", "ProblemPage"}
+"""What the published API of several services names, each with its own fields."""
+
+
+def test_a_public_class_name_has_one_meaning() -> None:
+    """Whoever meets a name knows what it is, and finds it by one search."""
+    defined: dict[str, list[str]] = {}
+    for file in sources():
+        package, *_ = file.relative_to(ROOT).parts
+        if package not in {"shared", "services", "cli"} or "migrations" in file.parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                defined.setdefault(node.name, []).append(str(file.relative_to(ROOT)))
+    assert len(defined) > 300
+    twice = {name: files for name, files in defined.items() if len(files) > 1}
+    assert {name: files for name, files in twice.items() if name not in NAMED_BY_EACH_SERVICE} == {}
+    assert twice.keys() == NAMED_BY_EACH_SERVICE

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from rembuk.embedded.region import Region
+from rembuk.embedded.region import RegionConfig
 from rembuk.postgres import kernel_versions
 from rembuk.postgres.migrations import OfALaterRelease, migrate
 from rembuk.postgres.provisioning import ServiceDatabase, provision
@@ -248,7 +248,7 @@ async def test_a_release_leaves_the_database_of_a_later_one_alone(
 
 
 def test_a_region_knows_a_database_whose_kernels_tables_alone_are_behind(postgres_url: str) -> None:
-    region = Region(f"m{uuid4().hex[:8]}", postgres_url, "", "test", "", "", {}, services=("hub",))
+    region = RegionConfig(f"m{uuid4().hex[:8]}", postgres_url, "", "test", "", "", {}, services=("hub",))
     asyncio.run(region.provision())
     assert asyncio.run(region.behind()) == ["hub"]
     region.migrate()

@@ -22,7 +22,7 @@ from rembuk.process import logs
 from rembuk.process.cancelling import cancel
 from rembuk.process.garbage import look_seldom
 from rembuk.process.open_files import open_files
-from rembuk.service import Running, Service
+from rembuk.service import Service, WorkerProcess
 from rembuk.settings import CannotRun, Settings
 
 GRACE_S = 15
@@ -62,7 +62,7 @@ def run(service: Service) -> None:
         tracing.stop()
 
 
-async def _work(worker: Running) -> bool:
+async def _work(worker: WorkerProcess) -> bool:
     """Run until it ends, and have whatever it left behind end, too: asyncio itself asks once, and would then wait."""
     ended_well = await worker.run()
     await cancel(asyncio.all_tasks() - {asyncio.current_task()})

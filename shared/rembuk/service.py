@@ -15,14 +15,14 @@ if TYPE_CHECKING:  # only types: each process reads no more than its own half
     from sqlalchemy import Table
 
     from rembuk.events.codec import Codec
-    from rembuk.events.event import Recorded
+    from rembuk.events.event import RecordedEvent
     from rembuk.flow.handler import Handler
     from rembuk.log.event_log import EventLog
     from rembuk.log.sources import Ending
     from rembuk.postgres.bulk import Change
 
 
-class Running(Protocol):
+class WorkerProcess(Protocol):
     """A worker process."""
 
     async def run(self) -> bool:
@@ -54,10 +54,10 @@ class Service(ABC):
         """Its HTTP application. Raises CannotRun."""
 
     @abstractmethod
-    def worker(self, settings: Settings) -> Running:
+    def worker(self, settings: Settings) -> WorkerProcess:
         """Its worker. Raises CannotRun."""
 
-    def project(self, fact: Recorded[Any]) -> Sequence[Change]:
+    def project(self, fact: RecordedEvent[Any]) -> Sequence[Change]:
         """What an event of its own log changes in its rows, for a replay. Raises CannotRun where it has no log."""
         raise CannotRun(f"{self.name} records nothing that could be replayed")
 

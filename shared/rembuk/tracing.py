@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link, Tracer
     from opentelemetry.trace import Span as OtelSpan
 
-    from rembuk.events.event import Recorded
+    from rembuk.events.event import RecordedEvent
 
 FLUSH_S = 3.0
 """How long a process that ends waits for its last spans to be taken."""
@@ -85,7 +85,7 @@ class About(NamedTuple):
     area: str
 
     @classmethod
-    def fact(cls, fact: Recorded[Any]) -> About:
+    def fact(cls, fact: RecordedEvent[Any]) -> About:
         return cls(fact.metadata.traceparent, type(fact.event).__name__, fact.position, fact.area)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rembuk.embedded.region import PORT_OFFSETS, Region
+from rembuk.embedded.region import PORT_OFFSETS, RegionConfig
 from rembuk.embedded.server import is_free
 from rembuk.testing import forking
 from rembuk.testing.asking import asked
@@ -61,7 +61,7 @@ class Command:
         note: dict[str, Any] = json.loads((self.data / "region.json").read_text())
         return note
 
-    def region(self) -> Region:
+    def region(self) -> RegionConfig:
         """The region while it runs, for what a test plants past all services."""
         home = Home(self.data)
         noted = home.running()

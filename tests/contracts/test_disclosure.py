@@ -21,7 +21,7 @@ from rembuk.contracts.categories import CATEGORIES
 from rembuk.contracts.disclosure import Audience, may_see, shown_area
 from rembuk.contracts.polmas import Disclosure
 from rembuk.contracts.reports import CODEC, ProblemReported, ReferralOffered, SolutionApplied
-from rembuk.events.event import Event, Metadata, Recorded
+from rembuk.events.event import Event, Metadata, RecordedEvent
 from rembuk.postgres.bulk import Change
 from rembuk.postgres.migrations import upgrade
 from rembuk.postgres.provisioning import provision
@@ -102,8 +102,8 @@ def test_who_asks_for_himself_is_found(code: str) -> None:
     assert list(asks_for_itself(ast.parse(code)))
 
 
-def fact(event: Event) -> Recorded[Any]:
-    return Recorded(1, UUID(int=7), UUID(int=8), 1, VILLAGE, AT, event, Metadata())
+def fact(event: Event) -> RecordedEvent[Any]:
+    return RecordedEvent(1, UUID(int=7), UUID(int=8), 1, VILLAGE, AT, event, Metadata())
 
 
 def as_recorded(event: Event) -> Any:

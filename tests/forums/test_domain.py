@@ -40,7 +40,7 @@ from rembuk.contracts.forums import (
     Promise,
 )
 from rembuk.events.decider import Refused
-from rembuk.events.event import Metadata, Recorded
+from rembuk.events.event import Metadata, RecordedEvent
 from rembuk.testing.scenario import Scenario
 
 AREA = "35.78.08.1004"
@@ -312,7 +312,7 @@ def test_a_commitment_is_kept_or_missed_once(again: Any) -> None:
 def test_each_promise_of_a_held_forum_is_wished_for_once_and_always_under_the_same_id() -> None:
     promises = (Promise("residents", "Ronda", DAY), Promise("residents", "Ronda", DAY))
     held = ForumHeld(FORUM_ID, AREA, TOGETHER, (), promises)
-    fact = Recorded(7, number(7), MEETING_ID, 3, AREA, AT, held, Metadata())
+    fact = RecordedEvent(7, number(7), MEETING_ID, 3, AREA, AT, held, Metadata())
     first, again = commitments(fact), commitments(fact)
     assert first == again
     assert len({wish.stream_id for wish in first}) == len({wish.name for wish in first}) == 2

@@ -33,7 +33,7 @@ from rembuk.postgres.bulk import Statement
 from rembuk.postgres.database import PlainSql
 from rembuk.postgres.migrations import upgrade
 from rembuk.postgres.provisioning import ServiceDatabase, provision
-from rembuk.web.lists import ALL, Shown, each_of, page
+from rembuk.web.lists import ALL, ListedRows, each_of, page
 from rembuk.web.reading import ReadModel
 
 AREAS = ("35.78.08", "35.78.08.1004", "35.78.08.1005", "35.01.01.2001", "33.29.12.2011")
@@ -147,12 +147,12 @@ async def test_a_list_of_an_area_walks_along_the_index_of_its_level(database: Se
 
 
 @pytest.mark.parametrize(("shown", "kind"), [(COMMITMENTS, Commitment), (CANDIDATES, Candidate)])
-def test_the_first_columns_are_the_fields_in_their_order(shown: Shown, kind: type[msgspec.Struct]) -> None:
+def test_the_first_columns_are_the_fields_in_their_order(shown: ListedRows, kind: type[msgspec.Struct]) -> None:
     assert tuple(shown.columns.split(", ")) == (*kind.__struct_fields__, "position")
 
 
 async def used(
-    connection: asyncpg.Connection[Any], shown: Shown, equal: Sequence[str], walks: Sequence[str]
+    connection: asyncpg.Connection[Any], shown: ListedRows, equal: Sequence[str], walks: Sequence[str]
 ) -> set[str]:
     await connection.execute("prepare asked as " + page(shown, equal, walks).format(""))
     plan = await connection.fetch(f"explain execute asked ({', '.join(['null'] * (2 + len(equal)))})")

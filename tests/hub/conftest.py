@@ -17,7 +17,7 @@ import pytest
 from hub.projection import projection
 from rembuk.broker.stream_names import stream_name
 from rembuk.contracts.reports import ProblemReported
-from rembuk.events.event import Event, Metadata, Recorded
+from rembuk.events.event import Event, Metadata, RecordedEvent
 from rembuk.postgres import bulk
 from rembuk.proof.signed_note import Signer
 from rembuk.testing.federation import Federation, federation, publish
@@ -144,7 +144,7 @@ async def project(
 ) -> None:
     """One batch of a region's events, each of a problem or a meeting at a moment."""
     facts = [
-        Recorded(position, uuid4(), id, position, "", at, event, Metadata())
+        RecordedEvent(position, uuid4(), id, position, "", at, event, Metadata())
         for position, (id, at, event) in enumerate(happened, 1)
     ]
     changes = ((fact.stream_id, projection(region, service)(fact)) for fact in facts)

@@ -16,7 +16,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from rembuk.broker.stream_names import stream_name
 from rembuk.federation.hub_regions import JOINED
 from rembuk.testing import tallies
-from rembuk.testing.link import Link
+from rembuk.testing.link import NetworkLink
 from rembuk.testing.load import Ask, Clients
 from rembuk.testing.patience import NOT_YET
 from rembuk.testing.services import RunningRegion, eventually
@@ -31,7 +31,7 @@ class Joined:
 
     def __init__(self, hub: Hub, postgres_url: str, extra: dict[str, str] | None = None) -> None:
         self.hub, self.federation = hub, hub.federation
-        self.link = Link(hub.federation.leaf_port)
+        self.link = NetworkLink(hub.federation.leaf_port)
         self.running = RunningRegion(postgres_url, "", ("reports",), {JOINED: "1", **(extra or {})})
         self.name = self.running.region.name
         self.federation.admit(self.name)

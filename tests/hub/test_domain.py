@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hub.domain import STALLED_AFTER, Look, Standing, standing
+from hub.domain import STALLED_AFTER, Look, MirrorStanding, standing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,9 +14,9 @@ STALLED = timedelta(seconds=30)
 
 def looks(
     *found: tuple[int, int, int, int | None], diverged_at: int | None = None, stalled_after: timedelta = STALLED
-) -> list[Standing]:
+) -> list[MirrorStanding]:
     """After each look at (second, position, shown, region's position)."""
-    stands: list[Standing] = []
+    stands: list[MirrorStanding] = []
     for second, position, shown, theirs in found:
         look = Look(START + timedelta(seconds=second), position, shown, theirs, diverged_at)
         stands.append(standing(stands[-1] if stands else None, look, stalled_after))

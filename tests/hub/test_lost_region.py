@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rembuk.broker import streams
 from rembuk.broker.stream_names import stream_name
-from rembuk.federation.hub_regions import INBOX, MIRROR, STANDING, Wanted
+from rembuk.federation.hub_regions import INBOX, MIRROR, STANDING, EventsRequest
 from rembuk.federation.hub_source import HubSilent, HubSource
 from rembuk.testing.asking import asked
 from rembuk.testing.ports import free_ports
@@ -84,13 +84,18 @@ async def test_a_region_that_asks_can_order_nothing_of_the_hubs_jetstream(hub: H
     await hub.told(region, reported(), reported())
     hub.comes_to(region, "level", 2)
     before, own = await mirror(hub, region), stream_name(region, "reports")
-    wanted = msgspec.json.encode(Wanted("reports", 5, 1))  # what is beyond the end is answered without any data
+    wanted = msgspec.json.encode(EventsRequest("reports", 5, 1))  # what is beyond the end is answered without any data
     async with hub.federation.asking(region) as client:
         for order in ("STREAM.DELETE", "STREAM.PURGE", "STREAM.INFO", "DIRECT.GET", "CONSUMER.CREATE"):
             await client.publish(f"$JS.hub.API.{order}.{own}", b"", reply=f"{INBOX}.order")
             for question, data in ((MIRROR, wanted), (STANDING, b"")):
                 await client.publish(question, data, reply=f"$JS.API.{order}.{own}")
-        for nothing in (b"", b"{}", msgspec.json.encode(Wanted("hub", 0, 1)), msgspec.json.encode(Wanted(">", 0, 1))):
+        for nothing in (
+            b"",
+            b"{}",
+            msgspec.json.encode(EventsRequest("hub", 0, 1)),
+            msgspec.json.encode(EventsRequest(">", 0, 1)),
+        ):
             await client.publish(MIRROR, nothing, reply=f"{INBOX}.nothing")
         assert await HubSource(client, region, "reports").end() == 2  # what was asked before has been dealt with
     assert await mirror(hub, region) == before

@@ -31,7 +31,7 @@ from notifications.domain import (
     one_of_each_contact,
     reaches,
 )
-from notifications.domain.delivery import Due, Past
+from notifications.domain.delivery import Past, Pending
 from notifications.domain.subscription import waits_for_code
 from notifications.reactions import but_for_outdated, draft
 from rembuk.contracts.forums import ForumHeld
@@ -56,7 +56,7 @@ from rembuk.contracts.privacy import PersonErased
 from rembuk.contracts.reports import ProblemRejected, ProblemReported, SolutionApplied
 from rembuk.events.codec import MAX_EVENT_BYTES
 from rembuk.events.decider import Refused
-from rembuk.events.event import Event, Metadata, Recorded
+from rembuk.events.event import Event, Metadata, RecordedEvent
 from rembuk.flow.reactions import Wish
 from rembuk.settings import BadSetting
 from rembuk.testing.scenario import Scenario
@@ -232,9 +232,9 @@ def test_a_code_is_sent_again_to_who_asks_whatever_became_of_it() -> None:
 def test_who_is_asked_again_has_as_many_attempts_as_at_first_and_pauses_count_what_a_subscriber_asked() -> None:
     for by, asked in ("operator", 0), ("subscriber", 1):
         requeued = DeliveryRequeued(AREA, SUBSCRIPTION_ID, by, ALERT_ID)  # type: ignore[arg-type]
-        assert DELIVERY.fold([failed, given_up, requeued]) == Due(Past(AREA, attempts=2, asked=asked), before=2)
+        assert DELIVERY.fold([failed, given_up, requeued]) == Pending(Past(AREA, attempts=2, asked=asked), before=2)
         assert DELIVERY.fold([sent, requeued]).past == Past(AREA, attempts=1, sendings=1, asked=asked)
-    assert DELIVERY.fold([]) == Due(Past(), before=0)
+    assert DELIVERY.fold([]) == Pending(Past(), before=0)
 
 
 def test_attempts_are_recorded_in_their_order() -> None:
@@ -281,9 +281,9 @@ def test_patience_is_told_by_the_environment() -> None:
                 Patience.load({name: text})
 
 
-def recorded(event: Event) -> Recorded[Event]:
+def recorded(event: Event) -> RecordedEvent[Event]:
     now = datetime(2026, 3, 1, tzinfo=UTC)
-    return Recorded(1, UUID(int=7), UUID(int=8), 1, AREA, now, event, Metadata())
+    return RecordedEvent(1, UUID(int=7), UUID(int=8), 1, AREA, now, event, Metadata())
 
 
 def report(category: str = "theft", disclosure: str = "public") -> ProblemReported:

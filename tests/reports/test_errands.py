@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rembuk.embedded.region import Region
+from rembuk.embedded.region import RegionConfig
 from rembuk.main import ERRAND_NICENESS
 from rembuk.testing.services import RunningRegion
 from rembuk_cli.region.services import told_by
@@ -48,8 +48,8 @@ def test_of_an_errand_that_was_killed_it_is_said(reports: RunningRegion, monkeyp
         running.kill()
         return running
 
-    spawned = Region.spawn
-    monkeypatch.setattr(Region, "spawn", spawn)
+    spawned = RegionConfig.spawn
+    monkeypatch.setattr(RegionConfig, "spawn", spawn)
     with pytest.raises(Unable, match="reports could not rebuild: SIGKILL has ended it"):
         list(told_by(reports.region, "reports", "rebuild", "compare"))
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rembuk.broker.stream_names import stream_name
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
-from rembuk.testing.wire import Answer, asked, sent
+from rembuk.testing.wire import RawResponse, asked, sent
 
 MIB = 1024 * 1024
 AREA = "35.78.08.1004"
@@ -459,7 +459,7 @@ def _log(client: httpx.Client) -> Iterator[dict[str, Any]]:
         after = events[-1]["position"]
 
 
-def refused(answer: Answer, bad: Bad, target: Target) -> None:
+def refused(answer: RawResponse, bad: Bad, target: Target) -> None:
     assert answer.status == bad.status, answer.body[:500]
     assert answer.headers["content-type"] == "application/problem+json"
     problem = json.loads(answer.body)

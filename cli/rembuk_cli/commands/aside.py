@@ -15,7 +15,7 @@ from rembuk_cli.terminal.options import Data, RegionName, cannot_run, home_of, s
 from rembuk_cli.terminal.writing import escape, out
 
 
-class Kept(StrEnum):
+class ServerDirectory(StrEnum):
     """Which server's directory."""
 
     POSTGRES = "postgres"
@@ -23,7 +23,9 @@ class Kept(StrEnum):
 
 
 def aside(
-    what: Annotated[list[Kept], typer.Argument(help="Whose data.")], region: RegionName = "", data: Data = None
+    what: Annotated[list[ServerDirectory], typer.Argument(help="Whose data.")],
+    region: RegionName = "",
+    data: Data = None,
 ) -> None:
     """Move the data of PostgreSQL or NATS into `aside`, under the present time. Nothing is deleted; the region must not
     run.
@@ -33,7 +35,10 @@ def aside(
     Example: rembuk aside postgres
     """
     home = home_of(region, data)
-    servers = EmbeddedNats(home.data / Kept.NATS, 0), EmbeddedPostgres(home.data / Kept.POSTGRES, 0)
+    servers = (
+        EmbeddedNats(home.data / ServerDirectory.NATS, 0),
+        EmbeddedPostgres(home.data / ServerDirectory.POSTGRES, 0),
+    )
     if home.running() is not None or any(server.pid is not None for server in servers):
         cannot_run(f"it runs in {escape(str(home.data))}; stop it first: {suggested('down')}")
     home.data.mkdir(mode=0o700, parents=True, exist_ok=True)

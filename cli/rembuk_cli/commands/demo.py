@@ -21,7 +21,7 @@ from rembuk_cli.terminal.writing import err, escape, escape_lines, out
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rembuk_cli.demo.sink import Hook, Mail, Sink
+    from rembuk_cli.demo.sink import DemoReceivers, Hook, Mail
 
 DAYS, SEED = 30, 1
 
@@ -78,10 +78,10 @@ async def _play(home: Home, running: Running) -> None:
     import httpx
 
     from rembuk_cli.demo.story import DISTRICT, Story
-    from rembuk_cli.demo.watching import NotSeen, Watch
-    from rembuk_cli.region.log_reading import Wanted
+    from rembuk_cli.demo.watching import DemoWatch, NotSeen
+    from rembuk_cli.region.log_reading import EventFilter
 
-    watch = Watch(home.running_region(running), Wanted(SERVICES, DISTRICT))
+    watch = DemoWatch(home.running_region(running), EventFilter(SERVICES, DISTRICT))
     sink = await _sink(running, watch.arrived)
     watch.start()
     try:
@@ -96,15 +96,15 @@ async def _play(home: Home, running: Running) -> None:
             await sink.stop()
 
 
-async def _sink(running: Running, arrived: Callable[[Mail | Hook], None]) -> Sink | None:
+async def _sink(running: Running, arrived: Callable[[Mail | Hook], None]) -> DemoReceivers | None:
     """Where messages arrive; None where this region sends them elsewhere."""
-    from rembuk_cli.demo.sink import Sink
+    from rembuk_cli.demo.sink import DemoReceivers
 
     port = running.ports["console"] + SINK_OFFSET
     if running.smtp_url != _sink_url(running.ports):
         err.print(f"{running.region} was not started by the demo, so its e-mails and webhooks are left out")
         return None
-    sink = Sink(arrived)
+    sink = DemoReceivers(arrived)
     try:
         await sink.start(port)
     except OSError as error:

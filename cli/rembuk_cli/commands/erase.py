@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rembuk.contracts.privacy import Ground
-from rembuk.operations.steps import Erased
+from rembuk.operations.steps import ErasureRecorded
 
 from rembuk_cli.region.naming import id_named
 from rembuk_cli.region.services import answers, require_service
@@ -41,7 +41,7 @@ def erase(
     seen = home.running_region(require_running(home))
     wanted = id_named(seen, id)
     told: list[str] = []
-    erased: Iterator[Erased] = answers(Erased, seen, service, "erase", str(wanted), why)
+    erased: Iterator[ErasureRecorded] = answers(ErasureRecorded, seen, service, "erase", str(wanted), why)
     for one in erased:
         if as_json:
             write_answer(one)

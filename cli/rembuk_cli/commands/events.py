@@ -38,7 +38,7 @@ def events(
     from rembuk.areas.former import unknown_area
     from rembuk.areas.lookup import areas
 
-    from rembuk_cli.region.log_reading import CODECS, Wanted, follow_streams, read_logs
+    from rembuk_cli.region.log_reading import CODECS, EventFilter, follow_streams, read_logs
 
     home = home_of(region, data)
     running = require_running(home)
@@ -52,7 +52,7 @@ def events(
         cannot_run(f"--area {escape(area)}: {escape(unknown_area(area))}")
     if until and follow:
         cannot_run("--follow has no --until: it goes on until Ctrl-C")
-    wanted = Wanted(
+    wanted = EventFilter(
         chosen, area, event_type, moment(since, "--since"), moment(until, "--until"), actor, correlation,
     )  # fmt: skip
     seen = home.running_region(running)

@@ -21,14 +21,14 @@ from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, cannot_ru
 from rembuk_cli.terminal.writing import err, escape, escape_lines, out, write_json
 
 if TYPE_CHECKING:
-    from rembuk.embedded.region import Region
+    from rembuk.embedded.region import RegionConfig
 
 app = group("Events that a follower could not take: each holds back its own aggregate there, and nobody else.")
 Aggregate = Annotated[str, typer.Argument(help="The aggregate, as `list` names it; a problem also by its reference.")]
 FollowerName = Annotated[str, typer.Option("--follower", help="Only of this follower: projection, open_problems ...")]
 
 
-class Held(msgspec.Struct, frozen=True):
+class HeldAggregate(msgspec.Struct, frozen=True):
     """What one follower of a service has set aside of one aggregate: `rembuk.flow.standing.AggregateAside`."""
 
     service: str
@@ -152,21 +152,21 @@ def skip(
         _tell_left(held[0], 0)
 
 
-def _region(region: str, data: Any) -> Region:
+def _region(region: str, data: Any) -> RegionConfig:
     home = region_or_hub(region, data)
     seen = home.running_region(require_running(home))
     return msgspec.structs.replace(seen, region_key=str(home.region_key))  # a retry may have to open a brief
 
 
-def _held(region: Region) -> list[Held]:
+def _held(region: RegionConfig) -> list[HeldAggregate]:
     return [
-        Held(service, **msgspec.structs.asdict(aside))
+        HeldAggregate(service, **msgspec.structs.asdict(aside))
         for service, aggregates in ask_each(region, standing.aggregates_aside)
         for aside in aggregates
     ]
 
 
-def _chosen(region: Region, aggregate: str, follower: str) -> list[Held]:
+def _chosen(region: RegionConfig, aggregate: str, follower: str) -> list[HeldAggregate]:
     """What is held, of one aggregate and by one follower where they are named; ends the command for one that no service
     has."""
     if follower:
@@ -177,7 +177,7 @@ def _chosen(region: Region, aggregate: str, follower: str) -> list[Held]:
     return [one for one in _held(region) if aggregate in ("", one.aggregate) and follower in ("", one.follower)]
 
 
-def _retry(region: Region, held: Sequence[Held], as_json: bool) -> None:
+def _retry(region: RegionConfig, held: Sequence[HeldAggregate], as_json: bool) -> None:
     """Have each service's own process try again; what is left is told, and the exit code is 1 when anything is."""
     anything_left = False
     for one in held:
@@ -193,11 +193,11 @@ def _retry(region: Region, held: Sequence[Held], as_json: bool) -> None:
         raise typer.Exit(WRONG)
 
 
-def _tell_left(one: Held, left: int) -> None:
+def _tell_left(one: HeldAggregate, left: int) -> None:
     write_json(msgspec.json.encode({"aggregate": one.aggregate, "follower": str(one), "left": left}))
 
 
-async def _skip(region: Region, held: Held, why: str) -> bool:
+async def _skip(region: RegionConfig, held: HeldAggregate, why: str) -> bool:
     from rembuk.flow import quarantine
     from rembuk.flow.checkpoints import Checkpoint
 

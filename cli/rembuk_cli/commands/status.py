@@ -16,7 +16,7 @@ from rembuk_cli.terminal.writing import err, escape, out, write_json
 if TYPE_CHECKING:
     from rembuk.witness.standing import WitnessRecord
 
-    from rembuk_cli.region.standing import Follower, Mirrored, Service, Standing
+    from rembuk_cli.region.standing import FollowerStanding, Mirrored, RegionStanding, ServiceStanding
 
 
 def status(region: RegionName = "", data: Data = None, as_json: Json = False) -> None:
@@ -41,7 +41,7 @@ def status(region: RegionName = "", data: Data = None, as_json: Json = False) ->
         raise typer.Exit(WRONG)
 
 
-def show(running: Running, standing: Standing) -> None:
+def show(running: Running, standing: RegionStanding) -> None:
     """For people: what is wrong comes last, where the eye is."""
     from rich.table import Table
 
@@ -92,7 +92,7 @@ def _number(position: int | None) -> str:
     return "[red]?[/]" if position is None else f"{position:,}"
 
 
-def _relay(service: Service) -> str:
+def _relay(service: ServiceStanding) -> str:
     if service.relay_behind is None:
         return "[red]?[/]"
     if service.relay_behind < 0:
@@ -102,12 +102,12 @@ def _relay(service: Service) -> str:
     return f"behind by {service.relay_behind:,}" if service.relay_behind else "up to date"
 
 
-def _held(service: Service) -> str:
+def _held(service: ServiceStanding) -> str:
     held = sum(one.aggregates for one in service.quarantine)
     return f"[red]{held} aggregates[/]" if held else "empty"
 
 
-def _signed(service: Service) -> str:
+def _signed(service: ServiceStanding) -> str:
     return f"{service.checkpoint.size:,}, {_ago(service.checkpoint.age_s)}" if service.checkpoint else "none"
 
 
@@ -120,5 +120,5 @@ def _ago(seconds: float) -> str:
     return f"{seconds:,.0f} s ago"
 
 
-def _behind(one: Follower | Mirrored) -> str:
+def _behind(one: FollowerStanding | Mirrored) -> str:
     return f"{one.behind:,} events, {one.behind_s:.1f} s" if one.behind else "nothing"

@@ -25,7 +25,7 @@ class NotTaken(Exception):
     """The service refused a request or did not answer in several tries; says which and why."""
 
 
-class Sent(msgspec.Struct):
+class SendingResult(msgspec.Struct):
     """What came of it; `position` is the highest log position that was answered."""
 
     problems: int = 0
@@ -33,14 +33,14 @@ class Sent(msgspec.Struct):
     position: int = 0
 
 
-class Answer(msgspec.Struct):
+class Acknowledgement(msgspec.Struct):
     """What a command is answered with."""
 
     id: str
     position: int
 
 
-class Lane:
+class HttpConnection:
     """One connection, kept as long as it lives; one request at a time."""
 
     def __init__(self, url: str) -> None:
@@ -76,10 +76,12 @@ class Lane:
             self._streams = None
 
 
-async def send(url: str, courses: Iterable[Course], progress: Callable[[int], None], at_once: int = AT_ONCE) -> Sent:
+async def send(
+    url: str, courses: Iterable[Course], progress: Callable[[int], None], at_once: int = AT_ONCE
+) -> SendingResult:
     """Send every course to the service at `url`, telling `progress` the number of each one's requests as it ends.
     Raises NotTaken, in a group."""
-    sent = Sent()
+    sent = SendingResult()
     remaining = iter(courses)
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
@@ -87,8 +89,10 @@ async def send(url: str, courses: Iterable[Course], progress: Callable[[int], No
     return sent
 
 
-async def _send_in_turn(url: str, remaining: Iterator[Course], sent: Sent, progress: Callable[[int], None]) -> None:
-    lane = Lane(url)
+async def _send_in_turn(
+    url: str, remaining: Iterator[Course], sent: SendingResult, progress: Callable[[int], None]
+) -> None:
+    lane = HttpConnection(url)
     try:
         for course in remaining:
             problem_id = ""
@@ -103,7 +107,7 @@ async def _send_in_turn(url: str, remaining: Iterator[Course], sent: Sent, progr
         lane.close()
 
 
-async def _post(lane: Lane, request: Request, path: str) -> Answer:
+async def _post(lane: HttpConnection, request: Request, path: str) -> Acknowledgement:
     why = ""
     for attempt in range(TRIES):
         if attempt:
@@ -114,7 +118,7 @@ async def _post(lane: Lane, request: Request, path: str) -> Answer:
             why = repr(error)
             continue
         if status < 300:
-            return msgspec.json.decode(body, type=Answer)
+            return msgspec.json.decode(body, type=Acknowledgement)
         why = f"{status} {body.decode(errors='replace')}"
         if status != 503:
             break

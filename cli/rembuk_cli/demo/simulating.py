@@ -15,12 +15,12 @@ from rembuk_cli.terminal.options import cannot_run
 from rembuk_cli.terminal.writing import err, escape, out, write_json
 
 if TYPE_CHECKING:
-    from rembuk_cli.demo.sender import Sent
+    from rembuk_cli.demo.sender import SendingResult
 
 SURABAYA = "35.78"
 
 
-def run(url: str, days: int, seed: int, problems: int | None, area: str, as_json: bool = False) -> Sent:
+def run(url: str, days: int, seed: int, problems: int | None, area: str, as_json: bool = False) -> SendingResult:
     """Send it, with a progress bar, and tell and return what came of it; ends the command where a request was not
     taken."""
     import uvloop

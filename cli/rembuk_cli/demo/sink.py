@@ -36,7 +36,7 @@ class Hook(msgspec.Struct, frozen=True):
     signed: bool
 
 
-class Sink:
+class DemoReceivers:
     """Both receivers; what comes is told to `arrived` and kept in order of arrival."""
 
     def __init__(self, arrived: Callable[[Mail | Hook], None]) -> None:

@@ -10,8 +10,8 @@ from uuid import uuid4
 import httpx
 from rembuk.areas.lookup import areas
 
-from rembuk_cli.demo.sink import Hook, Mail, Sink
-from rembuk_cli.demo.watching import Watch
+from rembuk_cli.demo.sink import DemoReceivers, Hook, Mail
+from rembuk_cli.demo.watching import DemoWatch
 from rembuk_cli.terminal.writing import out
 
 DISTRICT = "35.78.08"
@@ -57,7 +57,7 @@ ATTENDANCE = [
 class Story:
     """Asks the services and waits until what follows was seen. Every run is a new one, under ids of its own."""
 
-    def __init__(self, urls: dict[str, str], watch: Watch, sink: Sink | None) -> None:
+    def __init__(self, urls: dict[str, str], watch: DemoWatch, sink: DemoReceivers | None) -> None:
         self._urls, self._watch, self._sink = urls, watch, sink
         self._client = httpx.AsyncClient(timeout=30, trust_env=False)
         self._today = datetime.now(WIB).date()
@@ -88,7 +88,7 @@ class Story:
         code = re.search(r"\b\d{8}\b", mail.text)
         await self._confirm(subscription, code[0] if code else "")
 
-    async def _partner_subscribes(self, sink: Sink) -> None:
+    async def _partner_subscribes(self, sink: DemoReceivers) -> None:
         _chapter(f"A partner's system subscribes to {areas().full_name(DISTRICT)}, by webhook")
         body = {"area": DISTRICT, "channel": "webhook", "contact": sink.hook_url, "language": "en"}
         answer = await self._post("notifications", "/v1/subscriptions", body)

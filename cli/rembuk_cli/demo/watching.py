@@ -8,11 +8,11 @@ from contextlib import suppress
 from typing import TypeVar
 from uuid import UUID
 
-from rembuk.embedded.region import Region
+from rembuk.embedded.region import RegionConfig
 
 from rembuk_cli.demo.sink import Hook, Mail
 from rembuk_cli.region.event_lines import show
-from rembuk_cli.region.log_reading import Told, Wanted, follow_streams
+from rembuk_cli.region.log_reading import EventFilter, RegionEvent, follow_streams
 from rembuk_cli.terminal.writing import escape, out
 
 T = TypeVar("T")
@@ -23,11 +23,11 @@ class NotSeen(Exception):
     """What had to come did not come in time; says what."""
 
 
-class Watch:
+class DemoWatch:
     """Prints what comes as it comes, and lets the story wait for it."""
 
-    def __init__(self, region: Region, wanted: Wanted) -> None:
-        self._events: list[Told] = []
+    def __init__(self, region: RegionConfig, wanted: EventFilter) -> None:
+        self._events: list[RegionEvent] = []
         self._messages: list[Mail | Hook] = []
         self._news = asyncio.Condition()
         self._source = follow_streams(region, wanted)
@@ -58,10 +58,10 @@ class Watch:
         self._telling.add(task := asyncio.create_task(self._tell()))
         task.add_done_callback(self._telling.discard)
 
-    async def event(self, name: str, stream_id: UUID | str = "", service: str = "") -> Told:
+    async def event(self, name: str, stream_id: UUID | str = "", service: str = "") -> RegionEvent:
         """The first event of this type (about this aggregate) that was or will be seen. Raises NotSeen."""
 
-        def seen() -> Told | None:
+        def seen() -> RegionEvent | None:
             for told in self._events:
                 right = type(told.recorded.event).__name__ == name and service in ("", told.service)
                 if right and str(stream_id) in ("", str(told.recorded.stream_id)):

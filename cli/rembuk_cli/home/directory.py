@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from rembuk.embedded.nats_server import EmbeddedNats
 from rembuk.embedded.postgres_server import ClusterLost, EmbeddedPostgres
-from rembuk.embedded.region import Region
+from rembuk.embedded.region import RegionConfig
 from rembuk.embedded.region_nats import RegionNats
 from rembuk.federation.hub_regions import DOMAIN
 from rembuk.postgres.provisioning import SERVICES
@@ -158,9 +158,9 @@ class Home:
         own = {"server_name": region, "jetstream": {"domain": region}}
         return own | self.membership.settings(linked)
 
-    def region(self, plan: Plan) -> Region:
+    def region(self, plan: Plan) -> RegionConfig:
         """The region as its processes are told of it; PostgreSQL must have been started once."""
-        return Region(
+        return RegionConfig(
             name=plan.region,
             postgres_url=plan.postgres_url or self.postgres(plan.ports["postgres"]).url,
             nats_url=plan.nats_url or self.nats(plan.region, plan.ports["nats"]).url,
@@ -174,14 +174,14 @@ class Home:
             | ({"REMBUK_WITNESS_KEY": str(self.witness_key)} if WITNESSED in plan.extra else {}),
         )
 
-    def running_region(self, running: Running) -> Region:
+    def running_region(self, running: Running) -> RegionConfig:
         """The region as somebody beside it sees it: its databases and streams, no administrator's rights. What NATS
         asks of us is not noted: of ours it is in a file, of another REMBUK_NATS_URL tells it, as when the region was
         started."""
         nats_url = with_credentials(running.nats_url, os.environ.get("REMBUK_NATS_URL", ""))
         if "nats" in running.processes:
             nats_url = self.nats(running.region, running.ports["nats"]).url
-        return Region(
+        return RegionConfig(
             name=running.region,
             postgres_url=running.postgres_url,
             nats_url=nats_url,

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from rembuk.embedded.nats_server import EmbeddedNats
-from rembuk.embedded.region import Region, require_name
+from rembuk.embedded.region import RegionConfig, require_name
 from rembuk.federation import hub_regions
 from rembuk.federation.hub_regions import DOMAIN, Admitted, Invitation, new_seed
 from rembuk.keys import key_setting
@@ -133,9 +133,9 @@ class HubHome(Home):
         )
         return {"server_name": DOMAIN, "jetstream": {"domain": DOMAIN}, **told}
 
-    def region(self, plan: Plan) -> Region:
+    def region(self, plan: Plan) -> RegionConfig:
         """The hub as its processes are told of it."""
-        return Region(
+        return RegionConfig(
             name=DOMAIN,
             postgres_url=self.postgres(plan.ports["postgres"]).url,
             nats_url=self.nats(plan.region, plan.ports["nats"]).url,
@@ -149,7 +149,7 @@ class HubHome(Home):
             services=(DOMAIN,),
         )
 
-    def running_region(self, running: Running) -> Region:
+    def running_region(self, running: Running) -> RegionConfig:
         return msgspec.structs.replace(super().running_region(running), extra=self._told)
 
     @property

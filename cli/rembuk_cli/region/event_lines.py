@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rembuk_cli.terminal.writing import escape, out
 
 if TYPE_CHECKING:
-    from rembuk_cli.region.log_reading import Told
+    from rembuk_cli.region.log_reading import RegionEvent
 
 COLOURS = {"reports": "cyan", "forums": "green", "notifications": "magenta"}
 TOLD = ("title", "name", "headline", "root_cause", "proposal", "done", "reason", "what", "note", "place", "text")
@@ -15,7 +15,7 @@ TOLD = ("title", "name", "headline", "root_cause", "proposal", "done", "reason",
 LONGEST = 100
 
 
-def show(told: Told) -> None:
+def show(told: RegionEvent) -> None:
     """One event, one line."""
     time = told.recorded.recorded_at.astimezone().strftime("%H:%M:%S")
     name = type(told.recorded.event).__name__

@@ -21,7 +21,7 @@ BACKUPS = Path("backup")
 """Where the runbook has an operator keep them."""
 
 
-class Kept(NamedTuple):
+class KeyInDump(NamedTuple):
     """A person's key, and the dump that has it."""
 
     key: bytes
@@ -32,7 +32,7 @@ class Looked(NamedTuple):
     """What was found of some persons' keys: those that can be brought back, and, by the id of the region key that no
     file has or that does not open them, those that are in a dump and stay closed."""
 
-    opened: dict[UUID, Kept]
+    opened: dict[UUID, KeyInDump]
     closed: dict[str, set[UUID]]
     dumps: int
 
@@ -42,7 +42,7 @@ def look_for(persons: set[UUID], service: str, backups: Path, keys: list[Path]) 
     directories. Ends the command where a dump cannot be read."""
     region_keys: dict[str, list[RegionKey]] = {id: [key for key, _ in found] for id, found in keys_in(keys).items()}
     dumps = dumps_of(service, backups)
-    opened: dict[UUID, Kept] = {}
+    opened: dict[UUID, KeyInDump] = {}
     closed: dict[str, set[UUID]] = {}
     for dump in dumps:
         if len(opened) == len(persons):
@@ -54,7 +54,7 @@ def look_for(persons: set[UUID], service: str, backups: Path, keys: list[Path]) 
             if key is None:
                 closed.setdefault(key_id, set()).add(person)
             else:
-                opened[person] = Kept(key, dump)
+                opened[person] = KeyInDump(key, dump)
     return Looked(opened, {id: left for id, some in closed.items() if (left := some - opened.keys())}, len(dumps))
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import asyncpg
 from rembuk.broker.stream_names import stream_name
-from rembuk.embedded.region import Region
+from rembuk.embedded.region import RegionConfig
 from rembuk.federation.hub_regions import Invitation
 from rembuk.log.standing import event_id, waiting_s
 
 from rembuk_cli.home.directory import Home
 from rembuk_cli.home.running import without_credentials
 from rembuk_cli.region.hub_link import ask_hub, refusal
-from rembuk_cli.region.standing import Hub, Mirrored, Service
+from rembuk_cli.region.standing import HubStanding, Mirrored, ServiceStanding
 from rembuk_cli.region.unsigned import unsigned
 from rembuk_cli.terminal.options import suggested
 from rembuk_cli.terminal.unable import Unable
@@ -30,10 +30,10 @@ UNWITNESSED_S = 600.0
 
 
 async def compare(
-    service: Service,
+    service: ServiceStanding,
     databases: dict[str, asyncpg.Connection[Any]],
-    services: list[Service],
-    region: Region,
+    services: list[ServiceStanding],
+    region: RegionConfig,
     last_ids: dict[str, str],
 ) -> list[str]:
     """Set how far the relay and the followers of one service are behind; what of it is wrong."""
@@ -93,12 +93,12 @@ async def compare(
 async def behind_at_hub(
     invitation: Invitation | None,
     home: Home,
-    region: Region,
-    services: list[Service],
+    region: RegionConfig,
+    services: list[ServiceStanding],
     databases: dict[str, asyncpg.Connection[Any]],
     wrong: list[str],
     reachable: bool,
-) -> Hub | None:
+) -> HubStanding | None:
     """How far the hub is, if there is one; adds what is wrong of it. It is not `reachable` without our own NATS."""
     if invitation is None:
         return None
@@ -112,7 +112,7 @@ async def behind_at_hub(
         log = home.data / "nats" / "nats-server.log"
         why = refusal(log) or f"does not answer: it is away, or this region is turned away there (see {log})"
         wrong.append(f"the hub at {url} {why}; all is kept for it meanwhile")
-        return Hub(url, [])
+        return HubStanding(url, [])
     mirrored = []
     by_name = {one.service: one for one in known}
     for service in services:
@@ -126,10 +126,10 @@ async def behind_at_hub(
             wrong.append(f"{service.name}: the hub says that its stream has {one.state} at {one.position:,}")
         elif behind_s > HUB_LATE_S:
             wrong.append(f"{service.name}: the hub is {behind:,} events behind, {behind_s:.0f} s")
-    return Hub(url, mirrored)
+    return HubStanding(url, mirrored)
 
 
-def note_letters(service: Service, inbox: str, letters: int) -> None:
+def note_letters(service: ServiceStanding, inbox: str, letters: int) -> None:
     for follower in service.followers:
         if follower.stream == inbox:
             follower.behind = max(0, letters - follower.position)

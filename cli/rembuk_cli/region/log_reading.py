@@ -17,9 +17,9 @@ from rembuk.broker import streams
 from rembuk.broker.cloud_events import cloud_event
 from rembuk.broker.stream_names import area_filter, stream_name, subject_prefix
 from rembuk.contracts import forums, notifications, reports
-from rembuk.embedded.region import Region
+from rembuk.embedded.region import RegionConfig
 from rembuk.events.codec import Codec, Undecodable
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.events.rows import recorded
 from rembuk.log.selecting import select
 
@@ -30,7 +30,7 @@ CODECS: dict[str, Codec] = {"reports": reports.CODEC, "forums": forums.CODEC, "n
 ABSENT_S = 1.0
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class EventFilter(msgspec.Struct, frozen=True):
     """Which events: of these services, about an area and below, of a type, since then and before then, caused by this
     actor, of this correlation; "" and None for all."""
 
@@ -42,7 +42,7 @@ class Wanted(msgspec.Struct, frozen=True):
     actor: str = ""
     correlation: str = ""
 
-    def includes(self, event: Recorded[Any]) -> bool:
+    def includes(self, event: RecordedEvent[Any]) -> bool:
         """What the log is asked, asked of an event in hand; but for its service, type and `since`."""
         return (
             (not self.area or event.area == self.area or event.area.startswith(self.area + "."))
@@ -52,19 +52,19 @@ class Wanted(msgspec.Struct, frozen=True):
         )
 
 
-class Told(msgspec.Struct, frozen=True):
+class RegionEvent(msgspec.Struct, frozen=True):
     """An event and where it comes from."""
 
     region: str
     service: str
-    recorded: Recorded[Any]
+    recorded: RecordedEvent[Any]
 
     def json(self) -> str:
         """As a CloudEvent."""
         return msgspec.json.encode(cloud_event(self.region, self.service, self.recorded)).decode()
 
 
-async def read_logs(region: Region, wanted: Wanted) -> AsyncGenerator[Told, None]:
+async def read_logs(region: RegionConfig, wanted: EventFilter) -> AsyncGenerator[RegionEvent, None]:
     """What the logs hold, merged by time; within a service by position."""
     async with AsyncExitStack() as closing:
         sources = [
@@ -80,10 +80,10 @@ async def read_logs(region: Region, wanted: Wanted) -> AsyncGenerator[Told, None
                 heads.append((following, source))
 
 
-async def follow_streams(region: Region, wanted: Wanted) -> AsyncGenerator[Told, None]:
+async def follow_streams(region: RegionConfig, wanted: EventFilter) -> AsyncGenerator[RegionEvent, None]:
     """What comes on NATS from now on, or from `since`: an ordered consumer a stream, its filter NATS's own."""
     wanted = wanted if wanted.since else msgspec.structs.replace(wanted, since=datetime.now(UTC))
-    arrived: asyncio.Queue[Told | Unable] = asyncio.Queue()
+    arrived: asyncio.Queue[RegionEvent | Unable] = asyncio.Queue()
 
     async def lost() -> None:
         arrived.put_nowait(Unable("NATS does not answer any more", "status"))
@@ -103,25 +103,29 @@ async def follow_streams(region: Region, wanted: Wanted) -> AsyncGenerator[Told,
                 task.cancel()
 
 
-async def _read_log(region: Region, service: str, wanted: Wanted) -> AsyncGenerator[Told, None]:
+async def _read_log(region: RegionConfig, service: str, wanted: EventFilter) -> AsyncGenerator[RegionEvent, None]:
     async with database(region, service) as connection, connection.transaction(readonly=True):
         async for row in select(
             connection, area=wanted.area, event_type=wanted.event_type, since=wanted.since, until=wanted.until,
             actor=wanted.actor, correlation=wanted.correlation,
         ):  # fmt: skip
             try:
-                told = Told(region.name, service, recorded(CODECS[service], row))
+                told = RegionEvent(region.name, service, recorded(CODECS[service], row))
             except (Undecodable, msgspec.MsgspecError) as error:
                 raise _unreadable(service, row["position"], row["type"], error) from error
             yield told
 
 
 async def _subscribe(
-    jetstream: Any, region: Region, service: str, wanted: Wanted, arrived: asyncio.Queue[Told | Unable]
+    jetstream: Any,
+    region: RegionConfig,
+    service: str,
+    wanted: EventFilter,
+    arrived: asyncio.Queue[RegionEvent | Unable],
 ) -> None:
     async def take(message: Msg) -> None:
         try:
-            told = Told(region.name, service, streams.recorded(CODECS[service], message))
+            told = RegionEvent(region.name, service, streams.recorded(CODECS[service], message))
         except Undecodable as error:
             name = (message.headers or {}).get("ce-type", "message")
             arrived.put_nowait(_unreadable(service, streams.sequence(message), name, error))

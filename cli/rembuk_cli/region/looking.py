@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 from rembuk.broker.nats_asking import Asking, NoStream, Unanswered
 from rembuk.broker.stream_names import inbox_name, stream_name
-from rembuk.embedded.region import Region
+from rembuk.embedded.region import RegionConfig
 from rembuk.federation.hub_regions import Invitation
 from rembuk.flow.standing import checkpoint_positions, refusals, set_aside
 from rembuk.keys.key_setting import BadKey, key_id, read_keys
@@ -29,17 +29,17 @@ from rembuk_cli.region.lateness import behind_at_hub, compare, note_letters
 from rembuk_cli.region.processes import missing_processes, running_processes
 from rembuk_cli.region.ready import answers_ready
 from rembuk_cli.region.servers import CONNECT_S, questions
-from rembuk_cli.region.standing import Follower, Service, Standing
+from rembuk_cli.region.standing import FollowerStanding, RegionStanding, ServiceStanding
 from rembuk_cli.region.stop_links import stop_links
 from rembuk_cli.terminal.options import suggested
 from rembuk_cli.terminal.unable import Unable
 
 
-async def look(home: Home, running: Running) -> Standing:
+async def look(home: Home, running: Running) -> RegionStanding:
     """Read everything. Streams and checkpoints are read before heads, so that none of them seems ahead in passing; who
     does not answer is waited for at the same time as all others."""
     region, invitation = home.running_region(running), _invitation(home)
-    services = [Service(name, running.urls[name]) for name in SERVICES]
+    services = [ServiceStanding(name, running.urls[name]) for name in SERVICES]
     last_ids: dict[str, str] = {}
     databases: dict[str, asyncpg.Connection[Any]] = {}
     connecting = [_connect(region, one.name, databases) for one in services]
@@ -72,7 +72,7 @@ async def look(home: Home, running: Running) -> Standing:
             connection.terminate()
     wrong = disk + wrong + home.faults() + missing_processes(running)
     warnings = [why for why in [stop_links(running)] if why]
-    return Standing(running.region, services, running_processes(running), wrong, hub, warnings)
+    return RegionStanding(running.region, services, running_processes(running), wrong, hub, warnings)
 
 
 def _invitation(home: Home) -> Invitation | None:
@@ -82,7 +82,7 @@ def _invitation(home: Home) -> Invitation | None:
     return None
 
 
-async def _connect(region: Region, service: str, databases: dict[str, asyncpg.Connection[Any]]) -> str:
+async def _connect(region: RegionConfig, service: str, databases: dict[str, asyncpg.Connection[Any]]) -> str:
     """Add a connection to a service's database; why there is none, or ""."""
     url = region.database(service).service_url
     try:
@@ -93,7 +93,7 @@ async def _connect(region: Region, service: str, databases: dict[str, asyncpg.Co
 
 
 async def _read_nats(
-    region: Region, services: list[Service], last_ids: dict[str, str], joined: bool
+    region: RegionConfig, services: list[ServiceStanding], last_ids: dict[str, str], joined: bool
 ) -> tuple[list[str], int | None]:
     """Set how far the streams are. What is wrong of them, and how many letters of other regions are in the inbox of one
     that has `joined` a hub; None where NATS does not answer."""
@@ -109,7 +109,9 @@ async def _read_nats(
     return [why for why in read if why is not None], letters
 
 
-async def _read_stream(asked: Asking, region: Region, service: Service, last_ids: dict[str, str]) -> str | None:
+async def _read_stream(
+    asked: Asking, region: RegionConfig, service: ServiceStanding, last_ids: dict[str, str]
+) -> str | None:
     name = stream_name(region.name, service.name)
     try:
         tail = await asked.tail(name)
@@ -123,10 +125,10 @@ async def _read_stream(asked: Asking, region: Region, service: Service, last_ids
     return None
 
 
-async def _read_flow(database: asyncpg.Connection[Any], service: Service) -> None:
+async def _read_flow(database: asyncpg.Connection[Any], service: ServiceStanding) -> None:
     refused = await refusals(database)
     service.followers = [
-        Follower(each.follower, each.stream, each.position, refused=refused.get(each.follower, 0))
+        FollowerStanding(each.follower, each.stream, each.position, refused=refused.get(each.follower, 0))
         for each in await checkpoint_positions(database)
     ]
     service.quarantine = await set_aside(database)

@@ -13,10 +13,10 @@ from rembuk_cli.terminal.options import cannot_run
 from rembuk_cli.terminal.writing import escape
 
 if TYPE_CHECKING:
-    from rembuk.embedded.region import Region
+    from rembuk.embedded.region import RegionConfig
 
 
-def id_named(region: Region, text: str) -> UUID:
+def id_named(region: RegionConfig, text: str) -> UUID:
     """The id; ends the command for what is neither. Raises Unable."""
     try:
         return UUID(text)
@@ -27,12 +27,12 @@ def id_named(region: Region, text: str) -> UUID:
         )
 
 
-def aggregate_named(region: Region, text: str) -> str:
+def aggregate_named(region: RegionConfig, text: str) -> str:
     """An aggregate as quarantine names it, which may be told by its reference. Raises Unable."""
     return str(_reported_as(region, text) or text)
 
 
-def _reported_as(region: Region, text: str) -> UUID | None:
+def _reported_as(region: RegionConfig, text: str) -> UUID | None:
     if not (position := position_of(text, region.name)):
         return None
     [(_, problem)] = ask_each(region, lambda connection: begun_at(connection, position), services=("reports",))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncpg
     from nats.aio.client import Client
     from rembuk.broker.nats_asking import Asking
-    from rembuk.embedded.region import Region
+    from rembuk.embedded.region import RegionConfig
 
 CONNECT_S, AGAIN_S = 3, 1
 PING_S = 5
@@ -23,7 +23,7 @@ PING_S = 5
 
 
 @asynccontextmanager
-async def database(region: Region, service: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+async def database(region: RegionConfig, service: str) -> AsyncIterator[asyncpg.Connection[Any]]:
     """A connection to a service's database. What asyncpg raises in the block, too, is raised as Unable."""
     import asyncpg
     from rembuk.postgres.database import UNREACHABLE

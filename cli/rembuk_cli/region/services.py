@@ -22,13 +22,13 @@ from rembuk_cli.terminal.writing import err, escape
 
 if TYPE_CHECKING:
     import asyncpg
-    from rembuk.embedded.region import Region
+    from rembuk.embedded.region import RegionConfig
 
 T = TypeVar("T")
 
 
 def ask_each(
-    region: Region, question: Callable[[asyncpg.Connection[Any]], Awaitable[T]], services: Sequence[str] = ()
+    region: RegionConfig, question: Callable[[asyncpg.Connection[Any]], Awaitable[T]], services: Sequence[str] = ()
 ) -> list[tuple[str, T]]:
     """The same question to the database of each service, or of those that are named: its name, and the answer. Raises
     Unable."""
@@ -43,7 +43,7 @@ def ask_each(
     return asyncio.run(ask_all())
 
 
-def set_back(region: Region, stream: str, position: int) -> list[str]:
+def set_back(region: RegionConfig, stream: str, position: int) -> list[str]:
     """Have whoever followed a stream beyond a position take from there what it will hold; the services concerned.
     What they made of the rest stays in their rows until a rebuild."""
     each = ask_each(region, lambda connection: standing.set_back(connection, stream, position))
@@ -58,12 +58,12 @@ def require_service(name: str) -> None:
         cannot_run(f"there is no service {escape(name)}; there are {', '.join(SERVICES)}")
 
 
-def answers(form: Any, region: Region, service: str, errand: str, *arguments: str) -> Iterator[Any]:
+def answers(form: Any, region: RegionConfig, service: str, errand: str, *arguments: str) -> Iterator[Any]:
     """What an errand answers in a process of its service, each answer of this form. Raises Unable where it fails."""
     return map(msgspec.json.Decoder(form).decode, told_by(region, service, errand, *arguments))
 
 
-def told_by(region: Region, service: str, process: str, *arguments: str) -> Iterator[str]:
+def told_by(region: RegionConfig, service: str, process: str, *arguments: str) -> Iterator[str]:
     """The lines that `python -m <service> <process> <arguments>` writes. Raises Unable where that fails."""
     running = region.spawn(service, process, subprocess.PIPE, arguments=arguments, errors=subprocess.PIPE)
     assert running.stdout is not None

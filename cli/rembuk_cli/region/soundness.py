@@ -15,7 +15,7 @@ import nats.errors
 import nats.js.errors
 from rembuk.broker import streams
 from rembuk.broker.stream_names import stream_name
-from rembuk.embedded.region import Region
+from rembuk.embedded.region import RegionConfig
 from rembuk.events.codec import Undecodable
 from rembuk.keys.key_setting import BadKey, create, read_keys
 from rembuk.keys.region_key import RegionKeys, Tampered
@@ -38,7 +38,7 @@ class Unsound(Exception):
     """Why services must not start, and what to do."""
 
 
-async def require_logs_of_streams(region: Region, options: str) -> None:
+async def require_logs_of_streams(region: RegionConfig, options: str) -> None:
     """What was published is in the log; else commands would be recorded at positions that are taken. `options`
     are the region's, of the commands that mend it. Raises Unsound, and Unable where there is no broker to ask."""
     behind = []
@@ -61,7 +61,7 @@ async def require_logs_of_streams(region: Region, options: str) -> None:
         )
 
 
-def require_key_of_vaults(region: Region, path: Path, accept_loss: bool, copies: Path) -> None:
+def require_key_of_vaults(region: RegionConfig, path: Path, accept_loss: bool, copies: Path) -> None:
     """The region's keys are there, and those that wrap the keys of persons; made where nothing is sealed yet. With
     `accept_loss` what they cannot open is destroyed, unless a file beside them or among the `copies` opens it. Raises
     Unsound."""
@@ -88,7 +88,7 @@ def require_key_of_vaults(region: Region, path: Path, accept_loss: bool, copies:
         asyncio.run(_ask(region, service, lambda connection: destroy_others(connection, ids)))
 
 
-def require_key_of_logs(region: Region, path: Path, new: bool) -> None:
+def require_key_of_logs(region: RegionConfig, path: Path, new: bool) -> None:
     """The log's keys are there, one that has signed before among them; made where nothing is signed yet, or where it is
     to be a `new` one. Raises Unsound."""
     known = {key for service in SERVICES for key in asyncio.run(_ask(region, service, verifier_keys))}
@@ -110,7 +110,7 @@ def _where(files: list[Path] | None) -> str:
     return f"opened by {' and '.join(map(str, files))}" if files else "opened by none of them"
 
 
-async def opened_by(region: Region, missing: list[str], places: list[Path]) -> dict[str, list[Path]]:
+async def opened_by(region: RegionConfig, missing: list[str], places: list[Path]) -> dict[str, list[Path]]:
     """The files whose keys open what the missing ones sealed, each tried on a person's key."""
     if not missing:
         return {}
@@ -125,7 +125,7 @@ async def opened_by(region: Region, missing: list[str], places: list[Path]) -> d
     return {key_id: list(dict.fromkeys(files)) for key_id, files in opening.items()}
 
 
-async def _persons(region: Region) -> Counter[str]:
+async def _persons(region: RegionConfig) -> Counter[str]:
     """How many persons' keys are wrapped by which key of a region."""
     persons = Counter[str]()
     for service in SERVICES:
@@ -133,7 +133,7 @@ async def _persons(region: Region) -> Counter[str]:
     return persons
 
 
-async def _ask(region: Region, service: str, question: Callable[[asyncpg.Connection[Any]], Awaitable[T]]) -> T:
+async def _ask(region: RegionConfig, service: str, question: Callable[[asyncpg.Connection[Any]], Awaitable[T]]) -> T:
     connection = await asyncpg.connect(region.database(service).service_url, timeout=CONNECT_S)
     try:
         return await question(connection)

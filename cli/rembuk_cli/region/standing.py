@@ -10,7 +10,7 @@ from rembuk.witness.standing import WitnessRecord
 from rembuk_cli.region.processes import ProcessStanding
 
 
-class Follower(msgspec.Struct):
+class FollowerStanding(msgspec.Struct):
     """Where a follower stands in a stream; `behind_s` is the age of the first event that it has not taken, `refused`
     how many of a reaction's commands the domain said no to since the beginning (which is an outcome, nothing wrong)."""
 
@@ -22,7 +22,7 @@ class Follower(msgspec.Struct):
     refused: int = 0
 
 
-class Service(msgspec.Struct):
+class ServiceStanding(msgspec.Struct):
     """One service; None where it could not be read. A negative `relay_behind` is a stream ahead of its log, a
     `diverged` one ends in another event than the log has there; the relay publishes to neither."""
 
@@ -35,7 +35,7 @@ class Service(msgspec.Struct):
     relay_behind: int | None = None
     relay_behind_s: float = 0.0
     diverged: bool = False
-    followers: list[Follower] = []
+    followers: list[FollowerStanding] = []
     quarantine: list[SetAside] = []
     checkpoint: SignedHead | None = None
     witnesses: list[WitnessRecord] = []
@@ -52,20 +52,20 @@ class Mirrored(msgspec.Struct, frozen=True):
     state: str
 
 
-class Hub(msgspec.Struct, frozen=True):
+class HubStanding(msgspec.Struct, frozen=True):
     """The hub that the region has joined; no `mirrored` where it does not answer."""
 
     url: str
     mirrored: list[Mirrored]
 
 
-class Standing(msgspec.Struct):
+class RegionStanding(msgspec.Struct):
     """The whole region; `wrong` says in words what is, and is empty when all is well; `warnings` what is not as it
     should be though everything works."""
 
     region: str
-    services: list[Service]
+    services: list[ServiceStanding]
     processes: list[ProcessStanding]
     wrong: list[str]
-    hub: Hub | None = None
+    hub: HubStanding | None = None
     warnings: list[str] = []

@@ -15,7 +15,7 @@ from rembuk_cli.terminal.options import cannot_run, home_of, require_running
 from rembuk_cli.terminal.writing import escape
 
 if TYPE_CHECKING:
-    from rembuk.embedded.region import Region
+    from rembuk.embedded.region import RegionConfig
 
 PUT_BACK = "Put back what is missing from where you keep it (docs/runbook.md, “The region's key is missing”)"
 
@@ -30,14 +30,14 @@ class Wrapped(msgspec.Struct, frozen=True):
     persons: dict[str, int]
 
 
-def region_and_key(region: str, data: Path | None) -> tuple[Region, Path]:
+def region_and_key(region: str, data: Path | None) -> tuple[RegionConfig, Path]:
     """The region that runs, told where its key is; and that file."""
     home = home_of(region, data)
     seen = home.running_region(require_running(home))
     return msgspec.structs.replace(seen, region_key=str(home.region_key.absolute())), home.region_key.absolute()
 
 
-def wrapped(region: Region, path: Path) -> list[Wrapped]:
+def wrapped(region: RegionConfig, path: Path) -> list[Wrapped]:
     """The keys at hand, the current one first, then those that are missed; ends the command where no key is."""
     answers = ask_each(region, persons_by_key)
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from rembuk.embedded.nats_server import EmbeddedNats
 from rembuk.embedded.postgres_server import EmbeddedPostgres
-from rembuk.embedded.region import Region
+from rembuk.embedded.region import RegionConfig
 from rembuk.process.forking import Adopted, CannotFork, Forking
 
 from rembuk_cli.home.directory import Home
@@ -105,7 +105,7 @@ class ServiceChild(Child):
         self._home, self._plan, self._service, self._process = home, plan, service, process
         self._forking = forking
         self.popen: subprocess.Popen[bytes] | Adopted | None = None
-        self.told: Region | None = None
+        self.told: RegionConfig | None = None
 
     @property
     def pid(self) -> int | None:
@@ -121,7 +121,7 @@ class ServiceChild(Child):
         finally:
             os.close(log)
 
-    def _forked(self, told: Region, log: int) -> Adopted | None:
+    def _forked(self, told: RegionConfig, log: int) -> Adopted | None:
         """None where it has to be started by itself, and then says what is wrong."""
         if self._forking is None or self._forking.closed:
             return None

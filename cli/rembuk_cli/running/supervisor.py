@@ -46,7 +46,7 @@ TOLD_LINES = 8
 NOTE_AGAIN_S = 1.0
 
 
-class Stopped(Exception):
+class StoppedWhileStarting(Exception):
     """SIGTERM came while starting."""
 
 
@@ -76,7 +76,7 @@ class Supervisor:
             self._home.own(self._plan.region)
             os.dup2(self._home.open_log("supervisor"), 2)
             self._start()
-        except Stopped:
+        except StoppedWhileStarting:
             pass
         except (CannotRun, EmbeddedError, Occupied, OSError) as error:
             tell({"error": str(error)})
@@ -133,7 +133,7 @@ class Supervisor:
                 child.start()
             except EmbeddedError:
                 if self._stopping:
-                    raise Stopped from None
+                    raise StoppedWhileStarting from None
                 raise
             self._note()
 
@@ -161,7 +161,7 @@ class Supervisor:
                 self._sleep(None)
                 if self._stopping:
                     child.wait()
-                    raise Stopped
+                    raise StoppedWhileStarting
             if child.returncode:
                 why = self._tail("prepare")
                 say("databases are not prepared", "error", to=Lines(log))  # gives its time to the lines above it
@@ -183,7 +183,7 @@ class Supervisor:
             if waiting:
                 self._sleep(READY_POLL_S)
             if self._stopping:
-                raise Stopped
+                raise StoppedWhileStarting
 
     def _keep_running(self) -> None:
         look = time.monotonic() + LOOK_S
@@ -281,7 +281,7 @@ class Supervisor:
 
     def _step(self, what: str) -> None:
         if self._stopping:
-            raise Stopped
+            raise StoppedWhileStarting
         tell({"step": what})
 
     def _note(self) -> None:

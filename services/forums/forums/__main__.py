@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rembuk.main import run
-from rembuk.service import Running, Service
+from rembuk.service import Service, WorkerProcess
 
 if TYPE_CHECKING:  # each part is imported when it is asked for
     from collections.abc import Sequence
 
     from litestar.types import ASGIApp
     from rembuk.events.codec import Codec
-    from rembuk.events.event import Recorded
+    from rembuk.events.event import RecordedEvent
     from rembuk.flow.handler import Handler
     from rembuk.log.event_log import EventLog
     from rembuk.postgres.bulk import Change
@@ -35,7 +35,7 @@ class Forums(Service):
 
         return metadata.sorted_tables
 
-    def project(self, fact: Recorded[Any]) -> Sequence[Change]:
+    def project(self, fact: RecordedEvent[Any]) -> Sequence[Change]:
         from forums.projection import project
 
         return project(fact)
@@ -50,7 +50,7 @@ class Forums(Service):
 
         return build(settings)
 
-    def worker(self, settings: Settings) -> Running:
+    def worker(self, settings: Settings) -> WorkerProcess:
         from forums.worker import build
 
         return build(settings)

@@ -48,7 +48,7 @@ from rembuk.contracts.reports import (
     SolutionProposed,
 )
 from rembuk.contracts.status import OPEN, status_after
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.postgres.bulk import Change, change, insert_into, update
 from rembuk.sealing.persons import project_privacy
 
@@ -77,7 +77,7 @@ PROBLEM_PRIORITY = update(open_problem, "priority")
 PROBLEM_CAUSE = update(open_problem, "root_cause")
 
 
-def project(fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent | PrivacyEvent]) -> Sequence[Change]:
+def project(fact: RecordedEvent[ForumEvent | MeetingEvent | CommitmentEvent | PrivacyEvent]) -> Sequence[Change]:
     """What an event of ours changes in the rows of its forum, meeting or commitment, or among the erased."""
     row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
     match fact.event:
@@ -172,7 +172,7 @@ def project(fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent | Privacy
             assert_never(event)
 
 
-def project_open_problems(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
+def project_open_problems(fact: RecordedEvent[ReportsEvent]) -> Sequence[Change]:
     """What a problem's event, as reports tells it, changes in what forums may put on their agenda."""
     match fact.event:
         case ProblemReported() as event:
@@ -213,7 +213,7 @@ def _for_forums(event: ProblemReported | ReferralOffered) -> bool:
     return may_see("forum", event.category, event.disclosure)
 
 
-def _added(fact: Recorded[ReportsEvent], event: ProblemReported | ReferralOffered, **rest: Any) -> Change:
+def _added(fact: RecordedEvent[ReportsEvent], event: ProblemReported | ReferralOffered, **rest: Any) -> Change:
     return change(
         ADD_PROBLEM,
         position=fact.position,

@@ -13,7 +13,7 @@ from rembuk.contracts.forums import Agreement, Attendance, ForumModel, MemberRol
 from rembuk.contracts.polmas import Pillar, Sex
 from rembuk.contracts.reports import Level
 from rembuk.postgres.area_keys import lies_in
-from rembuk.web.lists import ALL, Shown, each_of
+from rembuk.web.lists import ALL, ListedRows, each_of
 from rembuk.web.partner_access import Within
 from rembuk.web.reading import ReadModel, Timestamp
 
@@ -145,7 +145,7 @@ class CandidatePage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
-FORUMS = Shown(
+FORUMS = ListedRows(
     "forum",
     """forum.id, version, area, model, name, hall, counted.members, counted.officers, counted.kinds, founded_at,
        changed_at, position""",
@@ -156,7 +156,7 @@ FORUMS = Shown(
         from (select pillar, sex, count(*) as members, count(*) filter (where role = 'officer') as officers
               from {0}member where forum_id = forum.id group by pillar, sex) as kind) as counted""",
 )
-MEETINGS = Shown(
+MEETINGS = ListedRows(
     "meeting",
     """id, version, forum_id, area, at, place, status, agenda, attendance, agreements, promises, deferred, held_at,
        scheduled_at, changed_at,
@@ -169,11 +169,13 @@ MEETINGS = Shown(
              join {0}open_problem on open_problem.id = named.id::uuid and open_problem.public) as public,
        position""",
 )
-COMMITMENTS = Shown(
+COMMITMENTS = ListedRows(
     "commitment",
     "id, version, forum_id, meeting_id, area, who, what, by, status, reason, made_at, changed_at, position",
 )
-CANDIDATES = Shown("open_problem", "id, area, category, title, status, priority, root_cause, reported_at, position")
+CANDIDATES = ListedRows(
+    "open_problem", "id, area, category, title, status, priority, root_cause, reported_at, position"
+)
 
 
 def _members(schema: str) -> str:

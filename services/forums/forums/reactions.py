@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 from rembuk.contracts.forums import ForumHeld
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.events.ids import derive_id
 from rembuk.flow.reactions import Wish
 
@@ -17,12 +17,12 @@ from forums.domain import COMMITMENT
 NAME = "commitments"
 
 
-async def react(facts: Sequence[Recorded[Any]], _: asyncpg.Connection[Any]) -> list[list[Wish]]:
+async def react(facts: Sequence[RecordedEvent[Any]], _: asyncpg.Connection[Any]) -> list[list[Wish]]:
     """For each promise of a held forum: make it a commitment."""
     return [commitments(fact) if isinstance(fact.event, ForumHeld) else [] for fact in facts]
 
 
-def commitments(fact: Recorded[ForumHeld]) -> list[Wish]:
+def commitments(fact: RecordedEvent[ForumHeld]) -> list[Wish]:
     """The wishes that one held forum gives rise to, named by the promise's place among its promises."""
     held = fact.event
     return [

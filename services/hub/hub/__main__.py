@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rembuk.main import run
-from rembuk.service import Running, Service
+from rembuk.service import Service, WorkerProcess
 
 if TYPE_CHECKING:  # each part is imported when it is asked for
     from collections.abc import AsyncIterator, Sequence
@@ -45,7 +45,7 @@ class Hub(Service):
 
         return build(settings)
 
-    def worker(self, settings: Settings) -> Running:
+    def worker(self, settings: Settings) -> WorkerProcess:
         from hub.worker import build
 
         return build(settings)

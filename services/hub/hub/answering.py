@@ -15,8 +15,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk.broker.heeding import heed
 from rembuk.broker.stream_names import stream_name
-from rembuk.federation.hub_regions import ADDRESSED, INBOX, MIRROR, REGIONS, STANDING, Introduced, Known, Wanted
-from rembuk.federation.inbox import Letter, Page
+from rembuk.federation.hub_regions import ADDRESSED, INBOX, MIRROR, REGIONS, STANDING, EventsRequest, Introduced, Known
+from rembuk.federation.inbox import Letter, LetterPage
 from rembuk.postgres.database import UNREACHABLE, Pool, borrowed
 from rembuk.postgres.provisioning import SERVICES
 
@@ -67,7 +67,7 @@ async def answer(client: Client, pool: Pool, region: str) -> None:
     async def send(question: Msg) -> None:
         """Have the nats-server itself send what it holds."""
         try:
-            wanted = msgspec.json.decode(question.data, type=Wanted)
+            wanted = msgspec.json.decode(question.data, type=EventsRequest)
         except msgspec.MsgspecError as error:
             _log.warning("a region asks for nothing that can be sent", region=region, error=str(error))
             return
@@ -89,7 +89,7 @@ async def answer(client: Client, pool: Pool, region: str) -> None:
             together.create_task(heed(client, subject, to_inbox(respond), QUESTIONS))
 
 
-async def _page(connection: asyncpg.Connection[Any], region: str, after: int) -> Page:
+async def _page(connection: asyncpg.Connection[Any], region: str, after: int) -> LetterPage:
     """What others have said to a region behind a position; that it has come so far is written down."""
     await connection.execute(_READ, region, after)
     last = await connection.fetchval(_LAST, region)
@@ -100,4 +100,4 @@ async def _page(connection: asyncpg.Connection[Any], region: str, after: int) ->
             break
         letters.append(Letter(row["position"], msgspec.json.decode(row["headers"]), row["data"]))
         size += len(row["data"]) + len(row["headers"])
-    return Page(last, await connection.fetchval(_EVENT_ID, region, after) or "", letters)
+    return LetterPage(last, await connection.fetchval(_EVENT_ID, region, after) or "", letters)

@@ -27,7 +27,7 @@ class Look(msgspec.Struct, frozen=True):
     diverged_at: int | None = None
 
 
-class Standing(msgspec.Struct, frozen=True):
+class MirrorStanding(msgspec.Struct, frozen=True):
     """How the stream stands, and since when. `region_position` is the last one known, `moved_at` since when the mirror
     could have moved and has not."""
 
@@ -42,7 +42,7 @@ class Standing(msgspec.Struct, frozen=True):
     diverged_at: int | None
 
 
-def standing(before: Standing | None, look: Look, stalled_after: timedelta = STALLED_AFTER) -> Standing:
+def standing(before: MirrorStanding | None, look: Look, stalled_after: timedelta = STALLED_AFTER) -> MirrorStanding:
     """How it stands after a look.
 
     A region that ends before what we hold, or holds something else there, has `diverged`: its history is another one,
@@ -51,7 +51,7 @@ def standing(before: Standing | None, look: Look, stalled_after: timedelta = STA
     held = before is not None and _waits(before) and before.position == look.position < known
     moved_at = before.moved_at if before is not None and held and look.region_position is not None else look.at
     state = _state(look, look.at - moved_at >= stalled_after)
-    return Standing(
+    return MirrorStanding(
         state=state,
         since=before.since if before is not None and before.state == state else look.at,
         position=look.position,
@@ -64,7 +64,7 @@ def standing(before: Standing | None, look: Look, stalled_after: timedelta = STA
     )
 
 
-def _waits(before: Standing) -> bool:
+def _waits(before: MirrorStanding) -> bool:
     """Whether the mirror had something to fetch, and somebody to fetch it from."""
     return before.answered_at == before.looked_at and before.region_position > before.position
 

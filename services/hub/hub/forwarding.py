@@ -23,7 +23,7 @@ from rembuk.contracts.reports import (
     addressed,
 )
 from rembuk.events.codec import MAX_EVENT_BYTES, Undecodable
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.flow import quarantine
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.following import unseen
@@ -164,7 +164,7 @@ class Forwarder:
             raise Forged(f"{size} bytes are more than a log takes, and might be more than an answer takes")
 
     async def _introduce(
-        self, connection: asyncpg.Connection[Any], event: RegionIntroduced, fact: Recorded[Any]
+        self, connection: asyncpg.Connection[Any], event: RegionIntroduced, fact: RecordedEvent[Any]
     ) -> None:
         """The first key of a region stands until an operator takes it away."""
         if event.region != self._region:

@@ -45,7 +45,7 @@ from rembuk.contracts.reports import (
     SolutionProposed,
 )
 from rembuk.contracts.status import between_after, status_after
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.flow.projector import Project
 from rembuk.postgres.bulk import Change, add_to, change, insert_into, update
 
@@ -79,7 +79,7 @@ def projection(region: str, service: str) -> Project:
     return partial(_project, region, service)
 
 
-def _project(region: str, service: str, fact: Recorded[Any]) -> Sequence[Change]:
+def _project(region: str, service: str, fact: RecordedEvent[Any]) -> Sequence[Change]:
     name, month = type(fact.event).__name__, fact.recorded_at.date().replace(day=1)
     row = {"id": f"{region} {service} {name} {month}", "events": 0}
     happened = (
@@ -95,7 +95,7 @@ def _project(region: str, service: str, fact: Recorded[Any]) -> Sequence[Change]
             return happened
 
 
-def _of_problem(region: str, fact: Recorded[ReportsEvent]) -> Sequence[Change]:
+def _of_problem(region: str, fact: RecordedEvent[ReportsEvent]) -> Sequence[Change]:
     row: dict[str, Any] = {"region": region, "id": fact.stream_id, "changed_at": fact.recorded_at}
     moves = [change(statement, id=fact.stream_id) for statement in (ALONE, MOVED, TIDY)]
     match fact.event:
@@ -135,7 +135,7 @@ def _shown(event: ProblemReported | ReferralOffered) -> dict[str, Any]:
 
 
 def _of_meeting(
-    region: str, fact: Recorded[ForumEvent | MeetingEvent | CommitmentEvent | PrivacyEvent]
+    region: str, fact: RecordedEvent[ForumEvent | MeetingEvent | CommitmentEvent | PrivacyEvent]
 ) -> Sequence[Change]:
     row = {"region": region, "id": fact.stream_id}
     match fact.event:

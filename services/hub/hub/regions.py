@@ -30,7 +30,7 @@ from hub.answering import answer
 from hub.domain import STALLED_AFTER
 from hub.forwarding import NAME, SERVICE, Forwarder
 from hub.nats_server import OwnServer
-from hub.watching import Watch
+from hub.watching import MirrorWatch
 
 STALLED_SETTING = "REMBUK_HUB_STALLED_SECONDS"
 ROSTER_S = 1.0
@@ -158,7 +158,9 @@ class _Region:
             side_by_side.keep(answer(client, self._pool, self._name), f"answers to {self._name}")
             for service, together in made.items():
                 checkpoint = together[0].checkpoint
-                watch = Watch(client, self._pool, self._name, service, checkpoint, self._stalled_after, self._server)
+                watch = MirrorWatch(
+                    client, self._pool, self._name, service, checkpoint, self._stalled_after, self._server
+                )
                 followers.append(follower_of(faststream, self._settings, *together))
                 side_by_side.keep(watch.run(), f"watch of {checkpoint.stream}")
                 side_by_side.begin(_follow(followers[-1], watch.mirrored), followers[-1].name)

@@ -21,7 +21,7 @@ from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.standing import position_and_time
 from rembuk.postgres.database import UNREACHABLE, Pool, borrowed
 
-from hub.domain import STALLED_AFTER, Look, Standing, standing
+from hub.domain import STALLED_AFTER, Look, MirrorStanding, standing
 from hub.nats_server import OwnServer
 from hub.tables import region_stream
 
@@ -50,7 +50,7 @@ class AnotherMirror(Exception):
     """What stands in the mirror's place is another stream, and is left as it is."""
 
 
-class Watch:
+class MirrorWatch:
     """Looks at one stream, and writes down how it stands. `client` is a connection to the region's account.
 
     A mirror that is made before its region answers, or recovered from the disk when the hub's server starts, asks for a
@@ -75,7 +75,7 @@ class Watch:
         self._region_api = client.jetstream(domain=region, timeout=ANSWER_S)
         self._key, self._config = (region, service), mirror_config(region, service)
         self._stream, self._stalled_after, self._server = checkpoint.stream, stalled_after, server or OwnServer()
-        self._last: Standing | None = None
+        self._last: MirrorStanding | None = None
         self._compared: datetime | None = None  # when the region's stream was created that was found to be the same
         self._missing: tuple[int, datetime | None] = 0, None
 
@@ -100,7 +100,7 @@ class Watch:
         """What the last look of our own or another process has found."""
         async with borrowed(self._pool) as connection:
             row = await connection.fetchrow(LAST_LOOK, *self._key)
-        self._last = msgspec.convert(dict(row), Standing) if row else None
+        self._last = msgspec.convert(dict(row), MirrorStanding) if row else None
 
     async def look(self) -> float:
         """One look, written down; after how many seconds the next one is due. What is behind is read first, so that who
@@ -194,7 +194,7 @@ class Watch:
                 moment = min(now, moment_of(headers["ce-time"]))
             self._missing = held + 1, moment
 
-    def _tell(self, now: Standing) -> None:
+    def _tell(self, now: MirrorStanding) -> None:
         if self._last is not None and self._last.state == now.state:
             return
         told = {"stream": self._stream, "position": now.position, "region_position": now.region_position}
@@ -206,7 +206,7 @@ class Watch:
             case _:
                 _log.info("a region's stream stands", state=now.state, **told)
 
-    async def _keep(self, now: Standing, error: str) -> None:
+    async def _keep(self, now: MirrorStanding, error: str) -> None:
         region, service = self._key
         values = {"region": region, "service": service, "missing_since": self._missing[1], "error": error}
         values |= msgspec.structs.asdict(now)

@@ -12,7 +12,7 @@ from hub.regions import Regions, roster_of
 _log = structlog.get_logger(__name__)
 
 
-class Worker:
+class HubWorker:
     """Reads the regions until SIGTERM or SIGINT."""
 
     def __init__(self, settings: Settings) -> None:
@@ -31,8 +31,8 @@ class Worker:
         return not side_by_side.failed
 
 
-def build(settings: Settings) -> Worker:
-    return Worker(settings)
+def build(settings: Settings) -> HubWorker:
+    return HubWorker(settings)
 
 
 def handlers(settings: Settings, _: EventLog) -> list[Handler]:

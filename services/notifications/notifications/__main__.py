@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rembuk.main import run
-from rembuk.service import Running, Service
+from rembuk.service import Service, WorkerProcess
 
 if TYPE_CHECKING:  # each part is imported when it is asked for
     from collections.abc import AsyncIterator, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # each part is imported when it is asked for
 
     from litestar.types import ASGIApp
     from rembuk.events.codec import Codec
-    from rembuk.events.event import Recorded
+    from rembuk.events.event import RecordedEvent
     from rembuk.flow.handler import Handler
     from rembuk.log.event_log import EventLog
     from rembuk.postgres.bulk import Change
@@ -36,7 +36,7 @@ class Notifications(Service):
 
         return metadata.sorted_tables
 
-    def project(self, fact: Recorded[Any]) -> Sequence[Change]:
+    def project(self, fact: RecordedEvent[Any]) -> Sequence[Change]:
         from notifications.projection import project
 
         return project(fact)
@@ -51,7 +51,7 @@ class Notifications(Service):
 
         return build(settings)
 
-    def worker(self, settings: Settings) -> Running:
+    def worker(self, settings: Settings) -> WorkerProcess:
         from notifications.worker import build
 
         return build(settings)

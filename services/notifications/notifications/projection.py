@@ -31,7 +31,7 @@ from rembuk.contracts.notifications import (
     SubscriptionStopped,
 )
 from rembuk.contracts.privacy import PersonErased, PrivacyEvent, SealedDataOpened
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.operations.side_model import KEPT
 from rembuk.postgres.bulk import Change, Statement, change, insert_into, update
 from rembuk.sealing.persons import project_privacy
@@ -89,7 +89,7 @@ REQUEUED = Statement(
 )
 
 
-def project(fact: Recorded[Ours]) -> Sequence[Change]:
+def project(fact: RecordedEvent[Ours]) -> Sequence[Change]:
     """What an event of ours changes in the rows."""
     row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
     match fact.event:
@@ -167,12 +167,12 @@ def project(fact: Recorded[Ours]) -> Sequence[Change]:
             assert_never(event)
 
 
-def _queued(alert_id: UUID | None, above: int, fact: Recorded[Ours], recipients: Iterable[UUID]) -> Change:
+def _queued(alert_id: UUID | None, above: int, fact: RecordedEvent[Ours], recipients: Iterable[UUID]) -> Change:
     pairs = [(delivery_id(alert_id, recipient), recipient) for recipient in recipients]
     return change(QUEUE, alert_id=alert_id, above=above, queued_at=fact.recorded_at, deliveries=_json(pairs))
 
 
-def _settled(fact: Recorded[Ours], event: Settling, state: str, reason: str) -> Change:
+def _settled(fact: RecordedEvent[Ours], event: Settling, state: str, reason: str) -> Change:
     return change(
         SETTLE,
         id=fact.stream_id,

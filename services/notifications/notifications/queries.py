@@ -16,7 +16,7 @@ from rembuk.contracts.notifications import (
     Urgency,
 )
 from rembuk.postgres.area_keys import lies_in
-from rembuk.web.lists import ALL, Shown, each_of
+from rembuk.web.lists import ALL, ListedRows, each_of
 from rembuk.web.metrics import Gauge, Outcomes
 from rembuk.web.reading import ReadModel, Timestamp
 
@@ -114,12 +114,12 @@ class DeliveryPage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
-ALERTS = Shown(
+ALERTS = ListedRows(
     "alert",
     """id, version, area, category, headline, text, severity, urgency, certainty, about, source_id, source_type,
        recipients, raised_at, corrects, withdrawn_at, position""",
 )
-DELIVERIES = Shown(
+DELIVERIES = ListedRows(
     "delivery",
     "delivery.id, channel, state, attempts, reason, queued_at, delivery.changed_at, number",
     "number",

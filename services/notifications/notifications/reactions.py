@@ -24,7 +24,7 @@ from rembuk.contracts.reports import (
     ProblemReported,
     SolutionApplied,
 )
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.events.ids import derive_id
 from rembuk.flow.reactions import React, Wish
 from rembuk.flow.standing import position_and_time
@@ -69,7 +69,7 @@ class Subscriber(NamedTuple):
     confirmed_at: datetime
 
 
-class Told(NamedTuple):
+class SentAlert(NamedTuple):
     """An alert about a problem, to whom it went or may still go, and whether it may still go to somebody."""
 
     id: UUID
@@ -88,17 +88,17 @@ def alerts(ours: str) -> React:
     ahead of the clock is told what others record now.
     """
 
-    async def react(facts: Sequence[Recorded[Any]], connection: asyncpg.Connection[Any]) -> list[list[Wish]]:
+    async def react(facts: Sequence[RecordedEvent[Any]], connection: asyncpg.Connection[Any]) -> list[list[Wish]]:
         wanted = {code for area in {fact.area for fact in facts} for code in area_and_above(area)}
         await _caught_up(connection, ours)
         subscribers: dict[str, list[Subscriber]] = {}
         for row in await connection.fetch(_SUBSCRIBERS, list(wanted)):
             subscriber = Subscriber(row["id"], _codes(row["categories"]), row["contact"], row["confirmed_at"])
             subscribers.setdefault(row["area"], []).append(subscriber)
-        told: dict[UUID, list[Told]] = {}
+        told: dict[UUID, list[SentAlert]] = {}
         ended = {fact.stream_id for fact in facts if type(fact.event) in _OUTDATED}
         for row in await connection.fetch(_TOLD, list(ended)) if ended else ():
-            told.setdefault(row["about"], []).append(Told(*(row[name] for name in Told._fields)))
+            told.setdefault(row["about"], []).append(SentAlert(*(row[name] for name in SentAlert._fields)))
         raised = but_for_outdated(facts, [_wishes(fact, subscribers) for fact in facts])
         return [
             [*wishes, *_withdrawals(fact, told.get(fact.stream_id, ()))]
@@ -112,7 +112,7 @@ def _is_public(event: ProblemReported | SolutionApplied) -> bool:
     return may_see("public", event.category, event.disclosure)
 
 
-def draft(fact: Recorded[Any]) -> RaiseAlert | None:
+def draft(fact: RecordedEvent[Any]) -> RaiseAlert | None:
     """The alert that one event gives rise to, its recipients still open; None where the public is not told."""
     match fact.event:
         case ProblemReported() as event if _is_public(event):
@@ -156,7 +156,7 @@ def draft(fact: Recorded[Any]) -> RaiseAlert | None:
             return None
 
 
-def _wishes(fact: Recorded[Any], subscribers: dict[str, list[Subscriber]]) -> list[Wish]:
+def _wishes(fact: RecordedEvent[Any], subscribers: dict[str, list[Subscriber]]) -> list[Wish]:
     near = [subscriber for code in reversed(area_and_above(fact.area)) for subscriber in subscribers.get(code, ())]
     alert = draft(fact) if near else None
     if alert is None:
@@ -174,7 +174,7 @@ def _wishes(fact: Recorded[Any], subscribers: dict[str, list[Subscriber]]) -> li
     return [Wish(ALERT, derive_id("alert", fact.id), command, "raise", new=True)]
 
 
-def but_for_outdated(facts: Sequence[Recorded[Any]], raised: Sequence[list[Wish]]) -> Sequence[list[Wish]]:
+def but_for_outdated(facts: Sequence[RecordedEvent[Any]], raised: Sequence[list[Wish]]) -> Sequence[list[Wish]]:
     """What each fact raises an alert of, but for what a later one of them leaves untrue."""
     outdated: set[tuple[UUID, str]] = set()
     left = []
@@ -184,7 +184,7 @@ def but_for_outdated(facts: Sequence[Recorded[Any]], raised: Sequence[list[Wish]
     return left[::-1]
 
 
-def _withdrawals(fact: Recorded[Any], told: Sequence[Told]) -> list[Wish]:
+def _withdrawals(fact: RecordedEvent[Any], told: Sequence[SentAlert]) -> list[Wish]:
     """What ends the alerts about a problem that an event of it leaves untrue, and tells so to whom they were sent."""
     wishes = []
     for alert in told:
@@ -202,7 +202,7 @@ def _withdrawals(fact: Recorded[Any], told: Sequence[Told]) -> list[Wish]:
     return wishes
 
 
-def _correction(fact: Recorded[ProblemRejected], alert: Told) -> RaiseAlert:
+def _correction(fact: RecordedEvent[ProblemRejected], alert: SentAlert) -> RaiseAlert:
     headline, text = phrases.report_rejected(alert.area, alert.category, fact.event.code)
     return RaiseAlert(
         area=alert.area,

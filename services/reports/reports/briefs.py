@@ -23,7 +23,7 @@ from rembuk.contracts.reports import (
 )
 from rembuk.events.codec import Undecodable
 from rembuk.events.decider import Refused
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.events.rows import recorded
 from rembuk.events.texts import confidential_fields
 from rembuk.events.wording import NO_NUL, AreaCode, CategoryCode, RegionName
@@ -67,7 +67,7 @@ def reported_at(region: str, history: History) -> datetime:
     return told.event.reported_at if isinstance(told.event, ReferralOffered) else told.recorded_at
 
 
-def offered(fact: Recorded[ProblemReferred], pair: KeyPair, texts: NewKey, recorded_as: UUID) -> ReferralOffered:
+def offered(fact: RecordedEvent[ProblemReferred], pair: KeyPair, texts: NewKey, recorded_as: UUID) -> ReferralOffered:
     """The offer that a referral is to its receiver, to be recorded in the event of that id: its texts sealed anew, as
     those of a report are, under that event's key. Raises NotForUs, and msgspec.MsgspecError where it is no brief, or
     says what no region of ours would."""
@@ -94,12 +94,12 @@ def offered(fact: Recorded[ProblemReferred], pair: KeyPair, texts: NewKey, recor
     )
 
 
-def _facts(region: str, history: History) -> list[Recorded[Any]]:
+def _facts(region: str, history: History) -> list[RecordedEvent[Any]]:
     """What we recorded ourselves."""
     return [recorded(CODEC, row, leniently=True) for where, row in history if where == region]
 
 
-def _told(facts: Sequence[Recorded[Any]]) -> Recorded[ProblemReported | ReferralOffered]:
+def _told(facts: Sequence[RecordedEvent[Any]]) -> RecordedEvent[ProblemReported | ReferralOffered]:
     """The last event that tells what the problem is. Raises Refused where there is none."""
     told = [fact for fact in facts if isinstance(fact.event, ProblemReported | ReferralOffered)]
     if not told:
@@ -107,7 +107,7 @@ def _told(facts: Sequence[Recorded[Any]]) -> Recorded[ProblemReported | Referral
     return told[-1]
 
 
-def _root_cause(facts: Sequence[Recorded[Any]]) -> str:
+def _root_cause(facts: Sequence[RecordedEvent[Any]]) -> str:
     telling = (ProblemAnalysed, SolutionProposed, ReferralOffered)
     causes = [fact.event.root_cause for fact in facts if isinstance(fact.event, telling)]
     return next(filter(None, reversed(causes)), "")
@@ -137,7 +137,7 @@ def _readable(told: Iterable[Earlier]) -> Iterator[Earlier]:
             yield msgspec.structs.replace(one, schema_version=event.schema_version, data=CODEC.encode(event).decode())
 
 
-def _without_confidence(region: str, fact: Recorded[Any]) -> Earlier:
+def _without_confidence(region: str, fact: RecordedEvent[Any]) -> Earlier:
     """Without what is sealed in it, and without what it tells of others."""
     event = fact.event
     hidden: dict[str, Any] = dict.fromkeys(confidential_fields(type(event)), "")

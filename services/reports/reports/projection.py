@@ -37,7 +37,7 @@ from rembuk.contracts.reports import (
     earlier,
 )
 from rembuk.contracts.status import between_after, status_after
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.events.ids import derive_id
 from rembuk.postgres.bulk import Change, change, insert_into, update
 from rembuk.sealing.persons import project_privacy
@@ -66,7 +66,7 @@ ANSWERED = update(
 ADD_ELSEWHERE = insert_into(elsewhere, *elsewhere.columns.keys())
 
 
-def project(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
+def project(fact: RecordedEvent[ReportsEvent]) -> Sequence[Change]:
     """What a problem's event changes in its row, and an erasure among the erased."""
     row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
     match fact.event:
@@ -109,7 +109,7 @@ def project(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
             assert_never(event)
 
 
-def added(fact: Recorded[ReportsEvent], event: ProblemReported | ReferralOffered, **rest: Any) -> Change:
+def added(fact: RecordedEvent[ReportsEvent], event: ProblemReported | ReferralOffered, **rest: Any) -> Change:
     """The new row of a problem that is reported here or offered to us."""
     return change(
         ADD,
@@ -129,7 +129,7 @@ def added(fact: Recorded[ReportsEvent], event: ProblemReported | ReferralOffered
     )
 
 
-def offered(fact: Recorded[ReportsEvent], event: ReferralOffered) -> Sequence[Change]:
+def offered(fact: RecordedEvent[ReportsEvent], event: ReferralOffered) -> Sequence[Change]:
     """The row of a problem that another region offers, or of one that comes back: its texts stay those that it had
     here. And what happened to it before."""
     row = {"id": fact.stream_id, "version": fact.version, "changed_at": fact.recorded_at}
@@ -142,7 +142,7 @@ def offered(fact: Recorded[ReportsEvent], event: ReferralOffered) -> Sequence[Ch
     )
 
 
-def project_elsewhere(fact: Recorded[ReportsEvent]) -> Sequence[Change]:
+def project_elsewhere(fact: RecordedEvent[ReportsEvent]) -> Sequence[Change]:
     """An event of another region's, as our inbox has it, in its newest shape."""
     said = addressed(fact.event)
     event = earlier(said[0] if said else "", fact, fact.event)

@@ -16,7 +16,7 @@ from rembuk.contracts.reports import (
     ReferralWithdrawn,
     addressed,
 )
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.events.ids import event_id
 from rembuk.flow.reactions import React, Wish, key_of
 from rembuk.keys.referral_key import KeyPair, load_pair
@@ -32,12 +32,12 @@ NAME = "agreements"
 REFERRALS = "referrals"
 
 
-async def react(facts: Sequence[Recorded[Any]], _: asyncpg.Connection[Any]) -> list[list[Wish]]:
+async def react(facts: Sequence[RecordedEvent[Any]], _: asyncpg.Connection[Any]) -> list[list[Wish]]:
     """For each agreement of a held forum: propose that solution to its problem."""
     return [proposals(fact) if isinstance(fact.event, ForumHeld) else [] for fact in facts]
 
 
-def proposals(fact: Recorded[ForumHeld]) -> list[Wish]:
+def proposals(fact: RecordedEvent[ForumHeld]) -> list[Wish]:
     """The wishes that one held forum gives rise to, named by the problem."""
     held = fact.event
     return [
@@ -58,7 +58,7 @@ def referrals(region: str, region_keys: Callable[[], RegionKeys]) -> React:
     is set aside. The region's keys are asked for when the first offer comes."""
     kept = cache(region_keys)
 
-    async def react(facts: Sequence[Recorded[Any]], connection: asyncpg.Connection[Any]) -> list[list[Wish]]:
+    async def react(facts: Sequence[RecordedEvent[Any]], connection: asyncpg.Connection[Any]) -> list[list[Wish]]:
         wishes: list[list[Wish]] = []
         for fact in facts:
             said = addressed(fact.event)
@@ -73,7 +73,7 @@ def referrals(region: str, region_keys: Callable[[], RegionKeys]) -> React:
     return react
 
 
-def _offer(fact: Recorded[ProblemReferred], pair: KeyPair, region_key: RegionKey) -> Wish:
+def _offer(fact: RecordedEvent[ProblemReferred], pair: KeyPair, region_key: RegionKey) -> Wish:
     name = _named(fact.event.origin, "offer")
     recorded_as = event_id(key_of(REFERRALS, fact.id, name))
     texts = NewKey(texts_of(recorded_as), region_key)

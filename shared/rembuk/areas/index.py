@@ -38,7 +38,7 @@ class TakesLong(Exception):
     """A search would take longer than a process that answers others should be kept from it."""
 
 
-class Index:
+class NameIndex:
     """What search needs beyond the records, built at the first search: codes by names."""
 
     def __init__(self, records: dict[str, str]) -> None:

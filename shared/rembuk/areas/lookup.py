@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from rembuk.areas.index import LONGEST_QUERY, Index, TakesLong
+from rembuk.areas.index import LONGEST_QUERY, NameIndex, TakesLong
 
 Level = Literal["province", "regency", "district", "village"]
 Kind = Literal["kelurahan", "desa", "desa adat"]
@@ -162,8 +162,8 @@ class Areas:
         return self._codes[bisect_left(self._codes, code) : bisect_left(self._codes, code + "/")]
 
     @functools.cached_property
-    def _index(self) -> Index:
-        return Index(self._records)
+    def _index(self) -> NameIndex:
+        return NameIndex(self._records)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from rembuk.broker import streams
-from rembuk.events.event import Event, Recorded, decode_metadata, schema_uri
+from rembuk.events.event import Event, RecordedEvent, decode_metadata, schema_uri
 
 if TYPE_CHECKING:
     import asyncpg
@@ -70,7 +70,7 @@ def binary(stream: str, event: CloudEvent) -> Msg:
     return streams.stored_message(stream, event.position, headers, bytes(event.data))
 
 
-def cloud_event(region: str, service: str, recorded: Recorded[Event]) -> dict[str, Any]:
+def cloud_event(region: str, service: str, recorded: RecordedEvent[Event]) -> dict[str, Any]:
     """One recorded event in CloudEvents 1.0 JSON format; lower-case names that 1.0 does not know are extensions."""
     name = type(recorded.event).__name__
     context = {

@@ -29,7 +29,7 @@ class NoStream(Unanswered):
     """There is no such stream, or nothing at that position of it."""
 
 
-class Tail(NamedTuple):
+class StreamTail(NamedTuple):
     """The end of a stream: its last sequence, and how many messages it holds."""
 
     sequence: int
@@ -56,10 +56,10 @@ class Asking:
         except (OSError, EOFError, ValueError) as error:
             raise Unanswered(f"the connection was lost: {error!r}") from error
 
-    async def tail(self, stream: str) -> Tail:
+    async def tail(self, stream: str) -> StreamTail:
         """Raises Unanswered."""
         state = (await self._api(f"STREAM.INFO.{stream}"))["state"]
-        return Tail(int(state["last_seq"]), int(state["messages"]))
+        return StreamTail(int(state["last_seq"]), int(state["messages"]))
 
     async def headers(self, stream: str, sequence: int) -> dict[str, str]:
         """Of the message at a sequence of a stream. Raises Unanswered."""

@@ -25,7 +25,7 @@ from rembuk.broker import nats_wire
 from rembuk.broker.stream_names import inbox_name, stream_name, subject_prefix
 from rembuk.events import rows
 from rembuk.events.codec import Codec, Undecodable
-from rembuk.events.event import SCHEMA_SCHEME, Metadata, Recorded, decode_metadata, schema_path
+from rembuk.events.event import SCHEMA_SCHEME, Metadata, RecordedEvent, decode_metadata, schema_path
 
 if TYPE_CHECKING:
     import asyncpg
@@ -164,7 +164,7 @@ def moment_of(text: str) -> datetime:
     return at
 
 
-def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
+def recorded(codec: Codec, message: Msg) -> RecordedEvent[Any]:
     """The event a message carries; raises Undecodable for one that no relay of this release published. Its position is
     that in its own log, also where it came from an inbox."""
     if isinstance(message, LoggedMessage):
@@ -177,7 +177,7 @@ def recorded(codec: Codec, message: Msg) -> Recorded[Any]:
         position = int(header["ce-position"])
         if position != sequence(message) and not _of_inbox(message):
             raise Undecodable(f"position {position} stands at sequence {sequence(message)}")
-        return Recorded(
+        return RecordedEvent(
             position=position,
             id=quick_uuid(header["ce-id"]),
             stream_id=quick_uuid(header["ce-subject"]),

@@ -12,7 +12,7 @@ import msgspec
 from rembuk.contracts.polmas import Disclosed, Pillar, Strategy
 from rembuk.contracts.privacy import PrivacyEvent
 from rembuk.events.codec import Codec
-from rembuk.events.event import Event, Recorded
+from rembuk.events.event import Event, RecordedEvent
 from rembuk.events.texts import Code, Enclosed, Public, Sealed
 
 RejectionCode = Literal["not_a_problem", "outside_area", "not_enough_information", "handled_elsewhere", "emergency"]
@@ -265,7 +265,7 @@ Spoken = ProblemReferred | ReferralWithdrawn | ReferralAccepted | ReferralDeclin
 """What one region says to another."""
 
 
-def earlier(region: str, fact: Recorded[Any], event: ReportsEvent) -> Earlier:
+def earlier(region: str, fact: RecordedEvent[Any], event: ReportsEvent) -> Earlier:
     """An event of that region's as others are told of it: `event` is the fact's, or what of it may be told."""
     return Earlier(
         region=region,

@@ -54,7 +54,7 @@ def newest_shape(service: str) -> str:
     return max(path.name.partition("_")[0] for path in Path(package).glob("migrations/versions/[0-9]*.py"))
 
 
-class Region(msgspec.Struct, frozen=True):
+class RegionConfig(msgspec.Struct, frozen=True):
     """What every process of a region, or of the hub, has to know. `region_key` and `log_key` are settings that
     `rembuk.keys.key_setting` reads, `password` is that of all its database roles, `ports` those of its HTTP services;
     `extra` goes into the environment of each process."""

@@ -54,7 +54,7 @@ decode_metadata = msgspec.json.Decoder(Metadata).decode
 """The metadata of a row of log.event. Raises msgspec.MsgspecError."""
 
 
-class Recorded(msgspec.Struct, Generic[E_co], frozen=True):
+class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True):
     """An event with its place in the log.
 
     `position` counts 1, 2, 3 ... over the whole log of a service without a hole; `version` does the same within

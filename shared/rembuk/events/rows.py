@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rembuk.events.codec import Codec
-from rembuk.events.event import Recorded, decode_metadata
+from rembuk.events.event import RecordedEvent, decode_metadata
 
 if TYPE_CHECKING:
     import asyncpg
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 COLUMNS = "position, id, stream_id, version, type, schema_version, area, data, metadata, recorded_at"
 
 
-def recorded(codec: Codec, row: asyncpg.Record | Mapping[str, Any], *, leniently: bool = False) -> Recorded[Any]:
+def recorded(codec: Codec, row: asyncpg.Record | Mapping[str, Any], *, leniently: bool = False) -> RecordedEvent[Any]:
     """A row, its `COLUMNS`, as the event that it holds. Raises Undecodable; `leniently` an Unreadable stands there."""
     decode = codec.decode_leniently if leniently else codec.decode
-    return Recorded(
+    return RecordedEvent(
         position=row["position"],
         id=row["id"],
         stream_id=row["stream_id"],

@@ -94,7 +94,7 @@ class Known(msgspec.Struct, frozen=True):
     looked_at: datetime
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class EventsRequest(msgspec.Struct, frozen=True):
     """So many events of a service's, after a position."""
 
     service: str

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from rembuk.broker import streams
 from rembuk.broker.stream_names import stream_name
-from rembuk.federation.hub_regions import MIRROR, Wanted
+from rembuk.federation.hub_regions import MIRROR, EventsRequest
 
 ANSWER_S = 5.0
 AT_MOST = 500
@@ -62,7 +62,7 @@ class HubSource:
         answers = await self._client.subscribe(inbox)
         messages: list[Msg] = []
         try:
-            wanted = msgspec.json.encode(Wanted(self._service, after, limit))
+            wanted = msgspec.json.encode(EventsRequest(self._service, after, limit))
             await self._client.publish(MIRROR, wanted, reply=inbox)
             while True:
                 answer = await answers.next_msg(ANSWER_S)

@@ -48,7 +48,7 @@ class Letter(msgspec.Struct, frozen=True, array_like=True):
     data: bytes
 
 
-class Page(msgspec.Struct, frozen=True, array_like=True):
+class LetterPage(msgspec.Struct, frozen=True, array_like=True):
     """Letters behind the position that was asked about, not all perhaps; `last` is the last position there is, and
     `event_id` that of the letter at the position itself, "" for none."""
 
@@ -112,7 +112,7 @@ class Inbox:
         jetstream = client.jetstream()
         position = await self._position(jetstream)
         answer = await client.request(ADDRESSED, str(position).encode(), timeout=ANSWER_S)
-        page = _decode(Page).decode(answer.data)
+        page = _decode(LetterPage).decode(answer.data)
         if page.last != position and page.event_id != await self._event_id(jetstream, position):
             why = f"the hub's letters are not those that came from it up to {position}: nothing is fetched"
             self._last_word.say(why, critical=True)

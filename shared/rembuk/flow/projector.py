@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from rembuk import tracing
 from rembuk.broker import streams
 from rembuk.events.codec import Codec
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.flow import quarantine
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.following import unseen
@@ -19,7 +19,7 @@ from rembuk.postgres import bulk
 from rembuk.postgres.bulk import Change
 from rembuk.postgres.database import is_unreachable
 
-Project = Callable[[Recorded[Any]], Sequence[Change]]
+Project = Callable[[RecordedEvent[Any]], Sequence[Change]]
 """What an event means for the rows; pure. () for an event this read model has no use for."""
 
 
@@ -86,7 +86,7 @@ class Projector:
                 return done
         return len(messages)
 
-    async def _alone(self, connection: asyncpg.Connection[Any], message: Msg) -> Recorded[Any]:
+    async def _alone(self, connection: asyncpg.Connection[Any], message: Msg) -> RecordedEvent[Any]:
         fact = streams.recorded(self._codec, message)
         await bulk.execute(connection, bulk.grouped([(fact.stream_id, self._project(fact))]))
         return fact

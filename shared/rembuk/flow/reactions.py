@@ -17,7 +17,7 @@ from rembuk import tracing
 from rembuk.broker import streams
 from rembuk.events.codec import Codec, Undecodable
 from rembuk.events.decider import Decider, Refused
-from rembuk.events.event import Metadata, Recorded
+from rembuk.events.event import Metadata, RecordedEvent
 from rembuk.flow import quarantine
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.following import unseen
@@ -52,7 +52,7 @@ def key_of(follower: str, event_id: UUID, name: str) -> str:
     return f"{follower}:{event_id}:{name}"
 
 
-React = Callable[[Sequence[Recorded[Any]], "asyncpg.Connection[Any]"], Awaitable[Sequence[Sequence[Wish]]]]
+React = Callable[[Sequence[RecordedEvent[Any]], "asyncpg.Connection[Any]"], Awaitable[Sequence[Sequence[Wish]]]]
 """The wishes each of some events gives rise to, in the order of the events; may read our own database."""
 
 
@@ -61,7 +61,7 @@ class _Case:
     """A message, what it says if we can read it, what that gives rise to, and what went wrong on the way."""
 
     message: Msg
-    fact: Recorded[Any] | None = None
+    fact: RecordedEvent[Any] | None = None
     wishes: Sequence[Wish] = ()
     error: Exception | None = None
 
@@ -189,7 +189,7 @@ class Reactor:
                 await self._ask_alone(case, fact, connection)
         return cases
 
-    async def _ask_alone(self, case: _Case, fact: Recorded[Any], connection: asyncpg.Connection[Any]) -> None:
+    async def _ask_alone(self, case: _Case, fact: RecordedEvent[Any], connection: asyncpg.Connection[Any]) -> None:
         try:
             [case.wishes] = await self._react([fact], connection)
         except Exception as error:
@@ -201,7 +201,7 @@ class Reactor:
     def _name(self) -> str:
         return self.checkpoint.follower
 
-    async def _grant(self, fact: Recorded[Any], wish: Wish, place: int) -> tuple[str, UUID, str, str, str]:
+    async def _grant(self, fact: RecordedEvent[Any], wish: Wish, place: int) -> tuple[str, UUID, str, str, str]:
         """Handle one command that an event at this place of the stream gives rise to; its line for the ledger."""
         metadata = Metadata(
             correlation_id=fact.metadata.correlation_id or str(fact.id),

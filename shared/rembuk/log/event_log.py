@@ -20,7 +20,7 @@ from prometheus_client import Counter, Histogram
 
 from rembuk import tracing
 from rembuk.events.codec import Codec
-from rembuk.events.event import Event, Metadata, Recorded
+from rembuk.events.event import Event, Metadata, RecordedEvent
 from rembuk.events.rows import COLUMNS, recorded
 from rembuk.keys.region_key import WrappedKey
 from rembuk.log.standing import last_position
@@ -300,12 +300,12 @@ class EventLog:
         [promise] = self._promising(await self._rows(_AT, position))
         return promise
 
-    async def read_stream(self, stream_id: UUID, *, leniently: bool = False) -> list[Recorded[Any]]:
+    async def read_stream(self, stream_id: UUID, *, leniently: bool = False) -> list[RecordedEvent[Any]]:
         """Every event of one aggregate in order; [] for an unknown one. Raises Unavailable, and Undecodable unless
         `leniently` an Unreadable will do."""
         return [recorded(self.codec, row, leniently=leniently) for row in await self.rows_of(stream_id)]
 
-    async def read(self, after: int = 0, limit: int = 500) -> list[Recorded[Any]]:
+    async def read(self, after: int = 0, limit: int = 500) -> list[RecordedEvent[Any]]:
         """A page of events of positions > `after`, in order: `limit` at most, fewer where they are large, none at the
         end only. Raises Unavailable, Undecodable."""
         return [recorded(self.codec, row) for row in await self.rows(after, limit)]

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from rembuk.events.decider import Decider, Refused
-from rembuk.events.event import Event, Metadata, Recorded
+from rembuk.events.event import Event, Metadata, RecordedEvent
 from rembuk.events.ids import event_id
 from rembuk.keys.region_key import WrappedKey
 from rembuk.log.event_log import AlreadyRecorded, EventLog, Together, VersionConflict
@@ -120,7 +120,7 @@ async def _attempted(
     expected_version: int | None, new: bool, keys: Sequence[WrappedKey], attempts: int,
 ) -> Outcome:  # fmt: skip
     """As `handle`, with so many attempts; raises Contended after them."""
-    history: Sequence[Recorded[Any]] = ()
+    history: Sequence[RecordedEvent[Any]] = ()
     first_id = event_id(key)
     recorded = False
     for attempt in range(attempts):
@@ -164,7 +164,7 @@ async def state_of(log: EventLog, decider: Decider[C, S, E], stream_id: UUID) ->
     return _present(decider, await log.read_stream(stream_id))[0]
 
 
-def _present(decider: Decider[C, S, E], history: Sequence[Recorded[Any]]) -> tuple[S, bool]:
+def _present(decider: Decider[C, S, E], history: Sequence[RecordedEvent[Any]]) -> tuple[S, bool]:
     """The state, and whether the stream is ours to write: one of another kind of aggregate is nothing to this one, so
     that a meeting's id where a forum's belongs leads to the answer for an unknown forum."""
     if history and not isinstance(history[0].event, decider.events):
@@ -172,7 +172,7 @@ def _present(decider: Decider[C, S, E], history: Sequence[Recorded[Any]]) -> tup
     return decider.fold(event.event for event in history), True
 
 
-def _first_outcome(since: Sequence[Recorded[Any]], key: UUID | str, metadata: Metadata) -> Outcome:
+def _first_outcome(since: Sequence[RecordedEvent[Any]], key: UUID | str, metadata: Metadata) -> Outcome:
     """The outcome of the command whose first event `since` begins with: its events are those with the key's ids. A
     log restored from its stream has no fingerprints (see `rembuk.operations.restoring`): there the key alone must
     do."""

@@ -15,7 +15,7 @@ from rembuk.events.event import Metadata
 from rembuk.keys.region_key import RegionKeys, Tampered, WrongRegionKey
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle
-from rembuk.operations.steps import Erased
+from rembuk.operations.steps import ErasureRecorded
 from rembuk.postgres.database import UNREACHABLE, Unavailable, connect
 from rembuk.sealing.missing_keys import Missing, find, still
 from rembuk.sealing.persons import PERSON, ErasePerson, erase
@@ -53,7 +53,7 @@ async def _rewrap(settings: Settings) -> AsyncIterator[int]:
             raise CannotRun(f"{error}; what was taken over so far stays so, and this can be run again") from error
 
 
-async def _erase(service: Service, settings: Settings, id: UUID, ground: Ground) -> AsyncIterator[Erased]:
+async def _erase(service: Service, settings: Settings, id: UUID, ground: Ground) -> AsyncIterator[ErasureRecorded]:
     """Erase everybody whose data are sealed in an aggregate, or one opaque person; each, where it is recorded, and
     which other regions have been told of the aggregate in confidence: what they made of that is theirs to erase."""
     try:
@@ -69,7 +69,7 @@ async def _erase(service: Service, settings: Settings, id: UUID, ground: Ground)
             for person in persons:
                 command = ErasePerson(area, person, ground)
                 outcome = await erase(log, vault, command, f"erase:{person}", Metadata(actor="operator"))
-                yield Erased(person, outcome.position, outcome.repeated, told)
+                yield ErasureRecorded(person, outcome.position, outcome.repeated, told)
     except Unavailable as error:
         raise CannotRun(f"{error}; run this again: who is erased already stays so") from error
 

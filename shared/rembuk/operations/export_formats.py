@@ -20,7 +20,7 @@ class FormatMissing(Exception):
     """A library that the format needs is not installed; says which."""
 
 
-class Format(ABC):
+class EventFile(ABC):
     """One kind of file: opened to be written, a page of events at a time."""
 
     @abstractmethod
@@ -37,7 +37,7 @@ class Format(ABC):
     def read(path: Path) -> Iterator[CloudEvent]: ...
 
 
-class Ndjson(Format):
+class Ndjson(EventFile):
     """One CloudEvent in JSON format a line."""
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class Ndjson(Format):
             yield from map(decode, file)
 
 
-class Parquet(Format):
+class Parquet(EventFile):
     """One row a CloudEvent: `time` a UTC timestamp, `data` its JSON, an attribute that is not there null."""
 
     def __init__(self, path: Path) -> None:
@@ -97,7 +97,7 @@ class Parquet(Format):
                 yield CloudEvent(**{name: value for name, value in row.items() if value is not None})
 
 
-FORMATS: dict[str, type[Format]] = {"ndjson": Ndjson, "parquet": Parquet}
+FORMATS: dict[str, type[EventFile]] = {"ndjson": Ndjson, "parquet": Parquet}
 
 
 def _pyarrow() -> tuple[Any, Any]:

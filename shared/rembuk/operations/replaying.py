@@ -16,7 +16,7 @@ from sqlalchemy import Table
 
 from rembuk import tracing
 from rembuk.events.codec import Codec
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.events.rows import COLUMNS, recorded
 from rembuk.flow.projector import Project
 from rembuk.postgres import bulk
@@ -37,7 +37,7 @@ _EVENTS = f"""select {COLUMNS} from log.event
 class Step(msgspec.Struct, frozen=True):
     """An event, and the rows as they were after it: table → its rows as JSON objects, tables without one left out."""
 
-    event: Recorded[Any]
+    event: RecordedEvent[Any]
     state: dict[str, msgspec.Raw]
 
 

@@ -173,7 +173,7 @@ class Replayed(msgspec.Struct, frozen=True):
     state: dict[str, Any]
 
 
-class Erased(msgspec.Struct, frozen=True):
+class ErasureRecorded(msgspec.Struct, frozen=True):
     """A person whose data nobody can read any more, where the log says so, and the regions that had them in
     confidence: what they made of them is theirs to erase."""
 

@@ -36,7 +36,7 @@ class NotPosted(Exception):
         self.reason, self.final, self.detail = reason, final, detail or reason
 
 
-class Answer(msgspec.Struct, frozen=True):
+class WebhookResponse(msgspec.Struct, frozen=True):
     """What a receiver answered; `retry_after` are the seconds it asks to be left alone for, 0 where it says nothing."""
 
     status: int
@@ -69,7 +69,7 @@ class Poster:
         content_type: str,
         body: bytes,
         admit: Admission = lambda *_: nullcontext(),
-    ) -> Answer:
+    ) -> WebhookResponse:
         """The answer, whose body is nothing to us. Raises NotPosted, and what `admit` raises."""
         try:
             url = httpx.URL(to)
@@ -96,7 +96,7 @@ class Poster:
                 raise NotPosted(UNREACHABLE, detail=f"HTTP: {type(error).__name__}") from error
             except (httpx.HTTPError, OSError) as error:
                 raise NotPosted(f"HTTP: {type(error).__name__}") from error
-            return Answer(response.status_code, retry_after(response.headers.get("retry-after", ""), now))
+            return WebhookResponse(response.status_code, retry_after(response.headers.get("retry-after", ""), now))
 
     async def _address(self, url: httpx.URL) -> str:
         """Where the URL's host is. Raises NotPosted."""

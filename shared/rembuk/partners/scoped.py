@@ -29,7 +29,7 @@ _PAGE = f"""
     order by page.position"""
 
 
-class Page(msgspec.Struct, frozen=True):
+class ScopedPage(msgspec.Struct, frozen=True):
     """Rows of log.event that are seen, in order; nothing else is seen up to `position`, from where the next page goes
     on."""
 
@@ -48,7 +48,7 @@ class BeyondTheHead(Exception):
 
 async def page(
     connection: asyncpg.Connection[Any], scope: Scope, after: int, limit: int, most_bytes: int = PAGE_BYTES
-) -> Page:
+) -> ScopedPage:
     """What `scope` sees after a position: `limit` events at most, and as many as `most_bytes` of event data hold, one
     at least. The end of the log is reached where the page's position is `after`. Which service's log it is the scope
     is not asked. Raises BeyondTheHead, and what asyncpg raises."""
@@ -58,4 +58,4 @@ async def page(
         raise BeyondTheHead(after, reached)
     rows = [row for row in answer if row["position"] is not None]
     is_cut = bool(rows) and (rows[0]["found"] == limit or rows[0]["found"] > len(rows))
-    return Page(rows, rows[-1]["position"] if is_cut else reached)
+    return ScopedPage(rows, rows[-1]["position"] if is_cut else reached)

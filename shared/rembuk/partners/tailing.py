@@ -41,14 +41,14 @@ class _Kept(NamedTuple):
     told: bytes
 
 
-class Told(NamedTuple):
+class TailPage(NamedTuple):
     """What follows a position, as it is told, and the position up to which that is everything."""
 
     data: bytes
     position: int
 
 
-class Tail:
+class LogTail:
     """The last events of a service's log, each as `tell` words it. It reads while somebody follows; `run` is a task."""
 
     def __init__(self, url: str, name: str, service: str, tell: Callable[[Any], bytes]) -> None:
@@ -59,7 +59,7 @@ class Tail:
         self._position: int | None = None
         self._kept: deque[_Kept] = deque()
         self._bytes = 0
-        self._answers: dict[tuple[Scope, int], Told] = {}
+        self._answers: dict[tuple[Scope, int], TailPage] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -81,13 +81,13 @@ class Tail:
                 self._wanted.clear()
                 self._news.set()
 
-    def after(self, position: int, scope: Scope) -> Told | None:
+    def after(self, position: int, scope: Scope) -> TailPage | None:
         """What `scope` sees after a position; None where that is no longer, or not yet, at hand. Whoever has
         everything waits for `grown`, taken before asking."""
         if self._position is None or position < self._position - len(self._kept):
             return None
         if position >= self._position:
-            return Told(b"", position)
+            return TailPage(b"", position)
         key = (scope, position)
         if key not in self._answers:
             if len(self._answers) >= REMEMBERED:
@@ -95,7 +95,7 @@ class Tail:
             self._answers[key] = self._seen(position, scope)
         return self._answers[key]
 
-    def _seen(self, position: int, scope: Scope) -> Told:
+    def _seen(self, position: int, scope: Scope) -> TailPage:
         assert self._position is not None
         parts: list[bytes] = []
         size = 0
@@ -107,7 +107,7 @@ class Tail:
                 parts.append(one.told)
                 size += len(one.told)
             position += 1
-        return Told(b"".join(parts), position)
+        return TailPage(b"".join(parts), position)
 
     async def _run(self) -> None:
         try:

@@ -32,7 +32,7 @@ from rembuk.process.cancelling import cancel
 from rembuk.settings import Settings
 
 if TYPE_CHECKING:
-    from rembuk.partners.posting import Answer, Poster
+    from rembuk.partners.posting import Poster, WebhookResponse
 
 MEDIA_TYPE = "application/cloudevents-batch+json"
 BATCH, BATCH_BYTES = 100, 512 * 1024
@@ -208,20 +208,20 @@ class Webhooks:
         await connection.execute(_ADVANCE, name, cursor.written, cursor.position)
         cursor.written = cursor.position
 
-    async def _post(self, partner: Partner, rows: list[asyncpg.Record], poster: Poster) -> tuple[str, Answer]:
+    async def _post(self, partner: Partner, rows: list[asyncpg.Record], poster: Poster) -> tuple[str, WebhookResponse]:
         """Why it was not taken, "" if it was, and what was answered (status 0: nothing)."""
-        from rembuk.partners.posting import Answer, NotPosted
+        from rembuk.partners.posting import NotPosted, WebhookResponse
 
         assert partner.webhook is not None
         if partner not in self._wanted().values():
-            return "no partner any more", Answer(0)
+            return "no partner any more", WebhookResponse(0)
         body = msgspec.json.encode([published(*self._of, row) for row in rows])
         message_id = f"{'_'.join(self._of)}_{rows[0]['position']}_{rows[-1]['position']}"
         try:
             async with asyncio.timeout(SEND_S):
                 answer = await poster.post(partner.webhook.url, partner.webhook.secret, message_id, MEDIA_TYPE, body)
         except NotPosted as error:
-            return error.detail, Answer(0)
+            return error.detail, WebhookResponse(0)
         except TimeoutError:
-            return "timeout", Answer(0)
+            return "timeout", WebhookResponse(0)
         return ("" if 200 <= answer.status < 300 else f"HTTP {answer.status}"), answer

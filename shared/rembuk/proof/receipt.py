@@ -27,7 +27,7 @@ class BadReceipt(ValueError):
 
 
 @dataclass(frozen=True)
-class Cosigned:
+class WitnessCosignature:
     """A witness that has seen the log grow to this head; `at` is None where its key is not among those given."""
 
     witness: str
@@ -35,7 +35,7 @@ class Cosigned:
 
 
 @dataclass(frozen=True)
-class Event:
+class ProvenEvent:
     """What a leaf says: all about an event but its data, of which it has the digest (RFC 9530)."""
 
     region: str
@@ -56,14 +56,14 @@ class Proven:
     signed it; unless `trusted`, it is the file itself that names the key, as whoever forged a file would."""
 
     promise: bool
-    event: Event
+    event: ProvenEvent
     leaf: str
     origin: str
     size: int
     root: str
     key: str
     trusted: bool
-    cosigned: tuple[Cosigned, ...]
+    cosigned: tuple[WitnessCosignature, ...]
 
 
 def proven(text: str, trusted: Sequence[Verifier] = ()) -> Proven:
@@ -90,14 +90,14 @@ def proven(text: str, trusted: Sequence[Verifier] = ()) -> Proven:
     return Proven(promise, event, leaf_hash(leaf).hex(), origin, size, root.hex(), str(key), bool(logs), cosigned)
 
 
-def require_data(event: Event, data: bytes) -> None:
+def require_data(event: ProvenEvent, data: bytes) -> None:
     """Raises BadReceipt where these are not the event's data: their very bytes, or JSON that comes to them, be it laid
     out otherwise, or within CloudEvents as `/v1/events` and `/v1/problems/{id}/history` give them."""
     if not any(content_digest(one) == event.content_digest for one in _readings(event, data)):
         raise BadReceipt("the data are not those of the event: their digest is another one")
 
 
-def _readings(event: Event, data: bytes) -> Iterable[bytes]:
+def _readings(event: ProvenEvent, data: bytes) -> Iterable[bytes]:
     yield data
     try:
         said = msgspec.json.decode(data)
@@ -140,14 +140,14 @@ def _signer(origin: str, text: str, signatures: Iterable[Signature], known: Iter
     return signed[0][0]
 
 
-def _event(leaf: bytes, origin: str) -> Event:
+def _event(leaf: bytes, origin: str) -> ProvenEvent:
     lines = leaf.decode().split(_LINE_END)[:-1]
     said = {found[1]: found[2] for line in lines if line.isprintable() and (found := _LINE.fullmatch(line))}
     if len(said) != len(lines) or said.get("ce-source") != f"/{origin}":
         raise BadReceipt(f"the event is none of {origin}")
     try:
         _, region, service = origin.split("/")
-        return Event(
+        return ProvenEvent(
             region, service, number(said["ce-position"]), said["ce-id"], said["ce-type"], said["ce-subject"],
             number(said["ce-version"]), said["ce-area"], said["ce-time"], said["content-digest"],
         )  # fmt: skip
@@ -157,12 +157,12 @@ def _event(leaf: bytes, origin: str) -> Event:
 
 def _cosigned(
     text: str, signatures: Iterable[Signature], key: Verifier, witnesses: Sequence[WitnessVerifier]
-) -> Iterable[Cosigned]:
+) -> Iterable[WitnessCosignature]:
     """Each cosignature, checked where its witness is trusted. Raises BadNote for a false one."""
     for signature in signatures:
         by = next((one for one in witnesses if one.made(signature)), None)
         if by is not None:
             by.require(text, signature)
-            yield Cosigned(str(by), cosigned_at(signature))
+            yield WitnessCosignature(str(by), cosigned_at(signature))
         elif not key.made(signature):
-            yield Cosigned(f"{signature.name}+{signature.key_id.hex()}", None)
+            yield WitnessCosignature(f"{signature.name}+{signature.key_id.hex()}", None)

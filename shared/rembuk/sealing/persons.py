@@ -9,7 +9,7 @@ from sqlalchemy import Column, DateTime, MetaData, Table, Text, Uuid
 
 from rembuk.contracts.privacy import ErasedBecause, Opened, PersonErased, PrivacyEvent, SealedDataOpened
 from rembuk.events.decider import Decider
-from rembuk.events.event import Metadata, Recorded
+from rembuk.events.event import Metadata, RecordedEvent
 from rembuk.events.ids import derive_id
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import Outcome, handle
@@ -85,7 +85,7 @@ def erased_table(metadata: MetaData) -> Table:
 _ADD = insert_into(erased_table(MetaData()), "id", "ground", "erased_at")
 
 
-def project_privacy(fact: Recorded[Any]) -> tuple[Change, ...]:
+def project_privacy(fact: RecordedEvent[Any]) -> tuple[Change, ...]:
     """What these events change in the rows of any service."""
     if isinstance(fact.event, PersonErased):
         return (change(_ADD, id=fact.event.person, ground=fact.event.ground, erased_at=fact.recorded_at),)

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from rembuk.events.codec import Unreadable
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.events.ids import derive_id
 from rembuk.events.texts import sealed_fields
 from rembuk.keys.region_key import Unopened, WrappedKey
@@ -40,7 +40,7 @@ def seal_texts(vault: Vault, command: C, event_id: UUID) -> tuple[C, Sequence[Wr
 class SealedField(NamedTuple):
     """One field that is not empty. It is in `clear` where it was recorded before that field came to be sealed."""
 
-    fact: Recorded[Any]
+    fact: RecordedEvent[Any]
     name: str
     text: str
     person: UUID
@@ -54,7 +54,7 @@ def sealable(event: msgspec.Struct) -> tuple[str, ...]:
     return sealed_fields(type(event))
 
 
-def sealed_in(history: Iterable[Recorded[Any]]) -> list[SealedField]:
+def sealed_in(history: Iterable[RecordedEvent[Any]]) -> list[SealedField]:
     """What is sealed in some events, in their order."""
     return [
         _field(fact, name, text)
@@ -69,7 +69,7 @@ def _said(event: msgspec.Struct, name: str) -> str:
     return text
 
 
-def _field(fact: Recorded[Any], name: str, text: str) -> SealedField:
+def _field(fact: RecordedEvent[Any], name: str, text: str) -> SealedField:
     try:
         return SealedField(fact, name, text, person_of(text), clear=False)
     except NotSealed:

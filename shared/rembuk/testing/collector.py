@@ -83,7 +83,7 @@ def collecting(port: int = 0) -> Iterator[Collector]:
     """A collector on a port, any free one by default."""
     receiver = Collector("")
 
-    class Handler(BaseHTTPRequestHandler):
+    class CollectorHandler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
@@ -97,7 +97,7 @@ def collecting(port: int = 0) -> Iterator[Collector]:
         def log_message(self, *_: Any) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), CollectorHandler)
     server.daemon_threads = True
     receiver.url = f"http://127.0.0.1:{server.server_port}"
     Thread(target=server.serve_forever, daemon=True).start()

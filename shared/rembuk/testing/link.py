@@ -13,7 +13,7 @@ from rembuk.embedded.server import HOST
 PIECE = 64 * 1024
 
 
-class Link:
+class NetworkLink:
     """Forwards connections to `target` as long as it is whole. `rate` limits the bytes a second of each direction of
     each connection; 0: no limit. A stalled link takes connections and bytes, and delivers nothing until it goes on."""
 
@@ -94,9 +94,9 @@ def _close(one: socket.socket) -> None:
 
 
 @contextmanager
-def link_to(target: int) -> Iterator[Link]:
+def link_to(target: int) -> Iterator[NetworkLink]:
     """A whole link to a port of this machine; it ends with the block."""
-    link = Link(target)
+    link = NetworkLink(target)
     try:
         yield link
     finally:

@@ -21,7 +21,7 @@ from typing import IO, Any, TypeVar
 import asyncpg
 import pytest
 
-from rembuk.embedded.region import PROCESSES, Region
+from rembuk.embedded.region import PROCESSES, RegionConfig
 from rembuk.partners.partners import Partner, Partners, Scope, Webhook, hashed, new_token
 from rembuk.postgres.provisioning import SERVICES
 from rembuk.settings import PARTNERS
@@ -59,7 +59,7 @@ class RunningRegion:
         self.services = services
         folder = mkdtemp(prefix="rembuk-partners-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self.region = Region(
+        self.region = RegionConfig(
             name="t" + secrets.token_hex(5),
             postgres_url=postgres_url,
             nats_url=nats_url,

@@ -13,7 +13,7 @@ from sqlalchemy import Table
 from rembuk.broker import stream_names, streams
 from rembuk.broker.stream_names import stream_name, subject_prefix
 from rembuk.events.codec import Codec
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.log.event_log import EventLog
 from rembuk.log.standing import last_position
 from rembuk.operations import side_model
@@ -33,7 +33,7 @@ class Rows:
     follower: str
     source: str
     codec: Codec
-    project: Callable[[Recorded[Any]], Sequence[Change]]
+    project: Callable[[RecordedEvent[Any]], Sequence[Change]]
     tables: tuple[Table, ...]
     own: frozenset[str] = frozenset()
 

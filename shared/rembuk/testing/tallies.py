@@ -23,7 +23,7 @@ from rembuk.broker.stream_names import stream_name, subject_prefix
 from rembuk.broker.streams import recorded, stream_config
 from rembuk.events.codec import Codec
 from rembuk.events.decider import Decider, Refused
-from rembuk.events.event import Event, Recorded
+from rembuk.events.event import Event, RecordedEvent
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.following import Follower
 from rembuk.flow.projector import Projector
@@ -67,7 +67,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Count:
+class CountUp:
     """Count up in equal parts (0: do nothing), opening the tally where need be; refused beyond `at_most`."""
 
     by: int
@@ -76,7 +76,7 @@ class Count:
     area: str = ""
 
 
-def decide(command: Count, tally: Tally) -> list[TallyEvent]:
+def decide(command: CountUp, tally: Tally) -> list[TallyEvent]:
     if (tally.total or 0) + command.by * command.parts > command.at_most:
         raise Refused("too-much", field="by")
     opened: list[TallyEvent] = [TallyOpened(command.area)] if tally.total is None and command.parts else []
@@ -91,7 +91,7 @@ def evolve(tally: Tally, event: TallyEvent) -> Tally:
             return Tally((tally.total or 0) + event.by, tally.area)
 
 
-TALLY: Decider[Count, Tally, TallyEvent] = Decider(Tally(), decide, evolve, lambda tally: tally.area)
+TALLY: Decider[CountUp, Tally, TallyEvent] = Decider(Tally(), decide, evolve, lambda tally: tally.area)
 
 tally_table = Table(
     "tally",
@@ -109,7 +109,7 @@ SUM = add_to(tally_table, "total")
 LAST = update(tally_table, "version", "note")
 
 
-def project(fact: Recorded[TallyEvent]) -> Sequence[Change]:
+def project(fact: RecordedEvent[TallyEvent]) -> Sequence[Change]:
     """Sums are added to, so that an event projected twice shows; the last version and note are kept."""
     match fact.event:
         case TallyOpened():
@@ -167,7 +167,7 @@ async def renewed(region: TallyRegion) -> TallyRegion:
     return replace(region, name="t" + secrets.token_hex(5))
 
 
-async def everything(log: EventLog, known: Sequence[Recorded[Any]] = ()) -> list[Recorded[Any]]:
+async def everything(log: EventLog, known: Sequence[RecordedEvent[Any]] = ()) -> list[RecordedEvent[Any]]:
     """The whole log, page by page, of which so much is known."""
     events = [*known]
     while page := await log.read(len(events), 500):
@@ -175,7 +175,7 @@ async def everything(log: EventLog, known: Sequence[Recorded[Any]] = ()) -> list
     return events
 
 
-def rows_of(events: Sequence[Recorded[Any]]) -> dict[UUID, tuple[int, int, str]]:
+def rows_of(events: Sequence[RecordedEvent[Any]]) -> dict[UUID, tuple[int, int, str]]:
     """What the table `tally` has to show after `events`: version, total and last note of each."""
     rows: dict[UUID, tuple[int, int, str]] = {}
     for fact in events:
@@ -297,7 +297,7 @@ async def rows(region: TallyRegion) -> dict[UUID, tuple[int, int, str]]:
 async def shown(region: TallyRegion, log: EventLog) -> None:
     """Within 40 s the rows are what a fresh replay of the whole log would make of them."""
 
-    events: list[Recorded[Any]] = []
+    events: list[RecordedEvent[Any]] = []
 
     async def check() -> None:
         nonlocal events

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 
-class Answer(NamedTuple):
+class RawResponse(NamedTuple):
     """What came back."""
 
     status: int
@@ -26,7 +26,7 @@ def asked(head: str, *headers: str | bytes, body: bytes = b"", length: str | Non
     return b"\r\n".join(line.encode() if isinstance(line, str) else line for line in lines) + b"\r\n\r\n" + body
 
 
-def sent(url: str, request: bytes) -> Answer:
+def sent(url: str, request: bytes) -> RawResponse:
     """What is answered until the connection ends; what is not read any more may be lost."""
     address = urlsplit(url)
     with socket.create_connection((address.hostname, address.port), timeout=10) as wire:
@@ -41,7 +41,7 @@ def sent(url: str, request: bytes) -> Answer:
             pass
     answer = http.client.HTTPResponse(_Wire(data))  # type: ignore[arg-type]
     answer.begin()
-    return Answer(answer.status, answer.headers, answer.read())
+    return RawResponse(answer.status, answer.headers, answer.read())
 
 
 class _Wire:

@@ -1,6 +1,6 @@
 """The log for partners as it grows: Server-Sent Events (WHATWG), from any position on, until the partner is revoked.
 
-A stream is told what is past in pages, then what a commit adds as the process's one `Tail` read it. Nothing is made
+A stream is told what is past in pages, then what a commit adds as the process's one `LogTail` read it. Nothing is made
 ready before the socket took what was before it, so a slow reader costs one chunk, and a reader that takes nothing
 loses its connection.
 """
@@ -25,7 +25,7 @@ from rembuk.log.event_log import EventLog
 from rembuk.partners import scoped
 from rembuk.partners.partners import Partner, Partners
 from rembuk.partners.roster import BadRoster
-from rembuk.partners.tailing import CHUNK_BYTES, Tail, Told
+from rembuk.partners.tailing import CHUNK_BYTES, LogTail, TailPage
 from rembuk.postgres.database import AGAIN_S, Unavailable
 from rembuk.process.cancelling import cancel
 from rembuk.process.vital import vital
@@ -69,7 +69,7 @@ class Streams:
     def __init__(self, settings: Settings, log: EventLog, partners: Partners | None) -> None:
         self.log, self._partners = log, partners
         self._of = settings.region, settings.service
-        self.tail = Tail(settings.database_url, settings.name, settings.service, self.tell)
+        self.tail = LogTail(settings.database_url, settings.name, settings.service, self.tell)
         self.behind = asyncio.Semaphore(BEHIND_AT_ONCE)
         self._open: dict[asyncio.Event, Partner] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -123,7 +123,7 @@ class Streams:
                     over.set()
 
 
-class Stream(Response[str]):
+class EventStreamResponse(Response[str]):
     """One reader's; it is an answer to Litestar, and writes to the wire itself."""
 
     def __init__(self, streams: Streams, partner: Partner, after: int, field: str) -> None:
@@ -189,7 +189,7 @@ class Stream(Response[str]):
                     async with asyncio.timeout_at(due):
                         await grown.wait()
 
-    async def _next(self) -> Told:
+    async def _next(self) -> TailPage:
         """What follows, at once; nothing at the end of the log."""
         streams, scope = self._streams, self._partner.scope
         while (at_hand := streams.tail.after(self._position, scope)) is None:
@@ -200,7 +200,7 @@ class Stream(Response[str]):
                 await asyncio.sleep(AGAIN_S)
                 continue
             if page.position > self._position:
-                return Told(b"".join(map(streams.tell, page.rows)), page.position)
+                return TailPage(b"".join(map(streams.tell, page.rows)), page.position)
             await asyncio.sleep(AGAIN_S / 10)  # level with the log, before its tail was first read
         return at_hand
 
@@ -248,7 +248,7 @@ def event_stream(streams: Streams, guard: Guard) -> Any:
         ] = None,
     ) -> Response[str]:
         if last_event_id is None:
-            return Stream(streams, request.user, after, "after")
-        return Stream(streams, request.user, last_event_id, "Last-Event-ID")
+            return EventStreamResponse(streams, request.user, after, "after")
+        return EventStreamResponse(streams, request.user, last_event_id, "Last-Event-ID")
 
     return follow_events

@@ -12,7 +12,7 @@ MOST = 201
 
 
 @dataclass(frozen=True)
-class Shown:
+class ListedRows:
     """Rows of `table` as `columns`, the last of which puts a list in order; `joined` adds to them what other tables
     have. `{0}` in both stands for the schema: "", or with a dot behind it."""
 
@@ -23,13 +23,13 @@ class Shown:
 
 
 @cache
-def one(shown: Shown) -> str:
+def one(shown: ListedRows) -> str:
     """The row whose id is $1."""
     return f"select {shown.columns} from {{0}}{shown.table} as {shown.table} {shown.joined} where {shown.table}.id = $1"
 
 
 @cache
-def page(shown: Shown, equal: Sequence[str], walks: Sequence[str]) -> str:
+def page(shown: ListedRows, equal: Sequence[str], walks: Sequence[str]) -> str:
     """At most $1 rows, the last first, before $2 in their order; what is named in `equal` equals the parameters from $3
     on. Of the conditions `walks` a row fulfils one: each is a range of an index in the order of the page."""
     newest = f"order by {shown.order} desc limit"

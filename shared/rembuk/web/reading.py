@@ -22,7 +22,7 @@ from rembuk.events.wording import AREA_CODE, CATEGORY_CODE
 from rembuk.postgres.database import PlainSql
 from rembuk.web import lists
 from rembuk.web.answers import Answer
-from rembuk.web.lists import Shown
+from rembuk.web.lists import ListedRows
 from rembuk.web.problem_details import Behind
 
 AtLeast = Annotated[
@@ -105,7 +105,7 @@ class ReadModel:
             why = f"no model as of {self._as_of} stands here; it is built by: rembuk rebuild --as-of {self._as_of}"
             raise Refused("not-built", why, field="as_of") from error
 
-    async def one(self, shown: Shown, id: UUID, at_least: int | None = None) -> Record | None:
+    async def one(self, shown: ListedRows, id: UUID, at_least: int | None = None) -> Record | None:
         """The row with that id, None where there is none; raises Behind."""
         await self.reached(at_least)
         rows = await self.rows(lists.one(shown).format, id)
@@ -113,7 +113,7 @@ class ReadModel:
 
     async def page(
         self,
-        shown: Shown,
+        shown: ListedRows,
         equal: Mapping[str, object],
         cursor: str | None,
         limit: int,

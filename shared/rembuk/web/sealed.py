@@ -16,7 +16,7 @@ from rembuk.contracts.privacy import ErasedBecause, Opened
 from rembuk.contracts.reports import confided_to
 from rembuk.events.codec import type_of
 from rembuk.events.decider import Refused
-from rembuk.events.event import Event, Recorded
+from rembuk.events.event import Event, RecordedEvent
 from rembuk.events.wording import Text, pattern
 from rembuk.keys.region_key import Fault, Unopened
 from rembuk.log.event_log import EventLog
@@ -88,7 +88,7 @@ class ErasedPersons(msgspec.Struct, frozen=True):
 
 
 async def show(
-    log: EventLog, vault: Vault, request: Json, history: Sequence[Recorded[Any]], data: Opening,
+    log: EventLog, vault: Vault, request: Json, history: Sequence[RecordedEvent[Any]], data: Opening,
     readers: Mapping[str, Reader],
 ) -> Response[ShownFields]:  # fmt: skip
     """Record who is shown what of some events of an aggregate, then open what is recorded; refused for what is not
@@ -111,7 +111,7 @@ async def show(
 
 
 async def forget(
-    log: EventLog, vault: Vault, request: Json, history: Sequence[Recorded[Any]], data: Erasing
+    log: EventLog, vault: Vault, request: Json, history: Sequence[RecordedEvent[Any]], data: Erasing
 ) -> ErasedPersons:
     """Erase whoever's data are sealed in some events of an aggregate."""
     intent = Intent(request, data, history[0].stream_id)
@@ -155,14 +155,16 @@ def _thing(path: str) -> str:
     return path.split("/")[2].removesuffix("s")
 
 
-async def _history(log: EventLog, stream_id: UUID, thing: str, kinds: tuple[type[Event], ...]) -> list[Recorded[Any]]:
+async def _history(
+    log: EventLog, stream_id: UUID, thing: str, kinds: tuple[type[Event], ...]
+) -> list[RecordedEvent[Any]]:
     history = await log.read_stream(stream_id, leniently=True)
     if not history or type_of(history[0].event) not in {kind.__name__ for kind in kinds}:
         raise Refused(f"unknown-{thing}")
     return history
 
 
-def _named(history: Sequence[Recorded[Any]], names: Sequence[str]) -> list[SealedField]:
+def _named(history: Sequence[RecordedEvent[Any]], names: Sequence[str]) -> list[SealedField]:
     """What is sealed in these fields, without any in all; raises Refused for a name that none of the events has."""
     known = {name for fact in history for name in sealable(fact.event)}
     for name in names:

@@ -18,7 +18,7 @@ from rembuk.broker.nats_wire import parse_header_lines
 from rembuk.broker.stream_names import inbox_name
 from rembuk.broker.streams import header_lines, recorded
 from rembuk.federation.hub_regions import ADDRESSED
-from rembuk.federation.inbox import Inbox, InboxCheckpoint, Letter, Page
+from rembuk.federation.inbox import Inbox, InboxCheckpoint, Letter, LetterPage
 from rembuk.flow.reactions import Reactor
 from rembuk.log.event_log import EventLog
 from rembuk.testing.tallies import CODEC, SERVICE, Counted, TallyRegion, background, eventually, everything, messages
@@ -49,7 +49,7 @@ class Kept:
     async def tell(self, question: Msg) -> None:
         after = int(question.data)
         event_id = self.letters[after - 1].headers["ce-id"] if 0 < after <= len(self.letters) else ""
-        page = Page(len(self.letters), event_id, self.letters[after : after + 2])
+        page = LetterPage(len(self.letters), event_id, self.letters[after : after + 2])
         await question.respond(msgspec.msgpack.encode(page))
 
 
@@ -144,8 +144,10 @@ async def test_what_a_hub_says_that_is_no_page_of_letters_ends_nothing_and_what_
     unsound = [without("ce-type"), without("ce-region"), without("", **{"ce-type": "a b"})]
     unsound += [without("", **{"ce-type": "a\r\nPUB x 0"}), {}]
     answers = [b"", b"nonsense", msgspec.msgpack.encode([1]), b"\xc1" * 100]
-    answers += [msgspec.msgpack.encode(Page(1, "", [Letter(1, headers, b"{}")])) for headers in unsound]
-    answers += [msgspec.msgpack.encode(Page(1, "", [msgspec.structs.replace(sound, position=n)])) for n in (0, -1, 9)]
+    answers += [msgspec.msgpack.encode(LetterPage(1, "", [Letter(1, headers, b"{}")])) for headers in unsound]
+    answers += [
+        msgspec.msgpack.encode(LetterPage(1, "", [msgspec.structs.replace(sound, position=n)])) for n in (0, -1, 9)
+    ]
 
     async def tell(question: Msg) -> None:
         if answers:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk.events.codec import Codec
-from rembuk.events.event import Event, Recorded
+from rembuk.events.event import Event, RecordedEvent
 from rembuk.flow import quarantine
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.following import Hole
@@ -200,7 +200,7 @@ async def test_what_is_set_aside_is_projected_in_order_once_the_fault_is_mended(
     await operator.close()
 
 
-def renamed(fact: Recorded[Any]) -> Recorded[Any]:
+def renamed(fact: RecordedEvent[Any]) -> RecordedEvent[Any]:
     """What a mended projection sees."""
     event = fact.event
     if getattr(event, "note", "") != "poison":

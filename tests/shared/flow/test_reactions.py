@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk.events.codec import Codec
-from rembuk.events.event import Event, Metadata, Recorded
+from rembuk.events.event import Event, Metadata, RecordedEvent
 from rembuk.events.ids import derive_id
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.reactions import Reactor, Wish
@@ -26,8 +26,8 @@ from rembuk.testing.tallies import (
     CODEC,
     SERVICE,
     TALLY,
-    Count,
     Counted,
+    CountUp,
     TallyOpened,
     TallyRegion,
     background,
@@ -46,11 +46,11 @@ class FromTheFuture(Event, frozen=True):
     """An event that this reactor's release does not know."""
 
 
-async def react(facts: Sequence[Recorded[Any]], _: "asyncpg.Connection[Any]") -> list[list[Wish]]:
+async def react(facts: Sequence[RecordedEvent[Any]], _: "asyncpg.Connection[Any]") -> list[list[Wish]]:
     return [wishes(fact) for fact in facts]
 
 
-def wishes(fact: Recorded[Any]) -> list[Wish]:
+def wishes(fact: RecordedEvent[Any]) -> list[Wish]:
     """Whatever is counted there is counted here, too, in a tally of its own; a note says what goes wrong."""
     match fact.event:
         case Counted(note="react fails"):
@@ -58,11 +58,11 @@ def wishes(fact: Recorded[Any]) -> list[Wish]:
         case Counted(note="decide fails"):
             return [Wish(TALLY, echo(fact), "no command at all", "count")]
         case Counted(by=by):
-            return [Wish(TALLY, echo(fact), Count(by, at_most=LIMIT), name) for name in ("count", "count again")]
+            return [Wish(TALLY, echo(fact), CountUp(by, at_most=LIMIT), name) for name in ("count", "count again")]
     return []
 
 
-def echo(fact: Recorded[Any]) -> UUID:
+def echo(fact: RecordedEvent[Any]) -> UUID:
     return derive_id("echo", fact.stream_id)
 
 
@@ -124,7 +124,7 @@ async def published(theirs: EventLog, broker: Client, region: TallyRegion) -> li
         return await eventually(all_of_it, retry=Exception)
 
 
-def totals(events: Sequence[Recorded[Any]]) -> dict[UUID, int]:
+def totals(events: Sequence[RecordedEvent[Any]]) -> dict[UUID, int]:
     sums: dict[UUID, int] = {}
     for fact in events:
         sums[fact.stream_id] = sums.get(fact.stream_id, 0) + getattr(fact.event, "by", 0)
@@ -228,8 +228,8 @@ async def test_what_was_set_aside_is_reacted_to_in_order_once_the_fault_is_mende
     connection = await ours.reactor.checkpoint.connection.get()
     assert await ours.reactor.retry(connection, str(tally)) == 2
 
-    async def mended(facts: Sequence[Recorded[Any]], _: Any) -> list[list[Wish]]:
-        return [[Wish(TALLY, echo(fact), Count(fact.event.by), "count")] for fact in facts]
+    async def mended(facts: Sequence[RecordedEvent[Any]], _: Any) -> list[list[Wish]]:
+        return [[Wish(TALLY, echo(fact), CountUp(fact.event.by), "count")] for fact in facts]
 
     for _ in range(2):
         assert await Reactor(ours.reactor.checkpoint, CODEC, mended, ours.log).retry(connection, str(tally)) == 0
@@ -270,8 +270,8 @@ async def _head_is(log: EventLog, position: int) -> None:
 async def test_contention_is_tried_again_and_sets_nothing_aside(
     theirs: EventLog, broker: Client, region: TallyRegion, ours: Ours
 ) -> None:
-    async def into_one(facts: Sequence[Recorded[Any]], _: Any) -> list[list[Wish]]:
-        return [[Wish(TALLY, UUID(int=1), Count(1), "count")] for _ in facts]
+    async def into_one(facts: Sequence[RecordedEvent[Any]], _: Any) -> list[list[Wish]]:
+        return [[Wish(TALLY, UUID(int=1), CountUp(1), "count")] for _ in facts]
 
     ours.reactor = Reactor(ours.reactor.checkpoint, CODEC, into_one, ours.log)
     await count_up(theirs, 24, tallies=24)
@@ -288,7 +288,7 @@ async def test_contention_is_tried_again_and_sets_nothing_aside(
 async def test_after_a_silence_of_postgres_nobody_goes_on_with_the_same_connection(
     theirs: EventLog, broker: Client, region: TallyRegion, ours: Ours
 ) -> None:
-    async def hang(_: Sequence[Recorded[Any]], __: Any) -> list[list[Wish]]:
+    async def hang(_: Sequence[RecordedEvent[Any]], __: Any) -> list[list[Wish]]:
         raise TimeoutError
 
     checkpoint = ours.reactor.checkpoint

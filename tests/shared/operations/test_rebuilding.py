@@ -15,7 +15,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rembuk.broker.streams import sequence
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.flow import quarantine
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.projector import Projector
@@ -84,7 +84,7 @@ class Watched:
 @asynccontextmanager
 async def rebuilding(
     region: TallyRegion,
-    projection: Callable[[Recorded[Any]], Sequence[Change]] = project,
+    projection: Callable[[RecordedEvent[Any]], Sequence[Change]] = project,
     code: str = "release 1",
     pages: int | None = None,
 ) -> AsyncIterator[tuple[Rebuild, Watched]]:
@@ -259,7 +259,7 @@ async def test_poison_stays_in_quarantine_and_comes_out_once_the_code_can_bear_i
         assert await held() == [(str(ill), 1003), (str(ill), 1004)]
         assert await owner.fetch("select quarantined_at from quarantine") == since
 
-        def mended(fact: Recorded[Any]) -> Sequence[Change]:
+        def mended(fact: RecordedEvent[Any]) -> Sequence[Change]:
             note = getattr(fact.event, "note", "")
             return project(
                 msgspec.structs.replace(fact, event=Counted(fact.event.by, "well")) if note == "poison" else fact
@@ -273,7 +273,7 @@ async def test_poison_stays_in_quarantine_and_comes_out_once_the_code_can_bear_i
 
 
 async def test_what_todays_code_cannot_take_is_not_lost_from_the_live_model(log: EventLog, live: TallyRegion) -> None:
-    def broken(fact: Recorded[Any]) -> Sequence[Change]:
+    def broken(fact: RecordedEvent[Any]) -> Sequence[Change]:
         if fact.position in (201, 301):
             raise ValueError("a release that forgot something")
         return project(fact)

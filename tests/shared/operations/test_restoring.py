@@ -29,7 +29,7 @@ from rembuk.testing.tallies import (
     CODEC,
     SERVICE,
     TALLY,
-    Count,
+    CountUp,
     TallyRegion,
     background,
     count_up,
@@ -96,7 +96,7 @@ async def test_a_lost_log_comes_back_and_goes_on_at_the_next_position(
     log: EventLog, broker: Client, region: TallyRegion, nats_url: str, tmp_path: Path, origin: str
 ) -> None:
     await count_up(log, 1_234)
-    key, wish = str(uuid4()), Count(7, 3, area="35.78")
+    key, wish = str(uuid4()), CountUp(7, 3, area="35.78")
     asked = Metadata("journey", "", "petugas:7", "", fingerprint(wish, key))
     first = await handle(log, TALLY, UUID(int=1), wish, key, asked)
     await publish(region, log, broker)
@@ -109,7 +109,7 @@ async def test_a_lost_log_comes_back_and_goes_on_at_the_next_position(
     assert await rows_of_the_log(region) == before
     again = await handle(log, TALLY, UUID(int=1), wish, key, asked)
     assert again == msgspec.structs.replace(first, repeated=True)
-    grown = await handle(log, TALLY, UUID(int=1), Count(5), uuid4(), Metadata())
+    grown = await handle(log, TALLY, UUID(int=1), CountUp(5), uuid4(), Metadata())
     assert (grown.position, grown.version) == (last + 1, first.version + 1)
     await publish(region, log, broker)
     await level(log, broker, region.stream)
@@ -139,7 +139,7 @@ async def test_appends_that_come_meanwhile_wait_and_follow(log: EventLog, broker
     await lose(region)
     restoring = restore(region.owner_url, region.name, SERVICE, StreamSource(broker, region.stream), 700, (), CODEC)
     await anext(restoring)
-    asked = asyncio.create_task(handle(log, TALLY, uuid4(), Count(1), uuid4(), Metadata(), new=True))
+    asked = asyncio.create_task(handle(log, TALLY, uuid4(), CountUp(1), uuid4(), Metadata(), new=True))
     async for _ in restoring:
         assert not asked.done()
     assert (await asked).position == 702

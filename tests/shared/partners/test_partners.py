@@ -184,7 +184,7 @@ async def test_pages_hold_what_the_scope_sees_once_each_and_lead_to_the_end(
         fact.position for fact in await mixed.read() if scope.sees("tallies", type(fact.event).__name__, fact.area)
     ]
     seen, after = [], -1
-    page = scoped.Page([], 0)
+    page = scoped.ScopedPage([], 0)
     while page.position > after:
         after = page.position
         async with mixed.reader() as reader:
@@ -196,7 +196,7 @@ async def test_pages_hold_what_the_scope_sees_once_each_and_lead_to_the_end(
 
 async def test_a_page_of_large_events_is_short_and_none_is_lost(mixed: EventLog) -> None:
     seen, after = [], -1
-    page = scoped.Page([], 0)
+    page = scoped.ScopedPage([], 0)
     while page.position > after:
         after = page.position
         async with mixed.reader() as reader:

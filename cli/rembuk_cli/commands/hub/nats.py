@@ -25,7 +25,7 @@ from rembuk_cli.terminal.options import cannot_run
 from rembuk_cli.terminal.writing import escape, out
 
 
-class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ServerLocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where one is: the address of its clients, the directory of its streams, and that of its files, on its machine."""
 
     listen: str
@@ -33,7 +33,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     directory: str = ""
 
 
-class HubServer(Server, frozen=True):
+class HubServer(ServerLocation, frozen=True):
     """By which names and addresses regions reach it, and where it awaits them."""
 
     hosts: tuple[str, ...]
@@ -44,7 +44,7 @@ class Described(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All servers; regions by name."""
 
     hub: HubServer
-    regions: dict[str, Server]
+    regions: dict[str, ServerLocation]
 
 
 def nats(
@@ -106,7 +106,7 @@ def _write_hub(hub: HubHome, server: HubServer) -> None:
     })  # fmt: skip
 
 
-def _write_region(region: Home, name: str, server: Server, hub: HubHome) -> None:
+def _write_region(region: Home, name: str, server: ServerLocation, hub: HubHome) -> None:
     """Its partners are in files of their own, which `rembuk partner` goes on to write."""
     gate, invitation = hub.gate(), region.membership.invitation()
     assert gate is not None
@@ -135,7 +135,7 @@ accounts {{
     })  # fmt: skip
 
 
-def _configuration(domain: str, server: Server, told: Mapping[str, Any]) -> bytes:
+def _configuration(domain: str, server: ServerLocation, told: Mapping[str, Any]) -> bytes:
     own = {"server_name": domain, "jetstream": {"domain": domain}, "pid_file": f"{server.store}/nats.pid"}
     return nats_text(nats_configuration(server.listen, Path(server.store), {**own, **told})).encode() + b"\n"
 

@@ -15,14 +15,14 @@ from rembuk.sealing import wrapped_keys
 from rembuk.sealing.missing_keys import Missing
 
 from rembuk_cli.home.key_files import COPIES
-from rembuk_cli.region.kept_keys import BACKUPS, Kept, Looked, look_for
+from rembuk_cli.region.kept_keys import BACKUPS, KeyInDump, Looked, look_for
 from rembuk_cli.region.services import answers, ask_each, require_service
 from rembuk_cli.region.wrapping import Wrapped, region_and_key, wrapped
 from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, cannot_run, suggested
 from rembuk_cli.terminal.writing import err, escape, out, write_json
 
 if TYPE_CHECKING:
-    from rembuk.embedded.region import Region
+    from rembuk.embedded.region import RegionConfig
 
 TOLD = 20
 """So many persons are told one by one."""
@@ -149,7 +149,7 @@ def write_off(
         out.print(f"{service}: the log says of {done:,} persons that their keys are lost")
 
 
-def _require_region_keys(region: Region, path: Path, copies: Path) -> None:
+def _require_region_keys(region: RegionConfig, path: Path, copies: Path) -> None:
     """Ends the command while keys of persons are wrapped by a region key that is not at hand: they are not lost yet."""
     from rembuk_cli.region.soundness import opened_by
 
@@ -170,7 +170,7 @@ def _require_region_keys(region: Region, path: Path, copies: Path) -> None:
     )
 
 
-def _missing(region: Region, service: str) -> list[Missing]:
+def _missing(region: RegionConfig, service: str) -> list[Missing]:
     with err.status(f"{service}: the log is held against the vault"):
         return list(answers(Missing, region, service, "missing-keys"))
 
@@ -199,5 +199,5 @@ def _tell(service: str, found: Sequence[Missing], looked: Looked, backups: Path)
         )
 
 
-def _where(kept: Kept | None) -> str:
+def _where(kept: KeyInDump | None) -> str:
     return "" if kept is None else escape(f", in {kept.dump}")

@@ -25,7 +25,7 @@ from rembuk_cli.terminal.options import WRONG, Data, Json, RegionName, cannot_ru
 from rembuk_cli.terminal.writing import err, escape, out, write_json
 
 if TYPE_CHECKING:
-    from rembuk.embedded.region import Region
+    from rembuk.embedded.region import RegionConfig
 
 SETTLE_S = 20
 """How long what was to be recorded under the old key may be under way: longer than an append waits for PostgreSQL."""
@@ -123,7 +123,7 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _rotated(region: Region, path: Path, settle: int) -> tuple[str, int]:
+def _rotated(region: RegionConfig, path: Path, settle: int) -> tuple[str, int]:
     """The new key's id, and how many keys of persons went over to it. Raises OSError, BadKey."""
     keys = wrapped(region, path)
     if missing := [key.key_id for key in keys if not key.at_hand]:
@@ -144,7 +144,7 @@ def _rotated(region: Region, path: Path, settle: int) -> tuple[str, int]:
     return current, taken_over
 
 
-def _rewrapped(region: Region, settle: int) -> Iterator[int]:
+def _rewrapped(region: RegionConfig, settle: int) -> Iterator[int]:
     """How many keys went over, step by step, until a look after `settle` seconds finds none."""
     with err.status("") as told:
         for again in (False, True):

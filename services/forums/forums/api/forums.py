@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter, SkipValidation
 from rembuk.contracts.forums import MemberJoined
 from rembuk.events.decider import Refused
-from rembuk.events.event import Recorded as RecordedEvent
+from rembuk.events.event import RecordedEvent as RecordedEvent
 from rembuk.events.ids import derive_id, event_id
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle, state_of

@@ -17,7 +17,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, SkipValidation
 from rembuk.contracts.notifications import DeliveryRequeued, SubscriptionRequested
 from rembuk.events.decider import Refused
-from rembuk.events.event import Recorded as RecordedEvent
+from rembuk.events.event import RecordedEvent as RecordedEvent
 from rembuk.events.ids import derive_id, event_id
 from rembuk.keys.region_key import Tampered
 from rembuk.log.event_log import EventLog

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from rembuk.contracts.notifications import Bilingual, DeliveryRequeued, SubscriptionRequested
-from rembuk.events.event import Recorded
+from rembuk.events.event import RecordedEvent
 from rembuk.events.ids import derive_id
 from rembuk.settings import BadSetting, Settings
 
@@ -40,13 +40,18 @@ def message_id(delivery_id: UUID, past: Past) -> UUID:
     return derive_id("delivery", delivery_id, str(past.sendings)) if past.sendings else delivery_id
 
 
-def requeued_at(history: Sequence[Recorded[Any]]) -> datetime | None:
+def requeued_at(history: Sequence[RecordedEvent[Any]]) -> datetime | None:
     """When a delivery was last asked for again; None for never."""
     return next((one.recorded_at for one in reversed(history) if isinstance(one.event, DeliveryRequeued)), None)
 
 
 def compose(
-    row: asyncpg.Record, id: UUID, at: datetime, requested: Recorded[SubscriptionRequested], contact: Contact, stop: str
+    row: asyncpg.Record,
+    id: UUID,
+    at: datetime,
+    requested: RecordedEvent[SubscriptionRequested],
+    contact: Contact,
+    stop: str,
 ) -> Message:
     """The message of a row that the ledger gave; `stop` is the URL that ends the subscription, with a `{id}`."""
     event, subscription_id = requested.event, requested.stream_id

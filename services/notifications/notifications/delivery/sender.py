@@ -24,7 +24,7 @@ import structlog
 from rembuk import tracing
 from rembuk.contracts.notifications import SubscriptionRequested
 from rembuk.events.decider import Refused
-from rembuk.events.event import Metadata, Recorded
+from rembuk.events.event import Metadata, RecordedEvent
 from rembuk.keys.region_key import Tampered, WrongRegionKey
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle
@@ -50,7 +50,7 @@ from notifications.delivery.lanes import Lane, lanes
 from notifications.delivery.ledger import Ledger
 from notifications.delivery.patience import Patience
 from notifications.domain import DELIVERY, SUBSCRIPTION, delivery_id
-from notifications.domain.delivery import Due
+from notifications.domain.delivery import Pending
 from notifications.domain.subscription import Confirmed, Requested
 
 SEND_S = 15.0
@@ -191,10 +191,10 @@ class Sender:
         """One attempt, if the log still wants it; the pause in seconds when it is to be tried again."""
         history = await self._log.read_stream(row["id"])
         state = DELIVERY.fold(one.event for one in history)
-        if not isinstance(state, Due):
+        if not isinstance(state, Pending):
             return None  # the ledger is about to hear of it
         subscription = await self._log.read_stream(row["subscription_id"])
-        requested: Recorded[SubscriptionRequested] = subscription[0]
+        requested: RecordedEvent[SubscriptionRequested] = subscription[0]
         area = row["area"] if row["alert_id"] else requested.event.area
         parcel = Parcel(area, row["subscription_id"], row["alert_id"])
         wanted = Confirmed if row["alert_id"] else Requested
@@ -221,10 +221,10 @@ class Sender:
     async def _attempt(
         self,
         row: asyncpg.Record,
-        requested: Recorded[SubscriptionRequested],
+        requested: RecordedEvent[SubscriptionRequested],
         parcel: Parcel,
-        history: Sequence[Recorded[Any]],
-        state: Due,
+        history: Sequence[RecordedEvent[Any]],
+        state: Pending,
     ) -> tuple[DeliveryCommand, float]:
         """Open the contact and send; what came of it, and for how many seconds the receiver wants to be left alone.
         Raises Busy where it is not to be sent yet."""
@@ -260,7 +260,7 @@ class Sender:
         """Whether a withdrawn alert has left for a recipient. Raises Busy while that is open."""
         withdrawn = delivery_id(alert_id, subscription_id)
         state = DELIVERY.fold(one.event for one in await self._log.read_stream(withdrawn))
-        if isinstance(state, Due):
+        if isinstance(state, Pending):
             await self._ledger.hasten(withdrawn)
             raise Busy(CORRECTION_S)
         return state.past.sendings > 0
@@ -304,7 +304,7 @@ class Sender:
         await self._vault.erase(subscription_id)
 
 
-def _is_suspended(row: asyncpg.Record, history: Sequence[Recorded[Any]]) -> bool:
+def _is_suspended(row: asyncpg.Record, history: Sequence[RecordedEvent[Any]]) -> bool:
     """Whether its contact was refused for good, and an operator has asked for nothing there since."""
     since = requeued_at(history)
     return row["bounced_at"] is not None and (since is None or row["bounced_at"] > since)

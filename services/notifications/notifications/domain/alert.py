@@ -20,7 +20,7 @@ class Unraised(msgspec.Struct, frozen=True):
     """There is no such alert."""
 
 
-class Raised(msgspec.Struct, frozen=True):
+class InForce(msgspec.Struct, frozen=True):
     """People are being told."""
 
     area: str
@@ -32,7 +32,7 @@ class Withdrawn(msgspec.Struct, frozen=True):
     area: str
 
 
-Alert = Unraised | Raised | Withdrawn
+Alert = Unraised | InForce | Withdrawn
 
 
 def decide_alert(command: AlertCommand, state: Alert) -> list[AlertEvent]:
@@ -81,7 +81,7 @@ def withdraw_alert(command: WithdrawAlert, state: Alert) -> list[AlertEvent]:
     match state:
         case Unraised():
             raise Refused("unknown-alert")
-        case Raised():
+        case InForce():
             return [AlertWithdrawn(command.reason)]
         case Withdrawn():
             return []  # whoever asks twice has what he wants
@@ -93,7 +93,7 @@ def evolve_alert(state: Alert, event: AlertEvent) -> Alert:
     """The state after an event."""
     match event:
         case AlertRaised():
-            return Raised(event.area)
+            return InForce(event.area)
         case RecipientsAdded():
             return state
         case AlertWithdrawn():

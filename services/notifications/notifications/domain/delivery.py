@@ -30,7 +30,7 @@ class Past(msgspec.Struct, frozen=True):
     asked: int = 0
 
 
-class Due(msgspec.Struct, frozen=True):
+class Pending(msgspec.Struct, frozen=True):
     """To be sent; `before` of its attempts were made before it was asked for again."""
 
     past: Past = Past()
@@ -55,14 +55,14 @@ class CalledOff(msgspec.Struct, frozen=True):
     past: Past
 
 
-Delivery = Due | Sent | GivenUp | CalledOff
+Delivery = Pending | Sent | GivenUp | CalledOff
 
 
 def decide_delivery(command: DeliveryCommand, state: Delivery) -> list[DeliveryEvent]:
     """The outcome of an attempt, recorded in the order of attempts and never after the last; or one more beginning."""
     if isinstance(command, SendAgain):
         return send_again(command, state)
-    if not isinstance(state, Due):
+    if not isinstance(state, Pending):
         raise Refused("already-settled")
     parcel = command.parcel
     whom = (parcel.area, parcel.subscription_id)
@@ -86,7 +86,7 @@ def send_again(command: SendAgain, state: Delivery) -> list[DeliveryEvent]:
     whatever became of it."""
     parcel = command.parcel
     match state:
-        case Due():
+        case Pending():
             return []
         case CalledOff():
             raise Refused("no-longer-to-be-sent")
@@ -103,7 +103,7 @@ def evolve_delivery(state: Delivery, event: DeliveryEvent) -> Delivery:
     past = replace(state.past, area=event.area)
     match event:
         case DeliveryFailed():
-            assert isinstance(state, Due), "what is settled is not tried"
+            assert isinstance(state, Pending), "what is settled is not tried"
             return replace(state, past=replace(past, attempts=event.attempt))
         case DeliverySent():
             return Sent(replace(past, attempts=event.attempt, sendings=past.sendings + 1))
@@ -112,12 +112,12 @@ def evolve_delivery(state: Delivery, event: DeliveryEvent) -> Delivery:
         case DeliveryCalledOff():
             return CalledOff(past)
         case DeliveryRequeued():
-            return Due(replace(past, asked=past.asked + (event.by == "subscriber")), before=past.attempts)
+            return Pending(replace(past, asked=past.asked + (event.by == "subscriber")), before=past.attempts)
         case _:
             assert_never(event)
 
 
-def _next_attempt(attempt: int, state: Due) -> None:
+def _next_attempt(attempt: int, state: Pending) -> None:
     if attempt != state.past.attempts + 1:
         raise Refused("not-the-next-attempt")
 
@@ -127,7 +127,7 @@ def _area_of(state: Delivery) -> str:
 
 
 DELIVERY: Decider[DeliveryCommand, Delivery, DeliveryEvent] = Decider(
-    Due(), decide_delivery, evolve_delivery, _area_of, DeliveryEvent.__args__
+    Pending(), decide_delivery, evolve_delivery, _area_of, DeliveryEvent.__args__
 )
 
 

@@ -42,7 +42,7 @@ from reports.commands import (
     WithdrawReferral,
 )
 from reports.domain import life, referring
-from reports.domain.states import Applied, Closed, Open, Problem, Rejected, Reported, Solved, State, Unreported
+from reports.domain.states import Applied, Closed, Open, ProblemFacts, Rejected, Solved, State, Unreported, Unverified
 
 
 def decide(command: ProblemCommand, state: State) -> list[ProblemEvent]:
@@ -92,7 +92,7 @@ def evolve(state: State, event: ProblemEvent) -> State:
     """The state after an event."""
     match event:
         case ProblemReported():
-            return Reported(Problem(event.area, event.category, event.disclosure))
+            return Unverified(ProblemFacts(event.area, event.category, event.disclosure))
         case _ if isinstance(event, ReferralEvent):
             return referring.evolve(state, event)
         case _:

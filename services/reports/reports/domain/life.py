@@ -31,7 +31,7 @@ from reports.commands import (
     ReportProblem,
     VerifyProblem,
 )
-from reports.domain.states import Applied, Closed, Rejected, Reported, Solved, State, Unreported, as_open, at_home
+from reports.domain.states import Applied, Closed, Rejected, Solved, State, Unreported, Unverified, as_open, at_home
 
 
 def report(command: ReportProblem, state: State) -> list[ProblemEvent]:
@@ -54,7 +54,7 @@ def report(command: ReportProblem, state: State) -> list[ProblemEvent]:
 
 def verify(command: VerifyProblem, state: State) -> list[ProblemEvent]:
     match at_home(state):
-        case Reported():
+        case Unverified():
             return [ProblemVerified(command.note)]
         case _:
             raise Refused("already-verified" if not isinstance(state, Rejected) else "already-rejected")
@@ -62,7 +62,7 @@ def verify(command: VerifyProblem, state: State) -> list[ProblemEvent]:
 
 def reject(command: RejectProblem, state: State) -> list[ProblemEvent]:
     match at_home(state):
-        case Reported():
+        case Unverified():
             return [ProblemRejected(command.code, command.reason)]
         case _:
             raise Refused("already-verified" if not isinstance(state, Rejected) else "already-rejected")

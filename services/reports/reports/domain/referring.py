@@ -38,7 +38,7 @@ from reports.domain.states import (
     HandedOver,
     Offered,
     Open,
-    Problem,
+    ProblemFacts,
     Referred,
     State,
     Unreported,
@@ -141,7 +141,7 @@ def _asked(region: str, state: State) -> None:
 def evolve(state: State, event: ReferralEvent) -> State:
     """The state after an event between two regions."""
     if isinstance(event, ReferralOffered):
-        return Offered(Problem(event.area, event.category, event.disclosure, event.origin), event.to)
+        return Offered(ProblemFacts(event.area, event.category, event.disclosure, event.origin), event.to)
     if isinstance(state, Unreported):
         return state  # an offer that was declined as it came
     problem = state.problem
@@ -165,7 +165,7 @@ def evolve(state: State, event: ReferralEvent) -> State:
             assert_never(event)
 
 
-def _resumed(state: AtHome | Referred | HandedOver | Offered | Declined, problem: Problem) -> State:
+def _resumed(state: AtHome | Referred | HandedOver | Offered | Declined, problem: ProblemFacts) -> State:
     """Referred no more; where work has gone on already, as that left it."""
     match state:
         case Referred():

@@ -14,7 +14,7 @@ class Unreported(msgspec.Struct, frozen=True):
     """Nobody has told us."""
 
 
-class Problem(msgspec.Struct, frozen=True):
+class ProblemFacts(msgspec.Struct, frozen=True):
     """What a problem stays, whatever becomes of it. `origin` is the region that it came from, `asked` the one that it
     was offered to and that has not answered yet, though that be withdrawn; "" for none."""
 
@@ -29,47 +29,47 @@ class Problem(msgspec.Struct, frozen=True):
         return may_be_crime(self.category)
 
 
-class Reported(msgspec.Struct, frozen=True):
+class Unverified(msgspec.Struct, frozen=True):
     """Told, not yet looked at."""
 
-    problem: Problem
+    problem: ProblemFacts
 
 
 class Open(msgspec.Struct, frozen=True):
     """Found to be so; being analysed, prioritised, deliberated. `proposed` once there is a solution to apply."""
 
-    problem: Problem
+    problem: ProblemFacts
     proposed: bool = False
 
 
 class Applied(msgspec.Struct, frozen=True):
     """A solution was applied and is not assessed yet: never "done"."""
 
-    problem: Problem
+    problem: ProblemFacts
 
 
 class Solved(msgspec.Struct, frozen=True):
     """The applied solution was assessed as effective."""
 
-    problem: Problem
+    problem: ProblemFacts
 
 
 class Closed(msgspec.Struct, frozen=True):
     """Solved, and put away."""
 
-    problem: Problem
+    problem: ProblemFacts
 
 
 class Rejected(msgspec.Struct, frozen=True):
     """Not taken up."""
 
-    problem: Problem
+    problem: ProblemFacts
 
 
 class Referred(msgspec.Struct, frozen=True):
     """Offered by this region, `here`, to another one, whose answer is awaited; `proposed` as before."""
 
-    problem: Problem
+    problem: ProblemFacts
     here: str
     proposed: bool
 
@@ -77,31 +77,31 @@ class Referred(msgspec.Struct, frozen=True):
 class HandedOver(msgspec.Struct, frozen=True):
     """It lives in the region `to`."""
 
-    problem: Problem
+    problem: ProblemFacts
     to: str
 
 
 class Offered(msgspec.Struct, frozen=True):
     """Another region offers it to this one, `here`, and awaits our answer."""
 
-    problem: Problem
+    problem: ProblemFacts
     here: str
 
 
 class Declined(msgspec.Struct, frozen=True):
     """It was offered to us and is not ours: declined, or withdrawn."""
 
-    problem: Problem
+    problem: ProblemFacts
 
 
-AtHome = Reported | Open | Applied | Solved | Closed | Rejected
+AtHome = Unverified | Open | Applied | Solved | Closed | Rejected
 State = Unreported | AtHome | Referred | HandedOver | Offered | Declined
 
 
 def at_home(state: State) -> AtHome:
     """The state of a problem that this region may work on; refuses with the reason why it may not."""
     match state:
-        case Reported() | Open() | Applied() | Solved() | Closed() | Rejected():
+        case Unverified() | Open() | Applied() | Solved() | Closed() | Rejected():
             return state
         case Unreported():
             raise Refused("unknown-problem")
@@ -122,7 +122,7 @@ def as_open(state: State) -> Open:
     match at_home(state):
         case Open() as found:
             return found
-        case Reported():
+        case Unverified():
             raise Refused("not-verified")
         case Rejected():
             raise Refused("already-rejected")
