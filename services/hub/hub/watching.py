@@ -19,6 +19,7 @@ from rembuk.broker.streams import moment_of
 from rembuk.federation.hub_regions import mirror_config
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.standing import position_and_time
+from rembuk.log.sources import SERVERS_AWAY
 from rembuk.postgres.database import UNREACHABLE, Pool, borrowed
 
 from hub.domain import STALLED_AFTER, Look, MirrorStanding, standing
@@ -40,8 +41,6 @@ _KEEP = f"""insert into region_stream ({", ".join(_COLUMNS)})
             values ({", ".join(f"${number}" for number in range(1, len(_COLUMNS) + 1))})
             on conflict (region, service) do update
             set {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}"""  # noqa: S608 - our own columns
-
-_AWAY: tuple[type[BaseException], ...] = (nats.errors.Error, *UNREACHABLE)
 
 _log = structlog.get_logger(__name__)
 
@@ -92,7 +91,7 @@ class MirrorWatch:
             except AnotherMirror as error:
                 await self._say(str(error))
                 raise
-            except _AWAY as error:
+            except SERVERS_AWAY as error:
                 _log.warning("a region's stream cannot be looked at", stream=self._stream, error=repr(error))
             await asyncio.sleep(pause)
 

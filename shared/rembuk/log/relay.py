@@ -22,8 +22,9 @@ from rembuk import tracing
 from rembuk.broker import nats_wire, stream_names, streams
 from rembuk.broker.stream_names import stream_name, subject_prefix
 from rembuk.log.event_log import PAGE
+from rembuk.log.sources import SERVERS_AWAY
 from rembuk.log.standing import event_id, last_position
-from rembuk.postgres.database import AS_LONG_AS_IT_TAKES_S, UNREACHABLE, KeptConnection
+from rembuk.postgres.database import AS_LONG_AS_IT_TAKES_S, KeptConnection
 
 BATCH = 500
 IDLE_CHECK_S = 5.0
@@ -34,8 +35,6 @@ PAUSES_S = {48: 0.08, 16: 0.03, 0: 0.005}
 one waits for nobody."""
 ACK_TIMEOUT_S = 3.0
 LOCK = "select pg_advisory_lock(hashtext('rembuk relay'))"
-
-_SERVERS_AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
 
 _log = structlog.get_logger(__name__)
 
@@ -90,7 +89,7 @@ class Relay:
                 except _Again as reason:
                     _log.warning("relay looks at the tail again", stream=self.stream, why=str(reason))
                     await asyncio.sleep(0.05)
-                except _SERVERS_AWAY as error:
+                except SERVERS_AWAY as error:
                     _log.warning("relay waits for its servers", stream=self.stream, error=repr(error))
                     self.connection.drop()
                     await asyncio.sleep(0.5)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import asyncpg
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -15,10 +16,14 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from rembuk.broker import streams
 from rembuk.broker.pulling import Pull
 from rembuk.log.event_log import PAGE
+from rembuk.postgres.database import UNREACHABLE
 from rembuk.process.cancelling import cancel
 
 WAIT_S = 5.0
 PULL = 500
+
+SERVERS_AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
+"""What is raised where PostgreSQL or NATS does not answer."""
 
 _END = "select coalesce(max(position), 0) from log.event"
 

@@ -16,7 +16,7 @@ from rembuk.keys.region_key import RegionKeys, Tampered, WrongRegionKey
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle
 from rembuk.operations.steps import ErasureRecorded
-from rembuk.postgres.database import UNREACHABLE, Unavailable, connect
+from rembuk.postgres.database import AWAY, UNREACHABLE, Unavailable, connect
 from rembuk.sealing.missing_keys import Missing, find, still
 from rembuk.sealing.persons import PERSON, ErasePerson, erase
 from rembuk.sealing.sealing import sealed_in
@@ -26,7 +26,6 @@ from rembuk.settings import CannotRun, Settings
 
 AT_ONCE = 256
 """So many erasures are recorded together."""
-_AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable)
 
 
 def errand(service: Service, settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:
@@ -107,7 +106,7 @@ async def _write_off(service: Service, settings: Settings, persons: int) -> Asyn
                 lost = [one for one in some if one.person in gone]
                 await asyncio.gather(*(_is_lost(log, one) for one in lost))
                 yield len(lost)
-    except _AWAY as error:
+    except AWAY as error:
         raise CannotRun(f"{error}; run this again: who is written off already stays so") from error
 
 

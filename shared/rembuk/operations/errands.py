@@ -20,9 +20,9 @@ import nats.errors
 from rembuk.broker.cloud_events import cloud_event
 from rembuk.broker.stream_names import stream_name
 from rembuk.log.event_log import EventLog
-from rembuk.log.sources import Ending, Exhausted, LogSource, StreamSource
+from rembuk.log.sources import SERVERS_AWAY, Ending, Exhausted, LogSource, StreamSource
 from rembuk.operations.steps import Replayed
-from rembuk.postgres.database import UNREACHABLE, Unavailable, connect
+from rembuk.postgres.database import Unavailable, connect
 from rembuk.proof.signed_note import BadVerifierKey, Verifier
 from rembuk.service import Service
 from rembuk.settings import CannotRun, Settings
@@ -44,7 +44,7 @@ USAGE = {
     "reconcile": "[sound | anew]",
 }
 
-_INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable, nats.errors.Error, Exhausted)
+_INTERRUPTED: tuple[type[BaseException], ...] = (*SERVERS_AWAY, Unavailable, Exhausted)
 
 
 def errand(service: Service, settings: Settings, name: str, arguments: Sequence[str]) -> AsyncIterator[Any] | None:

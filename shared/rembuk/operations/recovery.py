@@ -21,18 +21,17 @@ from rembuk.federation.hub_regions import INBOX
 from rembuk.federation.hub_source import HubSilent, HubSource
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.log.event_log import EventLog
-from rembuk.log.sources import LogSource, Source, StreamSource
+from rembuk.log.sources import SERVERS_AWAY, LogSource, Source, StreamSource
 from rembuk.operations.export_formats import FormatMissing
 from rembuk.operations.exporting import BadExport, Export, ExportSource, Selection
 from rembuk.operations.reconciling import CannotReconcile, Reconciliation
 from rembuk.operations.restoring import CannotRestore, end_of_stream, restore
 from rembuk.operations.steps import Exported
-from rembuk.postgres.database import UNREACHABLE, connect
+from rembuk.postgres.database import connect
 from rembuk.service import Service
 from rembuk.settings import CannotRun, Settings
 
 _WRONG = (BadExport, FormatMissing, CannotRestore, CannotReconcile, HubSilent)
-_AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, nats.errors.Error)
 
 _RANGE = """select coalesce(min(position), 1) - 1 as after, coalesce(max(position), 0) as target from log.event
             where ($1::timestamptz is null or recorded_at >= $1) and ($2::timestamptz is null or recorded_at < $2)"""
@@ -70,7 +69,7 @@ async def _refusing(steps: AsyncIterator[Any]) -> AsyncIterator[Any]:
         raise CannotRun(str(error)) from error
     except nats.js.errors.NotFoundError as error:
         raise CannotRun(f"the stream is not there ({error.description}): restore from an export or a backup") from error
-    except _AWAY as error:
+    except SERVERS_AWAY as error:
         raise CannotRun(
             f"{str(error) or repr(error)}; mend that (make room, where a disk is full) and run this again"
         ) from error
@@ -168,7 +167,7 @@ async def _broker(settings: Settings, inbox: str = OWN_INBOX) -> AsyncIterator[R
         await broker.connect(
             settings.nats_url, name="rembuk errand", connect_timeout=5, max_reconnect_attempts=3, inbox_prefix=inbox
         )
-    except _AWAY as error:
+    except SERVERS_AWAY as error:
         raise CannotRun("NATS does not answer: start it first") from error
     try:
         yield broker

@@ -52,9 +52,13 @@ class Unavailable(Exception):
     """PostgreSQL did not answer. Whether an append in flight took place is unknown; the same ids ask again safely."""
 
 
+AWAY: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable)
+"""What is raised while PostgreSQL does not answer, by asyncpg or by our own log and vault."""
+
+
 def is_unreachable(error: BaseException) -> bool:
     """Whether trying again later may help, as opposed to an error that would come back."""
-    return isinstance(error, (Unavailable, *UNREACHABLE))
+    return isinstance(error, AWAY)
 
 
 async def connect(url: str, name: str, patience_s: float | None = 60) -> asyncpg.Connection[Any]:

@@ -14,7 +14,7 @@ from rembuk.events.event import Metadata
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle
 from rembuk.operations.steps import ListedDelivery, SentAgain
-from rembuk.postgres.database import UNREACHABLE, Unavailable, connect
+from rembuk.postgres.database import AWAY, connect
 from rembuk.settings import CannotRun, Settings
 from uuid_utils import uuid7
 
@@ -42,7 +42,6 @@ _LISTED = f"""
     from {_JOINED}
     where state = any($1) and starts_with(delivery.reason, $2)
     order by delivery.changed_at desc, delivery.id limit $3"""  # noqa: S608
-_INTERRUPTED: tuple[type[BaseException], ...] = (*UNREACHABLE, Unavailable)
 
 
 async def listed(settings: Settings, states: Sequence[str], reason: str, limit: int) -> AsyncIterator[ListedDelivery]:
@@ -55,7 +54,7 @@ async def listed(settings: Settings, states: Sequence[str], reason: str, limit: 
                 yield ListedDelivery(**row)
         finally:
             connection.terminate()
-    except _INTERRUPTED as error:
+    except AWAY as error:
         raise CannotRun(str(error) or repr(error)) from error
 
 
@@ -68,7 +67,7 @@ async def requeue(settings: Settings, delivery_id: UUID | None, reason: str = ""
         for batch in await _batches(settings, delivery_id, reason):
             for answer in await asyncio.gather(*map(partial(_send_again, log), batch)):
                 yield answer
-    except _INTERRUPTED as error:
+    except AWAY as error:
         raise CannotRun(f"{str(error) or repr(error)}; run this again: what is asked for already stays so") from error
     finally:
         await log.stop()
