@@ -93,11 +93,11 @@ def start(settings: Settings, process: str) -> None:
     """Trace this process if the environment says where to: OTEL_EXPORTER_OTLP_ENDPOINT or
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, and what else OpenTelemetry's SDK reads. Raises CannotRun."""
     global on, _provider, _tracer
-    told = settings.environment.get
-    where = told("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or told("OTEL_EXPORTER_OTLP_ENDPOINT")
-    if not where or told("OTEL_SDK_DISABLED", "").lower() == "true" or told("OTEL_TRACES_EXPORTER") == "none":
+    told = settings.tracing
+    where = told.traces_endpoint or told.endpoint
+    if not where or told.disabled.lower() == "true" or told.exporter == "none":
         return
-    protocol = told("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or told("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    protocol = told.traces_protocol or told.protocol
     if protocol != "http/protobuf":
         raise CannotRun(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}: spans are exported as http/protobuf alone")
     from opentelemetry.sdk.resources import Resource
@@ -105,7 +105,7 @@ def start(settings: Settings, process: str) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     who = {"rembuk.region": settings.region, "rembuk.service": settings.service, "rembuk.process": process}
-    if not told("OTEL_SERVICE_NAME"):
+    if not told.service_name:
         who |= {"service.name": settings.service, "service.namespace": "rembuk"}
     _provider = TracerProvider(resource=Resource.create(who), shutdown_on_exit=False)
     _provider.add_span_processor(BatchSpanProcessor(_exporter()))

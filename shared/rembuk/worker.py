@@ -23,9 +23,9 @@ from rembuk.partners.partners import Partners
 from rembuk.partners.webhooks import Webhooks
 from rembuk.process.cancelling import cancel
 from rembuk.sealing.erasing import Eraser
-from rembuk.settings import Settings, number
+from rembuk.settings import Settings
 from rembuk.transparency.log_key import signers
-from rembuk.transparency.signing import PAUSE_S, Signing
+from rembuk.transparency.signing import Signing
 from rembuk.witness.cosigning import Cosigning
 
 _log = structlog.get_logger(__name__)
@@ -121,7 +121,7 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._handlers, self._start, self._tasks, self._stop = handlers, start, tasks, stop
-        pause_s = number(settings.environment, "REMBUK_TREE_HEAD_SECONDS", PAUSE_S, 0.05, 86_400.0)
+        pause_s = settings.witnessing.tree_head_s
         signer = signers(settings)[0]
         self._signing = Signing(settings.database_url, settings.region, settings.service, signer, pause_s)
         self._webhooks = Webhooks.told(settings)
@@ -144,7 +144,7 @@ class Worker:
             client = await connect(settings.nats_url, f"{settings.name} relay")
             relay = Relay(settings.database_url, client, settings.region, settings.service)
             side_by_side.keep(relay.run(), "relay")
-            if (partners := Partners.named(settings.environment)) is not None:
+            if (partners := Partners.named(settings.partners.roster)) is not None:
                 consumers = Consumers(client, settings.region, settings.service, partners)
                 side_by_side.keep(consumers.run(), "partners' consumers")
             nats_wire.quicken(await faststream.connect())

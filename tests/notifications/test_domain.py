@@ -58,7 +58,7 @@ from rembuk.events.codec import MAX_EVENT_BYTES
 from rembuk.events.decider import Refused
 from rembuk.events.event import Event, Metadata, RecordedEvent
 from rembuk.flow.reactions import Wish
-from rembuk.settings import BadSetting
+from rembuk.settings import BadSetting, DeliverySettings, read_settings
 from rembuk.testing.scenario import Scenario
 
 AREA = "35.78.08"
@@ -267,10 +267,10 @@ def test_pauses_grow_and_are_capped() -> None:
 
 
 def test_patience_is_told_by_the_environment() -> None:
-    assert Patience.load({}) == Patience(8, 1.0)
+    assert Patience.of(read_settings(DeliverySettings, {})) == Patience(8, 1.0)
     told = {"REMBUK_DELIVERY_ATTEMPTS": "3", "REMBUK_DELIVERY_BACKOFF_S": "0.5"}
-    assert Patience.load(told) == Patience(3, 0.5)
-    assert Patience.load({"REMBUK_DELIVERY_ATTEMPTS": ""}) == Patience(8, 1.0)
+    assert Patience.of(read_settings(DeliverySettings, told)) == Patience(3, 0.5)
+    assert read_settings(DeliverySettings, {"REMBUK_DELIVERY_ATTEMPTS": ""}) == DeliverySettings()
     for setting, nonsense in (
         ("ATTEMPTS", ("many", "0", "1.5", "-1")),
         ("BACKOFF_S", ("nan", "inf", "-1", "1e400", "x")),
@@ -278,7 +278,7 @@ def test_patience_is_told_by_the_environment() -> None:
         for text in nonsense:
             name = f"REMBUK_DELIVERY_{setting}"
             with pytest.raises(BadSetting, match=rf"{name} is '{text}', and has to be a (whole )?number from [01] to "):
-                Patience.load({name: text})
+                read_settings(DeliverySettings, {name: text})
 
 
 def recorded(event: Event) -> RecordedEvent[Event]:

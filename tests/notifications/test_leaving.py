@@ -18,11 +18,10 @@ from notifications.channels.email import EmailChannel
 from notifications.channels.webhook import WebhookChannel
 from notifications.commands import Contact
 from notifications.contacts import BadContact, deliverable, same
-from notifications.delivery.composing import PUBLIC_URL, stop_link
-from rembuk.partners.posting import NotPosted, Poster
+from notifications.delivery.composing import stop_link
+from rembuk.partners.posting import NotPosted, Poster, retry_after
 from rembuk.partners.public_addresses import is_public
-from rembuk.partners.retry_after import retry_after
-from rembuk.settings import BadSetting, Settings
+from rembuk.settings import PUBLIC_URL, BadSetting, Settings
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STOP_URL = "https://rembuk.example/v1/subscriptions/0192f0c4-7a3e-7c11-9d55-3c1f0a9b7e21/stop"

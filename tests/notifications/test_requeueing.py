@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from notifications.delivery import expiry
-from notifications.delivery.expiry import SETTING, Expiry, unconfirmed_days
+from notifications.delivery.expiry import Expiry
 from rembuk.contracts.notifications import CODEC
 from rembuk.flow.sweeping import sweep_until_cancelled
 from rembuk.keys.region_key import RegionKeys
@@ -21,7 +21,7 @@ from rembuk.log.event_log import EventLog
 from rembuk.postgres.database import KeptConnection
 from rembuk.process.cancelling import cancel
 from rembuk.sealing.vault import Vault
-from rembuk.settings import BadSetting
+from rembuk.settings import BadSetting, RetentionSettings, read_settings
 from rembuk.testing.receivers import digits, only
 from rembuk.testing.services import eventually
 
@@ -200,11 +200,15 @@ async def test_a_sweep_that_its_database_cut_off_is_made_again_at_once_and_not_a
 
 
 def test_the_days_until_an_unconfirmed_subscription_ends_are_told_by_the_environment() -> None:
-    assert unconfirmed_days({}) == unconfirmed_days({SETTING: ""}) == 7
-    assert unconfirmed_days({SETTING: "30"}) == 30
+    assert (
+        read_settings(RetentionSettings, {}).unconfirmed_days
+        == read_settings(RetentionSettings, {"REMBUK_UNCONFIRMED_DAYS": ""}).unconfirmed_days
+        == 7
+    )
+    assert read_settings(RetentionSettings, {"REMBUK_UNCONFIRMED_DAYS": "30"}).unconfirmed_days == 30
     for nonsense in ("0", "-1", "soon", "1.5", "999999"):
-        with pytest.raises(BadSetting, match=SETTING):
-            unconfirmed_days({SETTING: nonsense})
+        with pytest.raises(BadSetting, match="REMBUK_UNCONFIRMED_DAYS"):
+            read_settings(RetentionSettings, {"REMBUK_UNCONFIRMED_DAYS": nonsense})
 
 
 def errand(house: House, *arguments: str) -> tuple[int, str]:

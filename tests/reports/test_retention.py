@@ -15,10 +15,10 @@ from rembuk.events.event import Metadata
 from rembuk.keys.region_key import RegionKeys
 from rembuk.log.event_log import EventLog
 from rembuk.sealing.vault import Vault
-from rembuk.settings import BadSetting
+from rembuk.settings import BadSetting, RetentionSettings, read_settings
 from rembuk.testing.services import PARTNER, RunningRegion, eventually
 from reports import retention
-from reports.retention import SETTING, Retention, retention_days
+from reports.retention import Retention
 
 REPORT = {
     "area": "35.78.08.1004",
@@ -124,11 +124,15 @@ def test_it_goes_in_small_batches_the_first_ended_first(
 
 
 def test_without_the_setting_nobody_is_erased_and_nonsense_is_refused_by_name() -> None:
-    assert retention_days({}) is retention_days({SETTING: ""}) is None
-    assert retention_days({SETTING: "365"}) == 365
+    assert (
+        read_settings(RetentionSettings, {}).reports_days
+        is read_settings(RetentionSettings, {"REMBUK_REPORTS_RETENTION_DAYS": ""}).reports_days
+        is None
+    )
+    assert read_settings(RetentionSettings, {"REMBUK_REPORTS_RETENTION_DAYS": "365"}).reports_days == 365
     for nonsense in ("0", "-1", "soon", "1.5", "999999"):
-        with pytest.raises(BadSetting, match=SETTING):
-            retention_days({SETTING: nonsense})
+        with pytest.raises(BadSetting, match="REMBUK_REPORTS_RETENTION_DAYS"):
+            read_settings(RetentionSettings, {"REMBUK_REPORTS_RETENTION_DAYS": nonsense})
 
 
 def _is(actual: Any, expected: Any) -> None:

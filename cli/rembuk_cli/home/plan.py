@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 import msgspec
-from rembuk.federation.hub_regions import DOMAIN, JOINED
+from rembuk.federation.hub_regions import DOMAIN
 from rembuk.postgres.provisioning import SERVICES
-from rembuk.settings import WITNESSED, WITNESSES
 
 PLAN = "REMBUK_PLAN"
-PASSED_ON = (
-    "REMBUK_SMTP_URL",
-    "REMBUK_SMTP_FROM",
-    "REMBUK_WEBHOOK_PRIVATE",
-    "REMBUK_NOTIFICATIONS_PUBLIC_URL",
-    "REMBUK_CODE_PAUSE_S",
-    "REMBUK_UNCONFIRMED_DAYS",
-    "REMBUK_REPORTS_RETENTION_DAYS",
-    WITNESSED,
-    WITNESSES,
-    JOINED,
-)
-PASSED_ON_PREFIX = "REMBUK_DELIVERY_"
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -57,10 +42,3 @@ class Plan(msgspec.Struct, frozen=True):
     def environment(self) -> dict[str, str]:
         """Ours, with the plan."""
         return {**os.environ, PLAN: msgspec.json.encode(self).decode()}
-
-
-def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
-    """What of our environment the services are told, beside what the region itself tells them."""
-    return {
-        name: value for name, value in environment.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIX)
-    }

@@ -7,10 +7,10 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from rembuk.settings import PUBLIC_URL
+
 if TYPE_CHECKING:
     from rembuk_cli.home.running import Running
-
-SETTING = "REMBUK_NOTIFICATIONS_PUBLIC_URL"
 
 
 def stop_links(running: Running) -> str:
@@ -24,8 +24,8 @@ def stop_links(running: Running) -> str:
         return ""
     leads = f"leads to {url}, which is the reader's own machine" if host else f"is none: {url} is no http(s) URL"
     return (
-        f"e-mails leave through {server}, and the link in them that stops them {leads}: tell `rembuk up` by {SETTING} "
-        "where the API of notifications is reached from outside, such as https://rembuk.example"
+        f"e-mails leave through {server}, and the link in them that stops them {leads}: tell `rembuk up` by "
+        f"{PUBLIC_URL} where the API of notifications is reached from outside, such as https://rembuk.example"
     )
 
 

@@ -12,9 +12,10 @@ from rembuk.embedded.server import HOST, EmbeddedError
 from rembuk.federation.hub_regions import DOMAIN
 from rembuk.process import state_file
 from rembuk.proof.signed_note import BadVerifierKey, Verifier
+from rembuk.settings import BadSetting, handed_on
 
 from rembuk_cli.home.hub_directory import Gate, HubHome
-from rembuk_cli.home.plan import Plan, passed_on
+from rembuk_cli.home.plan import Plan
 from rembuk_cli.home.usual import usual_place
 from rembuk_cli.region.hub_leaves import cut_off
 from rembuk_cli.running.starting import CannotStart, already, start, stay, tell
@@ -37,12 +38,16 @@ def start_hub(home: HubHome, port_base: int, listen: str | None, hosts: list[str
     if (running := home.running()) is not None:
         already(home, running)
         return
+    try:
+        services = handed_on(os.environ)
+    except BadSetting as error:
+        cannot_run(escape_lines(str(error)))
     before = home.gate() or Gate(f"{HOST}:{LEAF_PORT}", (HOST, "localhost"))
     gate = Gate(listen or before.listen, tuple(hosts or before.hosts))
     home.open(gate)
     ports = {DOMAIN: port_base + 1} | {name: port_base + PORT_OFFSETS[name] for name in ("nats", "postgres")}
     try:
-        supervisor = start(Plan(DOMAIN, str(home.data), ports, extra=passed_on(os.environ), hub=True), not detach)
+        supervisor = start(Plan(DOMAIN, str(home.data), ports, extra=services, hub=True), not detach)
     except CannotStart as error:
         cannot_run(escape_lines(str(error)))
     running = home.running()

@@ -15,16 +15,17 @@ from pathlib import Path
 import typer
 from rembuk.embedded.region import BadRegionName, require_name
 from rembuk.process.lifeline import end_with_us
+from rembuk.settings import BadSetting, CommandSettings, handed_on, read_settings
 
 from rembuk_cli.home.directory import Home
-from rembuk_cli.home.plan import Plan, passed_on
+from rembuk_cli.home.plan import Plan
 from rembuk_cli.home.running import Running
 from rembuk_cli.home.usual import choose_ports
 from rembuk_cli.region.ready import answers_ready
 from rembuk_cli.region.stop_links import stop_links
 from rembuk_cli.running.stopping import stop
 from rembuk_cli.terminal.options import WRONG, cannot_run, suggested
-from rembuk_cli.terminal.writing import err, escape, out
+from rembuk_cli.terminal.writing import err, escape, escape_lines, out
 
 PATIENCE_S = 30.0
 """How long `up` waits for a region that runs already."""
@@ -39,15 +40,16 @@ def plan(home: Home, region: str, port_base: int | None, extra: dict[str, str] |
     """What to run, with what our environment says about it."""
     try:
         require_name(region)
-    except BadRegionName as error:
-        cannot_run(str(error))
+        ours, services = read_settings(CommandSettings, os.environ), handed_on(os.environ)
+    except (BadRegionName, BadSetting) as error:
+        cannot_run(escape_lines(str(error)))
     return Plan(
         region=region,
         data=str(home.data),
         ports=choose_ports(port_base),
-        postgres_url=os.environ.get("REMBUK_POSTGRES_URL", ""),
-        nats_url=os.environ.get("REMBUK_NATS_URL", ""),
-        extra=passed_on(os.environ) | (extra or {}),
+        postgres_url=ours.postgres_url,
+        nats_url=ours.nats_url,
+        extra=services | (extra or {}),
     )
 
 

@@ -37,7 +37,7 @@ def build(settings: Settings) -> Litestar:
         settings,
         log,
         Proofs(settings),
-        routes(log, vault, queries(None), Partners.named(settings.environment)),
+        routes(log, vault, queries(None), Partners.named(settings.partners.roster)),
         queries,
         title="Rembuk forums: police and community deliberate",
         start=[vault.start, sql.start],

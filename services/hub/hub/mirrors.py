@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import nats
 from rembuk.broker import streams
 from rembuk.broker.stream_names import stream_name
-from rembuk.federation.hub_regions import INBOX, KEY_SETTING, reader_seed
+from rembuk.federation.hub_regions import INBOX, reader_seed
 from rembuk.keys.key_setting import read_keys
 from rembuk.log.sources import PULL, Ending, StreamSource, ahead
 from rembuk.operations.steps import MirrorVerified, VerificationStep, Verifying, Wrong
@@ -27,7 +27,7 @@ from hub.regions import roster_of
 @asynccontextmanager
 async def sources(settings: Settings) -> AsyncIterator[dict[str, Ending]]:
     """Each mirror by its name, read in the account of its region. Raises nats.errors.Error, OSError, BadKey."""
-    key, *_ = read_keys(settings.environment.get(KEY_SETTING, ""), "the hub's key")
+    key, *_ = read_keys(settings.hub.key, "the hub's key")
     async with AsyncExitStack() as stack:
         found: dict[str, Ending] = {}
         for region in _regions(settings):

@@ -13,7 +13,7 @@ import structlog
 from rembuk.broker import nats_wire
 from rembuk.broker.connecting import broker, connect
 from rembuk.broker.stream_names import stream_name
-from rembuk.federation.hub_regions import INBOX, KEY_SETTING, SETTING, Admitted, operator_seed, reader_seed
+from rembuk.federation.hub_regions import INBOX, SETTING, Admitted, operator_seed, reader_seed
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.following import Follower
 from rembuk.flow.handler import Handler
@@ -22,17 +22,15 @@ from rembuk.keys.key_setting import read_keys
 from rembuk.partners.roster import BadRoster, Roster
 from rembuk.postgres.database import UNREACHABLE, Pool, borrowed, open_pool
 from rembuk.process.vital import vital
-from rembuk.settings import MissingSetting, Settings, number
+from rembuk.settings import MissingSetting, Settings
 from rembuk.worker import SideBySide, follower_of
 
 from hub import projection
 from hub.answering import answer
-from hub.domain import STALLED_AFTER
 from hub.forwarding import NAME, SERVICE, Forwarder
 from hub.nats_server import OwnServer
 from hub.watching import MirrorWatch
 
-STALLED_SETTING = "REMBUK_HUB_STALLED_SECONDS"
 ROSTER_S = 1.0
 GONE_S = 10.0
 AGAIN_S = 5.0
@@ -72,7 +70,7 @@ class Regions:
     @classmethod
     def told(cls, settings: Settings) -> Regions:
         """Those of the list and the key that the settings name. Raises MissingSetting, BadRoster, BadKey."""
-        [key, *_] = read_keys(settings.environment.get(KEY_SETTING, ""), "the hub's key")
+        [key, *_] = read_keys(settings.hub.key, "the hub's key")
         return cls(settings, roster_of(settings), key)
 
     async def run(self) -> None:
@@ -128,8 +126,7 @@ class _Region:
     def __init__(self, settings: Settings, pool: Pool, name: str, seed: str, server: OwnServer) -> None:
         self._settings, self._pool, self._name, self._seed = settings, pool, name, seed
         self._server = server
-        stalled_s = number(settings.environment, STALLED_SETTING, STALLED_AFTER.total_seconds(), 0.1, 86_400.0)
-        self._stalled_after = timedelta(seconds=stalled_s)
+        self._stalled_after = timedelta(seconds=settings.hub.stalled_s)
         self._stopping = asyncio.Event()
         self._task = vital(self._run(), f"region {name}", self._stopping.is_set)
 
@@ -198,6 +195,6 @@ async def _write_down(pool: Pool, listed: Sequence[Admitted]) -> None:
 
 def roster_of(settings: Settings) -> Roster[Admitted]:
     """The list of regions that the settings name. Raises MissingSetting, BadRoster."""
-    if SETTING not in settings.environment:
+    if not settings.hub.regions:
         raise MissingSetting(f"{SETTING} is not set")
-    return Roster.told(SETTING, settings.environment[SETTING], Admitted)
+    return Roster.told(SETTING, settings.hub.regions, Admitted)

@@ -33,7 +33,7 @@ def build(settings: Settings) -> Litestar:
         settings,
         log,
         Proofs(settings),
-        routes(log, vault, queries(None), Patience.load(settings.environment).code_pause),
+        routes(log, vault, queries(None), Patience.of(settings.delivery).code_pause),
         queries,
         title="Rembuk notifications: who is told what, and proof that they were",
         start=[vault.start, sql.start],

@@ -18,7 +18,7 @@ from notifications import projection, reactions
 from notifications.channels.email import EmailChannel
 from notifications.channels.webhook import WebhookChannel
 from notifications.delivery.composing import stop_link
-from notifications.delivery.expiry import Expiry, unconfirmed_days
+from notifications.delivery.expiry import Expiry
 from notifications.delivery.patience import Patience
 from notifications.delivery.sender import Sender
 
@@ -26,12 +26,11 @@ from notifications.delivery.sender import Sender
 def build(settings: Settings) -> Worker:
     log = EventLog(settings.database_url, CODEC, f"{settings.name} reactions")
     vault = Vault(settings.database_url, RegionKeys.load(settings.region_key), f"{settings.name} sender")
-    told = settings.environment.get
-    webhooks = WebhookChannel(private=told("REMBUK_WEBHOOK_PRIVATE") == "allow")
-    patience = Patience.load(settings.environment)
+    webhooks = WebhookChannel(private=settings.partners.private_webhooks)
+    patience = Patience.of(settings.delivery)
     email = EmailChannel(
-        told("REMBUK_SMTP_URL", ""),
-        told("REMBUK_SMTP_FROM", f"rembuk@{settings.region}.invalid"),
+        settings.mail.smtp_url,
+        settings.mail.smtp_from or f"rembuk@{settings.region}.invalid",
         settings.region,
         patience.come_again_s,
     )
@@ -44,7 +43,7 @@ def build(settings: Settings) -> Worker:
         stop_link(settings),
     )
 
-    expiry = Expiry(settings.database_url, log, vault, unconfirmed_days(settings.environment))
+    expiry = Expiry(settings.database_url, log, vault, settings.keeping.unconfirmed_days)
 
     return Worker(
         settings,

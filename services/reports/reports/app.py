@@ -41,7 +41,7 @@ def build(settings: Settings) -> Litestar:
         settings,
         log,
         proofs,
-        routes(log, vault, proofs, settings.region, referrals, Partners.named(settings.environment)),
+        routes(log, vault, proofs, settings.region, referrals, Partners.named(settings.partners.roster)),
         queries,
         title="Rembuk reports: problems of public security",
         start=[vault.start, sql.start],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
@@ -12,9 +12,7 @@ from rembuk.log.event_log import EventLog
 from rembuk.postgres.database import KeptConnection
 from rembuk.sealing.persons import ErasePerson, erase
 from rembuk.sealing.vault import Vault
-from rembuk.settings import number
 
-SETTING = "REMBUK_REPORTS_RETENTION_DAYS"
 BATCH = 100
 
 _DUE = """
@@ -25,11 +23,6 @@ _DUE = """
     order by reported_at limit $2"""
 
 _log = structlog.get_logger(__name__)
-
-
-def retention_days(environment: Mapping[str, str]) -> int | None:
-    """For how many days after a problem's end its reporter stays known; None for ever. Raises BadSetting."""
-    return number(environment, SETTING, 1, 1, 99_999) if environment.get(SETTING) else None
 
 
 class Retention:

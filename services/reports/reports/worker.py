@@ -4,7 +4,6 @@ from functools import partial
 
 from rembuk.contracts import forums
 from rembuk.contracts.reports import CODEC
-from rembuk.federation.hub_regions import JOINED
 from rembuk.federation.inbox import Inbox, InboxCheckpoint
 from rembuk.flow.checkpoints import Checkpoint
 from rembuk.flow.handler import Handler
@@ -18,17 +17,17 @@ from rembuk.worker import Worker
 
 from reports import projection, reactions
 from reports.directory import Directory
-from reports.retention import Retention, retention_days
+from reports.retention import Retention
 
 
 def build(settings: Settings) -> Worker:
     log = EventLog(settings.database_url, CODEC, f"{settings.name} reactions")
     start, tasks, stop = [log.start], [], [log.stop]
-    if settings.environment.get(JOINED):
+    if settings.hub.joined:
         keys = partial(RegionKeys.load, settings.region_key)
         tasks.append(Inbox(settings.nats_url, settings.region).run)
         tasks.append(Directory(settings.database_url, settings.nats_url, settings.region, keys, log).run)
-    if (days := retention_days(settings.environment)) is not None:
+    if (days := settings.keeping.reports_days) is not None:
         vault = Vault(
             settings.database_url, RegionKeys(()), f"{settings.name} retention"
         )  # who cannot read may still erase
@@ -44,7 +43,7 @@ def handlers(settings: Settings, log: EventLog) -> list[Handler]:
         Projector(Checkpoint.of(settings, projection.NAME, "reports"), CODEC, projection.project),
         Reactor(Checkpoint.of(settings, reactions.NAME, "forums"), forums.CODEC, reactions.react, log),
     ]
-    if settings.environment.get(JOINED):
+    if settings.hub.joined:
         shown = InboxCheckpoint.told(settings, projection.ELSEWHERE)
         heard = InboxCheckpoint.told(settings, reactions.REFERRALS)
         react = reactions.referrals(settings.region, partial(RegionKeys.load, settings.region_key))

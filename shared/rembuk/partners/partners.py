@@ -8,7 +8,6 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,12 +115,11 @@ class Partners(Roster[Partner]):
         super().__init__(path, Partner)
 
     @classmethod
-    def named(cls, environment: Mapping[str, str]) -> Partners | None:
-        """Those that REMBUK_PARTNERS names; None without it. Raises BadRoster."""
-        setting = environment.get(PARTNERS)
-        if not setting:
+    def named(cls, path: str) -> Partners | None:
+        """Those of the file that REMBUK_PARTNERS names; None where it is empty. Raises BadRoster."""
+        if not path:
             return None
-        partners = cls(absolute(PARTNERS, setting))
+        partners = cls(absolute(PARTNERS, path))
         partners.read()
         return partners
 

@@ -79,7 +79,7 @@ class Webhooks:
         self._of = settings.region, settings.service
         self._partners = partners
         self._url, self._name = settings.database_url, f"{settings.name} webhooks"
-        self._private = settings.environment.get("REMBUK_WEBHOOK_PRIVATE") == "allow"
+        self._private = settings.partners.private_webhooks
         self._connection = KeptConnection(self._url, self._name, self._lead)
         self._grown = asyncio.Event()
         self._sending: dict[str, tuple[Partner, asyncio.Task[None]]] = {}
@@ -87,7 +87,7 @@ class Webhooks:
     @classmethod
     def told(cls, settings: Settings) -> Webhooks | None:
         """Those of the partners that the settings name; None without them. Raises BadRoster."""
-        partners = Partners.named(settings.environment)
+        partners = Partners.named(settings.partners.roster)
         return None if partners is None else cls(settings, partners)
 
     async def run(self) -> None:

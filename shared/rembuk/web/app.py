@@ -107,7 +107,7 @@ def build(
     """The application of one service; the log is started first and stopped last. `queries` makes what its reads get
     under that name: of the live read model, or of the one as of a position; `gauges` and `outcomes` are for Prometheus.
     It is a witness as well, where the settings name logs to be witnessed. Raises BadRoster."""
-    partners = Partners.named(settings.environment)
+    partners = Partners.named(settings.partners.roster)
     guard, streams = partners_only(partners, settings.service), Streams(settings, log, partners)
     told = Metrics(settings, log.codec, gauges, outcomes)
     witness = Witness.told(settings)

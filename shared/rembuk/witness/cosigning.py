@@ -80,7 +80,8 @@ class Cosigning:
         """By REMBUK_WITNESSES, the path of a file: a witness a line, its submission prefix and its verifier key.
         Raises BadWitnessSetting."""
         prefixes = {}
-        for line in read_lines(settings, WITNESSES) if settings.environment.get(WITNESSES) else ():
+        named = settings.witnessing.witnesses
+        for line in read_lines(WITNESSES, named) if named else ():
             prefix, _, key = line.partition(" ")
             if urlsplit(prefix).scheme not in ("http", "https"):
                 raise BadWitnessSetting(f"{WITNESSES}: {line!r:.200} is not an http(s) URL and a verifier key")

@@ -51,15 +51,15 @@ class Witness:
     def told(cls, settings: Settings) -> Witness | None:
         """The one that the settings ask for: REMBUK_WITNESSED_LOGS names a file of the verifier keys of logs, one a
         line, which may grow while it runs, REMBUK_WITNESS_KEY a key. Raises BadKey, BadWitnessSetting."""
-        if not settings.environment.get(WITNESSED):
+        if not settings.witnessing.witnessed:
             return None
 
         def logs() -> list[Verifier]:
-            return [verifier_in(WITNESSED, line) for line in read_lines(settings, WITNESSED)]
+            return [verifier_in(WITNESSED, line) for line in read_lines(WITNESSED, settings.witnessing.witnessed)]
 
         logs()
         name = f"{origin(settings.region, settings.service)}/witness"
-        [secret, *_] = read_keys(settings.environment.get("REMBUK_WITNESS_KEY", ""), "the witness's key")
+        [secret, *_] = read_keys(settings.witnessing.key, "the witness's key")
         key = HKDF(SHA256(), KEY, salt=None, info=name.encode()).derive(secret)
         return cls(settings.database_url, Cosigner(name, key), logs)
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from rembuk.proof.signed_note import BadVerifierKey, Verifier
-from rembuk.settings import CannotRun, Settings
+from rembuk.settings import CannotRun
 
 
 class BadWitnessSetting(CannotRun):
     """A setting leads to no file that can be read, or a line of it is not what it has to be."""
 
 
-def read_lines(settings: Settings, name: str) -> list[str]:
+def read_lines(name: str, setting: str) -> list[str]:
     """The lines of the file that a setting names by its absolute path, without comments (#). Raises
     BadWitnessSetting."""
-    path = Path(settings.environment[name])
+    path = Path(setting)
     if not path.is_absolute():
         raise BadWitnessSetting(f"{name} is to be the absolute path of a file, and is {path}")
     try:

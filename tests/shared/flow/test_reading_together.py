@@ -69,7 +69,7 @@ async def relayed(region: TallyRegion, broker: Client) -> AsyncIterator[None]:
 @asynccontextmanager
 async def together(region: TallyRegion, nats_url: str, ill: bool = False) -> AsyncIterator[Noting]:
     """One reading for what is noted and for the region's projection beside it."""
-    settings = Settings(region.name, SERVICE, region.url, nats_url, "", 0, "", "", {})
+    settings = Settings(region.name, SERVICE, region.url, nats_url, "", 0)
     checkpoint = Checkpoint(region.url, NOTING, region.stream)
     noting, projector = Noting(checkpoint), Projector(checkpoint.beside(FOLLOWER), CODEC, project)
     noting.ill = ill

@@ -115,7 +115,7 @@ def test_while_the_file_is_damaged_or_gone_nobody_is_told_that_he_is_no_partner_
         partners.add(partner("other"))
     assert path.read_text() == whole[:left] if left is not None else not path.exists()
     with pytest.raises(BadRoster):
-        Partners.named({"REMBUK_PARTNERS": str(path)})
+        Partners.named(str(path))
     path.write_text(whole)
     assert partners.bearing("rembuk_x") is not None
 
@@ -141,8 +141,8 @@ def test_a_read_is_whole_for_a_token_alone_that_reads_every_event_of_the_service
 
 def test_a_relative_path_is_refused_and_without_one_there_are_no_partners() -> None:
     with pytest.raises(NotAbsolute, match="absolute"):
-        Partners.named({"REMBUK_PARTNERS": "partners.json"})
-    assert Partners.named({}) is None
+        Partners.named("partners.json")
+    assert Partners.named("") is None
 
 
 @pytest.mark.parametrize("name", ["", "a", "Dinas", "1a", "a b", "a" * 33, "dinas\n"])

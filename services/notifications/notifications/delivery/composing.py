@@ -13,14 +13,13 @@ import msgspec
 from rembuk.contracts.notifications import Bilingual, DeliveryRequeued, SubscriptionRequested
 from rembuk.events.event import RecordedEvent
 from rembuk.events.ids import derive_id
-from rembuk.settings import BadSetting, Settings
+from rembuk.settings import PUBLIC_URL, BadSetting, Settings
 
 from notifications import phrases
 from notifications.channels import Message
 from notifications.commands import Contact
 from notifications.domain.delivery import Past
 
-PUBLIC_URL = "REMBUK_NOTIFICATIONS_PUBLIC_URL"
 _BEGINS_A_LINK = re.compile(r"[!-~]+")
 _ENDS_IT = frozenset('<>"{}?#')
 _bilingual = msgspec.json.Decoder(Bilingual).decode
@@ -28,7 +27,7 @@ _bilingual = msgspec.json.Decoder(Bilingual).decode
 
 def stop_link(settings: Settings) -> str:
     """The URL that ends a subscription, with a `{id}`. Raises BadSetting where a mail could not name it."""
-    here = settings.environment.get(PUBLIC_URL, "").rstrip("/") or f"http://{settings.host}:{settings.port}"
+    here = settings.mail.public_url.rstrip("/") or f"http://{settings.host}:{settings.port}"
     if not _BEGINS_A_LINK.fullmatch(here) or not _ENDS_IT.isdisjoint(here):
         rule = 'printable ASCII (a domain of other letters as xn--...) and none of < > " { } ? #'
         raise BadSetting(f"{PUBLIC_URL} is to be {rule}: {here}")

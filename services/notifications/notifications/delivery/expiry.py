@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,23 +15,15 @@ from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle
 from rembuk.postgres.database import KeptConnection
 from rembuk.sealing.vault import Vault
-from rembuk.settings import number
 
 from notifications.commands import StopSubscription
 from notifications.domain import SUBSCRIPTION
 
-SETTING = "REMBUK_UNCONFIRMED_DAYS"
-DAYS = 7
 BATCH = 100
 
 _DUE = "select id from subscription where status = 'requested' and requested_at < $1 order by requested_at limit $2"
 
 _log = structlog.get_logger(__name__)
-
-
-def unconfirmed_days(environment: Mapping[str, str]) -> int:
-    """For how many days a subscription waits for its code to be shown. Raises BadSetting."""
-    return number(environment, SETTING, DAYS, 1, 99_999)
 
 
 class Expiry:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
-from rembuk.settings import number
+from rembuk.settings import DeliverySettings
 
 from notifications.channels.email import COME_AGAIN_S
 
@@ -24,15 +22,8 @@ class Patience(msgspec.Struct, frozen=True):
     come_again_s: float = COME_AGAIN_S
 
     @classmethod
-    def load(cls, environment: Mapping[str, str]) -> Patience:
-        """Read REMBUK_DELIVERY_ATTEMPTS, REMBUK_DELIVERY_BACKOFF_S, REMBUK_CODE_PAUSE_S and
-        REMBUK_DELIVERY_COME_AGAIN_S. Raises BadSetting."""
-        return cls(
-            number(environment, "REMBUK_DELIVERY_ATTEMPTS", 8, 1, 1000),
-            number(environment, "REMBUK_DELIVERY_BACKOFF_S", 1.0, 0.0, LONGEST_PAUSE_S),
-            number(environment, "REMBUK_CODE_PAUSE_S", 60.0, 0.0, LONGEST_CODE_PAUSE_S),
-            number(environment, "REMBUK_DELIVERY_COME_AGAIN_S", COME_AGAIN_S, 0.0, LONGEST_CODE_PAUSE_S),
-        )
+    def of(cls, delivery: DeliverySettings) -> Patience:
+        return cls(delivery.attempts, delivery.backoff_s, delivery.code_pause_s, delivery.come_again_s)
 
     def pause(self, attempt: int) -> float:
         """Seconds until the attempt after the n-th: 1, 4, 16 ... up to an hour, so that eight span one and a half."""
