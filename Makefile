@@ -78,8 +78,9 @@ bench: setup  ## do the same work as the peers in one run: table and chart into 
 bench-tiny: setup  ## run every measure with little of everything: it fails where a measure does
 	$(BIN)/python -m bench --tiny
 
-docs: setup  ## write docs/events.md, the JSON Schemas, their bundle and docs/asyncapi.yaml from the contracts
+docs: setup  ## write docs/events.md, docs/settings.md, the JSON Schemas, their bundle and docs/asyncapi.yaml from the contracts
 	$(BIN)/python -m rembuk.contracts.document > docs/events.md
+	$(BIN)/python -m rembuk.operations.settings_page > docs/settings.md
 	$(BIN)/python -m rembuk.contracts.schemas
 	$(BIN)/python -m rembuk.contracts.bundle > docs/events.schema.json
 	$(BIN)/python -m rembuk.contracts.asyncapi tests/contracts > docs/asyncapi.yaml

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from rembuk.operations.settings_page import document
 from rembuk.settings import (
     BadSetting,
     DeliverySettings,
@@ -88,3 +91,8 @@ def test_what_is_no_port_is_refused(port: str) -> None:
         BadSetting, match=rf"REMBUK_REPORTS_PORT is '{port}', and has to be a whole number from 1 to 65535"
     ):
         Settings.load("reports", TOLD | {"REMBUK_REPORTS_PORT": port})
+
+
+def test_the_page_of_settings_is_what_the_typed_module_says() -> None:
+    page = Path(__file__).parents[2] / "docs" / "settings.md"
+    assert page.read_text() == document(), "run `make docs`"
