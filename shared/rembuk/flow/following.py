@@ -27,7 +27,7 @@ from rembuk.broker.streams import about, sequence
 from rembuk.postgres.database import is_unreachable
 
 BATCH = 500
-LINGERS_S = {48: 0.12, 16: 0.04, 0: 0.01}
+LINGERS_S = {16: 0.04, 0: 0.01}
 """By how many messages the last batch had at least, how long the next gathers: fewer and larger transactions under
 load, while the last value is the floor of latency."""
 PATIENCE_S = 5.0

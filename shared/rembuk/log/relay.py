@@ -30,7 +30,7 @@ BATCH = 500
 IDLE_CHECK_S = 5.0
 """Without news from the log, how often the stream's tail is looked at: a broker that lost its disk is noticed so."""
 HALTED_CHECK_S = 30.0
-PAUSES_S = {48: 0.08, 16: 0.03, 0: 0.005}
+PAUSES_S = {16: 0.03, 0: 0.005}
 """By how many events a batch that is not full had at least, how long none follows it: under load they gather, a lone
 one waits for nobody."""
 ACK_TIMEOUT_S = 3.0
