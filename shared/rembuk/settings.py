@@ -31,8 +31,7 @@ class BadSetting(CannotRun):
 
 class AboutSetting(msgspec.Struct, frozen=True):
     """What an operator has to know of a setting. `read_by`: which processes; `handed_on`: `rembuk up` hands it to the
-    services from its own environment; `otherwise`: the
-    default, where it depends on another setting."""
+    services from its own environment; `otherwise`: the default, where it depends on another setting."""
 
     name: str
     says: str

@@ -15,6 +15,7 @@ from rembuk.events.event import Metadata
 from rembuk.keys.region_key import RegionKeys, Tampered, WrongRegionKey
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle
+from rembuk.operations.errand_log import errand_log, started
 from rembuk.operations.steps import ErasureRecorded
 from rembuk.postgres.database import AWAY, UNREACHABLE, Unavailable, connect
 from rembuk.sealing.missing_keys import Missing, find, still
@@ -56,7 +57,7 @@ async def _erase(service: Service, settings: Settings, id: UUID, ground: Ground)
     """Erase everybody whose data are sealed in an aggregate, or one opaque person; each, where it is recorded, and
     which other regions have been told of the aggregate in confidence: what they made of that is theirs to erase."""
     try:
-        async with _log(service, settings) as log, _vault(settings, RegionKeys(())) as vault:
+        async with started(errand_log(settings, service.codec())) as log, _vault(settings, RegionKeys(())) as vault:
             history = await log.read_stream(id, leniently=True)
             persons = list(dict.fromkeys(field.person for field in sealed_in(history)))
             if not persons and not history and await vault.knows(id):
@@ -98,7 +99,7 @@ async def _write_off(service: Service, settings: Settings, persons: int) -> Asyn
         found = await _found(service, settings)
         if len(found) != persons:
             raise CannotRun(f"the keys of {len(found):,} persons are missing, not of {persons:,}; nothing was recorded")
-        async with _log(service, settings) as log:
+        async with started(errand_log(settings, service.codec())) as log:
             for first in range(0, len(found), AT_ONCE):
                 some = found[first : first + AT_ONCE]
                 async with log.reader() as connection:
@@ -114,16 +115,6 @@ async def _is_lost(log: EventLog, one: Missing) -> None:
     command = ErasePerson(one.area, one.person, "lost")
     metadata = Metadata(actor="operator")
     await handle(log, PERSON, stream_of(one.person), command, f"erase:{one.person}", metadata, new=True)
-
-
-@asynccontextmanager
-async def _log(service: Service, settings: Settings) -> AsyncIterator[EventLog]:
-    log = EventLog(settings.database_url, service.codec(), f"{settings.name} errand")
-    await log.start()
-    try:
-        yield log
-    finally:
-        await log.stop()
 
 
 @asynccontextmanager

@@ -19,8 +19,8 @@ import nats.errors
 
 from rembuk.broker.cloud_events import cloud_event
 from rembuk.broker.stream_names import stream_name
-from rembuk.log.event_log import EventLog
 from rembuk.log.sources import SERVERS_AWAY, Ending, Exhausted, LogSource, StreamSource
+from rembuk.operations.errand_log import errand_log, started
 from rembuk.operations.steps import Replayed
 from rembuk.postgres.database import Unavailable, connect
 from rembuk.proof.signed_note import BadVerifierKey, Verifier
@@ -100,17 +100,16 @@ async def _retry(
     service: Service, settings: Settings, follower: str, stream: str, aggregate: str
 ) -> AsyncIterator[int]:
     """Have a follower take what it has in quarantine of an aggregate; how many events are left."""
-    log = _log(service, settings)
+    log = errand_log(settings, service.codec())
     by_name = {handler.checkpoint.key: handler for handler in service.handlers(settings, log)}
     if (follower, stream) not in by_name:
         raise CannotRun(f"{service.name} has no follower {follower} of {stream}")
-    await log.start()
-    connection = await connect(settings.database_url, f"{follower} retry")
-    try:
-        yield await by_name[follower, stream].retry(connection, aggregate)
-    finally:
-        connection.terminate()
-        await log.stop()
+    async with started(log):
+        connection = await connect(settings.database_url, f"{follower} retry")
+        try:
+            yield await by_name[follower, stream].retry(connection, aggregate)
+        finally:
+            connection.terminate()
 
 
 async def _rebuild(service: Service, settings: Settings, what: str, when: int | datetime = 0) -> AsyncIterator[Any]:
@@ -118,9 +117,8 @@ async def _rebuild(service: Service, settings: Settings, what: str, when: int | 
     from rembuk.flow.projector import Projector
     from rembuk.operations.rebuilding import CannotRebuild, Rebuild
 
-    projectors = [
-        handler for handler in service.handlers(settings, _log(service, settings)) if isinstance(handler, Projector)
-    ]
+    handlers = service.handlers(settings, errand_log(settings, service.codec()))
+    projectors = [handler for handler in handlers if isinstance(handler, Projector)]
     if not projectors:
         raise CannotRun(f"{service.name} shows nothing yet")
     tables = service.tables()
@@ -206,10 +204,6 @@ async def _sources(settings: Settings, streams: Sequence[str]) -> AsyncIterator[
         reader.terminate()
         if broker is not None:
             await broker.close()
-
-
-def _log(service: Service, settings: Settings) -> EventLog:
-    return EventLog(settings.database_url, service.codec(), f"{settings.name} errand")
 
 
 def _code(service: str) -> str:

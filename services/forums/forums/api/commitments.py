@@ -4,8 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from litestar import get
-from litestar.di import NamedDependency
-from litestar.params import FromQuery, SkipValidation
+from litestar.params import FromQuery
 from rembuk.contracts.forums import CommitmentEvent
 from rembuk.log.event_log import EventLog
 from rembuk.sealing.vault import Vault
@@ -16,6 +15,7 @@ from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, Cursor, Limit, found
 from rembuk.web.requests import Id
 
+from forums.api.forums import Queries
 from forums.commands import (
     KeepCommitment,
     MissCommitment,
@@ -25,10 +25,7 @@ from forums.queries import (
     Commitment,
     CommitmentPage,
     CommitmentStatus,
-    ForumQueries,
 )
-
-Queries = NamedDependency[SkipValidation[ForumQueries]]
 
 
 def routes(log: EventLog, vault: Vault) -> list[Any]:

@@ -5,8 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from litestar import get, post
-from litestar.di import NamedDependency
-from litestar.params import FromQuery, JSONBody, SkipValidation
+from litestar.params import FromQuery, JSONBody
 from rembuk.contracts.forums import MeetingEvent
 from rembuk.events.ids import derive_id
 from rembuk.log.event_log import EventLog
@@ -20,7 +19,7 @@ from rembuk.web.problem_details import documented
 from rembuk.web.reading import AreaFilter, AtLeast, Cursor, Limit, found, in_utc
 from rembuk.web.requests import Id, Intent
 
-from forums.api.forums import founded
+from forums.api.forums import Queries, founded
 from forums.commands import (
     HoldForum,
     MeetingPlan,
@@ -34,8 +33,6 @@ from forums.queries import (
     MeetingPage,
     MeetingStatus,
 )
-
-Queries = NamedDependency[SkipValidation[ForumQueries]]
 
 
 def routes(log: EventLog, vault: Vault, queries: ForumQueries, meetings: Callable[[Json], Within]) -> list[Any]:

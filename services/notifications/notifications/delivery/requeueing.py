@@ -13,6 +13,7 @@ from rembuk.events.decider import Refused
 from rembuk.events.event import Metadata
 from rembuk.log.event_log import EventLog
 from rembuk.log.handling import handle
+from rembuk.operations.errand_log import errand_log, started
 from rembuk.operations.steps import ListedDelivery, SentAgain
 from rembuk.postgres.database import AWAY, connect
 from rembuk.settings import CannotRun, Settings
@@ -61,16 +62,14 @@ async def listed(settings: Settings, states: Sequence[str], reason: str, limit: 
 async def requeue(settings: Settings, delivery_id: UUID | None, reason: str = "") -> AsyncIterator[SentAgain]:
     """Have one delivery tried again, or without one all that were given up for reasons that begin so; each, as it is
     recorded, or by which rule it was refused. Raises CannotRun."""
-    log = EventLog(settings.database_url, CODEC, f"{settings.name} errand")
-    await log.start()
-    try:
-        for batch in await _batches(settings, delivery_id, reason):
-            for answer in await asyncio.gather(*map(partial(_send_again, log), batch)):
-                yield answer
-    except AWAY as error:
-        raise CannotRun(f"{str(error) or repr(error)}; run this again: what is asked for already stays so") from error
-    finally:
-        await log.stop()
+    async with started(errand_log(settings, CODEC)) as log:
+        try:
+            for batch in await _batches(settings, delivery_id, reason):
+                for answer in await asyncio.gather(*map(partial(_send_again, log), batch)):
+                    yield answer
+        except AWAY as error:
+            why = f"{str(error) or repr(error)}; run this again: what is asked for already stays so"
+            raise CannotRun(why) from error
 
 
 async def _batches(settings: Settings, delivery_id: UUID | None, reason: str) -> list[Sequence[asyncpg.Record]]:
